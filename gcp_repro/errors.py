@@ -1,0 +1,70 @@
+"""Every error that gcp_repro raises for a user's mistake: what was needed, what came, what to do.
+
+All are subclasses of `ValueError` through `GCPError`, so that one `except` clause catches them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "DataError",
+    "GCPError",
+    "NonFiniteError",
+    "OptionError",
+    "ProtocolError",
+    "ShapeError",
+    "UnknownNameError",
+    "nearest_names",
+]
+
+
+class GCPError(ValueError):
+    """Base class of every error in this package that a user can mend."""
+
+
+class ShapeError(GCPError):
+    """A tensor has the wrong number of dimensions or the wrong sizes."""
+
+
+class NonFiniteError(GCPError):
+    """A tensor holds NaN or infinity where finite numbers are needed."""
+
+
+class OptionError(GCPError):
+    """An option has a value outside its range or of the wrong kind, or two options contradict each other."""
+
+
+class ProtocolError(GCPError):
+    """A training protocol does not fit the learning-rate schedule."""
+
+
+class DataError(GCPError):
+    """Data on disk are missing, damaged, or not what their format promises."""
+
+
+class UnknownNameError(GCPError):
+    """A name is not registered; the message offers the nearest ones and lists all.
+
+    Args:
+        kind: What the name stands for, as in "meta-layer".
+        name: The name that came.
+        known: The registered names.
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        known = sorted(known)
+        nearest = nearest_names(name, known)
+        hint = f"; nearest: {', '.join(map(repr, nearest))}" if nearest else ""
+        super().__init__(f"no {kind} {name!r}{hint}; known: {', '.join(known)}")
+
+
+def nearest_names(name: object, known: Iterable[str], limit: int = 3) -> list[str]:
+    """Registered names that look like `name`, the likeliest first.
+
+    Example:
+        >>> nearest_names("svd_pad", ["svd_pade", "svd_taylor", "gap"])
+        ['svd_pade', 'svd_taylor']
+    """
+    return get_close_matches(str(name), list(known), n=limit, cutoff=0.5)
