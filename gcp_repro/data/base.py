@@ -1,0 +1,170 @@
+"""The base of every data module: order, sharding, seeding, resuming and normalisation, each in one place.
+
+A data set says where its images come from (`make_dataset`), what happens to one image (`train_transform`,
+`eval_transform`) and four facts (`num_classes`, `in_channels`, `mean`, `std`). Everything else is here and in
+`loading`, so that it holds for all of them:
+
+* The order of the samples and every random augmentation depend on `(seed, epoch, row)` and on nothing else: not on
+  the number of workers, not on what else draws random numbers, not on where a run was interrupted.
+* Under DDP the processes share out each global batch. Every sample is used exactly once an epoch, in training and in
+  evaluation: nothing is padded, nothing dropped, and all processes take the same number of steps.
+* The training loader's position is part of Lightning's checkpoints, so a run resumes in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from gcp_repro.data.loading import (
+    EpochSampler,
+    ImageSource,
+    ResumableLoader,
+    SeededDataset,
+    ShardedBatchSampler,
+    Transform,
+)
+from gcp_repro.errors import OptionError
+
+__all__ = ["ImageDataModule", "ImageSource", "Split", "Transform", "normalize"]
+
+Split = Literal["train", "val"]
+Batch = tuple[Tensor, Tensor]
+
+
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Scale images to zero mean and unit deviation a channel.
+
+    Args:
+        images: `(B, C, H, W)`, uint8 with levels 0 to 255, or floating with levels 0 to 1; any device.
+        mean: C means on the scale 0 to 1.
+        std: C deviations on the scale 0 to 1.
+
+    Returns:
+        `(B, C, H, W)`, float32 for uint8 and the input's dtype otherwise.
+
+    Example:
+        >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
+        >>> normalize(images, mean=[0.5], std=[0.5]).flatten().tolist()
+        [-1.0, 1.0]
+    """
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    return (images - images.new_tensor(mean).view(-1, 1, 1)) / images.new_tensor(std).view(-1, 1, 1)
+
+
+class ImageDataModule(LightningDataModule, ABC):
+    """Loaders over one training and one evaluation set of images.
+
+    A subclass sets the class attributes, implements `make_dataset`, and overrides the two transforms where images
+    need one. `docs/adding_a_dataset.md` walks through an example.
+
+    Args:
+        batch_size: Images a step and process in training.
+        eval_batch_size: The same in evaluation; `batch_size` if None.
+        num_workers: Processes that load images; 0 loads in the training process. Results do not depend on it.
+        seed: Decides order and augmentation.
+        pin_memory: Page-locked batches, for training on a GPU.
+
+    Raises:
+        OptionError: A size below 1, or a negative seed or number of workers.
+    """
+
+    name: str
+    num_classes: int
+    in_channels: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 32,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        self.batch_size = _at_least(1, "batch_size", batch_size)
+        self.eval_batch_size = batch_size
+        if eval_batch_size is not None:
+            self.eval_batch_size = _at_least(1, "eval_batch_size", eval_batch_size)
+        self.num_workers = _at_least(0, "num_workers", num_workers)
+        self.seed = _at_least(0, "seed", seed)
+        self.pin_memory = pin_memory
+        self._sources: dict[Split, ImageSource] = {}
+
+    @abstractmethod
+    def make_dataset(self, split: Split) -> ImageSource:
+        """The images of "train" or "val" before any transform.
+
+        Raises:
+            DataError: Files are missing or damaged; say where they were looked for and how to get them.
+        """
+
+    def train_transform(self) -> Transform | None:
+        """What happens to a training image, randomness included; None passes the image on."""
+        return None
+
+    def eval_transform(self) -> Transform | None:
+        """What happens to an evaluation image; None passes the image on."""
+        return None
+
+    def setup(self, stage: str) -> None:
+        """Open the data sets that a stage ("fit", "validate", "test" or "predict") reads."""
+        for split in _splits_of(stage):
+            if split not in self._sources:
+                self._sources[split] = self.make_dataset(split)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches of the training set."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> ResumableLoader:
+        """Batches of the evaluation set, in its order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> ResumableLoader:
+        """The same as `val_dataloader`: the paper's errors are those of the set it evaluates after every epoch."""
+        return self._loader("val")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise on the device, so that only bytes travel to it."""
+        images, labels = batch
+        return normalize(images, self.mean, self.std), labels
+
+    def _loader(self, split: Split) -> ResumableLoader:
+        """The one place where loaders are made."""
+        training = split == "train"
+        source = self._sources[split]
+        sampler = EpochSampler(len(source), seed=self.seed, shuffle=training)
+        rank, world_size = 0, 1
+        if self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)  # before workers prefetch: Lightning sets it only after that
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        transform = self.train_transform() if training else self.eval_transform()
+        batch_size = self.batch_size if training else self.eval_batch_size
+        return ResumableLoader(
+            SeededDataset(source, transform, seed=self.seed),
+            ShardedBatchSampler(sampler, batch_size, rank=rank, world_size=world_size),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator().manual_seed(self.seed),  # worker seeds must not draw from the global generator
+        )
+
+
+def _splits_of(stage: str) -> tuple[Split, ...]:
+    return ("train", "val") if stage == "fit" else ("val",)
+
+
+def _at_least(least: int, name: str, value: int) -> int:
+    if value < least:
+        raise OptionError(f"{name} needs a whole number of at least {least}; got {value}: change data.{name}")
+    return value

@@ -1,0 +1,195 @@
+"""Which process sees which image when, and how a checkpoint remembers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gcp_repro.errors import DataError, OptionError
+
+__all__ = [
+    "EpochSampler",
+    "ImageSource",
+    "ResumableLoader",
+    "SampleKey",
+    "SeededDataset",
+    "ShardedBatchSampler",
+    "Transform",
+]
+
+Transform = Callable[[Any], Any]
+
+
+class ImageSource(Sized, Protocol):
+    """What `make_dataset` returns: `len(source)`, and `source[i]` is `(image, label)`; torchvision's data sets are."""
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
+        """One image and its integer label."""
+        ...
+
+
+class SampleKey(NamedTuple):
+    """Names one use of one sample, so that a worker needs no other state to seed its augmentation."""
+
+    epoch: int
+    row: int
+
+
+class EpochSampler(Sampler[SampleKey]):
+    """All indices of a data set, in an order decided by `(seed, epoch)` alone.
+
+    Lightning calls `set_epoch` at the start of each epoch.
+
+    Args:
+        num_samples: Size of the data set.
+        seed: Seed of the run.
+        shuffle: Random order if true, natural order if false.
+    """
+
+    def __init__(self, num_samples: int, *, seed: int, shuffle: bool) -> None:
+        self.num_samples = num_samples
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0, whose order the next iteration follows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        epoch = self.epoch
+        order: Sequence[int] = range(self.num_samples)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples).tolist()
+        return (SampleKey(epoch, row) for row in order)
+
+
+class ShardedBatchSampler(Sampler[list[SampleKey]]):
+    """The batches of one process out of `world_size`, every sample in exactly one batch of one process.
+
+    The order of `sampler` is cut into global batches of `world_size * batch_size`; process r takes every
+    `world_size`-th key of each, from the r-th on. Should fewer keys than processes be left at the end, they join
+    the global batch before, so that no process runs out of batches while another waits for it.
+
+    Args:
+        sampler: Order of the keys, the same in every process.
+        batch_size: Samples a batch and process; the last batch may be smaller (or larger by one, see above).
+        rank: This process, from 0.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: Fewer samples than processes.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        if len(sampler) < world_size:
+            raise DataError(
+                f"each of the {world_size} processes needs at least one sample; the data set has {len(sampler)}: "
+                "use fewer devices, or check the data set's folder and split"
+            )
+        self.sampler = sampler  # under this name Lightning finds set_epoch
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.start = 0  # number of the first batch of the next iteration
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples a step over all processes."""
+        return self.batch_size * self.world_size
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.sampler), self.global_batch_size)
+        return max(1, full + (rest >= self.world_size))
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        keys = list(self.sampler)
+        size = self.global_batch_size
+        for batch in range(self.start, len(self)):
+            end = None if batch == len(self) - 1 else (batch + 1) * size
+            yield keys[batch * size : end][self.rank :: self.world_size]
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that a checkpoint can stop in mid-epoch: Lightning saves and restores its `state_dict`.
+
+    The order is a function of seed and epoch, so the position is all there is to save; it counts batches that were
+    handed out, not those that workers have loaded ahead, and is the same in all processes. (torchdata's
+    StatefulDataLoader also saves the state of samplers and workers, which is not needed here, and it calls functions
+    that torch has deprecated.)
+
+    Args:
+        dataset: Samples by key.
+        batches: Their order, and the share of this process.
+        **options: See `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: SeededDataset, batches: ShardedBatchSampler, **options: Any) -> None:
+        super().__init__(dataset, batch_sampler=batches, **options)
+        self._position = {"epoch": batches.sampler.epoch, "batches": 0, "global_batch_size": batches.global_batch_size}
+        self._restored = False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches: ShardedBatchSampler = self.batch_sampler  # type: ignore[assignment]
+        epoch = batches.sampler.epoch
+        resuming = self._restored and self._position["epoch"] == epoch
+        self._restored = False
+        batches.start = self._position["batches"] if resuming else 0
+        self._position.update(epoch=epoch, batches=batches.start)
+        for batch in super().__iter__():
+            self._position["batches"] += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, batches handed out in it, and their size over all processes."""
+        return dict(self._position)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration go on from `state`, if it is one over the same epoch.
+
+        Raises:
+            OptionError: The epoch was begun with another global batch size.
+        """
+        expected = self._position["global_batch_size"]
+        if state["global_batch_size"] != expected:
+            raise OptionError(
+                f"resuming in mid-epoch needs the batch size the epoch began with, {state['global_batch_size']} images "
+                f"over all processes; got {expected}: set data.batch_size or the number of devices back"
+            )
+        self._position = dict(state)
+        self._restored = True
+
+
+class SeededDataset(Dataset[tuple[Any, Any]]):
+    """A data set whose random transform is seeded by `(seed, epoch, row)` for each image.
+
+    Args:
+        source: Images and labels by index.
+        transform: Applied to the image, with torch's global generator seeded for this image and restored
+            afterwards; torchvision's transforms draw from that generator alone.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, source: ImageSource, transform: Transform | None, *, seed: int) -> None:
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: SampleKey) -> tuple[Any, Any]:
+        image, label = self.source[key.row]
+        if self.transform is None:
+            return image, label
+        (sample_seed,) = np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64).tolist()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(sample_seed)
+            return self.transform(image), label
