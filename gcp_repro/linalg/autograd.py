@@ -1,0 +1,155 @@
+"""The one autograd function: it runs any operator, in chunks, in the spectral dtype, under every transform of torch.
+
+An operator is a pair of plain functions, forward and backward, on batches of matrices, written without autograd. This module
+adds what all of them need: the batch spread over threads, the change of dtype, autocast switched off, overflow on the way
+back to a narrower dtype, `torch.func` transforms, and a second derivative where the operator has one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcp_repro.errors import OptionError
+from gcp_repro.linalg.parallel import for_each_chunk
+
+__all__ = ["Operator", "apply_operator"]
+
+
+class Operator(ABC):
+    """A differentiable map of a batch of matrices, given by its forward and backward computations.
+
+    Shapes below are those of one chunk; `b` is its number of items. Computation happens in `dtype`, float64 or float32.
+    """
+
+    dtype: torch.dtype
+
+    @abstractmethod
+    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        """Shape of one item's output for an input of `(rows, columns)`."""
+
+    @abstractmethod
+    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
+        """Shapes of what one item's forward keeps for the backward, all in `dtype`."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        """Write the output and what is kept. `x` is `(b, rows, columns)` in `dtype`."""
+
+    @abstractmethod
+    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+        """Gradient with respect to `x`, given the upstream gradient of the output."""
+
+    def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of `<direction, backward(upstream, x)>` with respect to `upstream` and `x`, on the whole batch."""
+        raise OptionError(
+            f"{type(self).__name__} has no second derivative for its gradient rule: "
+            "double backward is defined for the exact gradient of the root, svd_lyapunov and matrix_sqrt(gradient='lyapunov')"
+        )
+
+
+@torch.compiler.disable
+def apply_operator(operator: Operator, x: Tensor) -> Tensor:
+    """Apply `operator` to `(..., rows, columns)`; the result has the dtype of `x` and is differentiable."""
+    leading = x.shape[:-2]
+    output = _Apply.apply(x.reshape(-1, *x.shape[-2:]), operator)[0]  # type: ignore[no-untyped-call]
+    result: Tensor = output.reshape(*leading, *output.shape[1:])
+    return result
+
+
+def _without_autocast(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert to `dtype`; finite values that it cannot hold become its largest ones instead of infinity."""
+    if torch.finfo(dtype).max < torch.finfo(x.dtype).max:
+        largest = torch.finfo(dtype).max
+        x = torch.where(x.isfinite(), x.clamp(-largest, largest), x)
+    return x.to(dtype)
+
+
+def _bytes_per_item(x: Tensor, operator: Operator) -> int:
+    return max(x.shape[-1], x.shape[-2]) ** 2 * operator.dtype.itemsize
+
+
+class _Apply(torch.autograd.Function):
+    """Forward: `(B, rows, columns)` to the output and, as further outputs, what the backward needs."""
+
+    @staticmethod
+    def forward(x: Tensor, operator: Operator) -> tuple[Tensor, ...]:
+        batch, rows, columns = x.shape
+        output = x.new_empty(batch, *operator.output_shape(rows, columns))
+        saved = [x.new_empty(batch, *shape, dtype=operator.dtype) for shape in operator.saved_shapes(rows, columns)]
+
+        def work(x: Tensor, output: Tensor, *saved: Tensor) -> None:
+            with torch.no_grad(), _without_autocast(x):
+                wide = output if output.dtype == operator.dtype else torch.empty_like(output, dtype=operator.dtype)
+                operator.forward(x.to(operator.dtype), wide, *saved)
+                if wide is not output:
+                    output.copy_(_narrow(wide, output.dtype))
+
+        for_each_chunk(work, [x, output, *saved], _bytes_per_item(x, operator))
+        return (output, *saved)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Operator], output: tuple[Tensor, ...]) -> None:
+        x, ctx.operator = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None]:
+        if upstream[0] is None:
+            return None, None
+        return _ApplyBackward.apply(upstream[0], ctx.operator, *ctx.saved_tensors), None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, operator: Operator) -> tuple[Any, Any]:
+        x = x.movedim(in_dims[0] or 0, 0) if in_dims[0] is not None else x.expand(info.batch_size, *x.shape)
+        outputs = _Apply.apply(x.flatten(0, 1), operator)  # type: ignore[no-untyped-call]
+        return tuple(o.unflatten(0, x.shape[:2]) for o in outputs), tuple(0 for _ in outputs)
+
+
+class _ApplyBackward(torch.autograd.Function):
+    """The backward as a function of its own, so that it can be vmapped and differentiated again."""
+
+    @staticmethod
+    def forward(upstream: Tensor, operator: Operator, x: Tensor, *saved: Tensor) -> Tensor:
+        gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
+
+        def work(upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
+            with torch.no_grad(), _without_autocast(x):
+                wide = operator.backward(upstream.to(operator.dtype), x.to(operator.dtype), *saved)
+                gradient.copy_(_narrow(wide, gradient.dtype))
+
+        for_each_chunk(work, [upstream, x, gradient, *saved], _bytes_per_item(x, operator))
+        return gradient
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        upstream, ctx.operator, x, *saved = inputs
+        ctx.save_for_backward(upstream, x, *saved)
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
+        upstream, x, *saved = ctx.saved_tensors
+        dtype = ctx.operator.dtype
+        by_upstream, by_x = ctx.operator.double_backward(direction.to(dtype), upstream.to(dtype), x.to(dtype), *saved)
+        return _narrow(by_upstream, upstream.dtype), None, _narrow(by_x, x.dtype), *(None for _ in saved)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], upstream: Tensor, operator: Operator, *tensors: Tensor) -> tuple[Any, int]:
+        dims = (in_dims[0], *in_dims[2:])
+        moved = [
+            t.movedim(d, 0) if d is not None else t.expand(info.batch_size, *t.shape)
+            for t, d in zip((upstream, *tensors), dims, strict=True)
+        ]
+        shape = moved[0].shape[:2]
+        first, *rest = (t.flatten(0, 1) for t in moved)
+        return _ApplyBackward.apply(first, operator, *rest).unflatten(0, shape), 0  # type: ignore[no-untyped-call]

@@ -1,0 +1,323 @@
+"""Spectral functions: what is done to the eigenvalues, and the exact table of divided differences.
+
+For `P = U diag(l) U^T` and a scalar function `f`, `f(P) = U diag(f(l)) U^T`, and the derivative of `f(P)` in the eigenbasis
+is the Hadamard product with the table of divided differences (Daleckii-Krein),
+
+    f[l_i, l_j] = (f(l_i) - f(l_j)) / (l_i - l_j),    f[l, l] = f'(l).
+
+Every table here is evaluated in a form in which nothing is lost to cancellation: no difference of two nearly equal
+numbers is divided by another, so repeated eigenvalues need no special case.
+
+At a zero eigenvalue functions such as the root have no derivative. There the tables hold what is right for matrices of
+constant rank (pairs of a zero and a positive eigenvalue), and 0 for pairs of zeros: the minimum-norm choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gcp_repro.errors import OptionError, UnknownNameError
+
+__all__ = [
+    "SPECTRAL_FUNCTIONS",
+    "GradientTable",
+    "SpectralFunction",
+    "logarithm",
+    "newton_schulz",
+    "pade_root",
+    "power",
+    "scaling_eigen_branch",
+    "spectral_function",
+    "sqrt",
+    "taylor_root",
+]
+
+
+class GradientTable(NamedTuple):
+    """The derivative of a spectral function in the eigenbasis.
+
+    With `H = U^T G U` for the symmetric upstream gradient `G`, the gradient is `U M U^T` with
+    `M = table * H + sum(weights * diag(H)) diag(direction)`. The second term is there for functions that first divide the
+    matrix by a norm of its own (trace, Frobenius), whose derivative has the given direction.
+
+    Attributes:
+        table: `(..., n, n)`, symmetric.
+        weights: `(..., n)` or `None`.
+        direction: `(..., n)` or `None`.
+    """
+
+    table: Tensor
+    weights: Tensor | None = None
+    direction: Tensor | None = None
+
+    def within_range(self) -> GradientTable:
+        """The table without its first row and column, which stand for the null space."""
+        weights = None if self.weights is None else self.weights[..., 1:]
+        direction = None if self.direction is None else self.direction[..., 1:]
+        return GradientTable(self.table[..., 1:, 1:], weights, direction)
+
+    def apply(self, upstream: Tensor) -> Tensor:
+        """Map the upstream gradient `H` in the eigenbasis, `(..., n, n)`, to `M`."""
+        result = upstream * self.table
+        if self.weights is not None and self.direction is not None:
+            diagonal = upstream.diagonal(dim1=-2, dim2=-1)
+            coefficient = (self.weights * diagonal).sum(-1, keepdim=True)
+            result.diagonal(dim1=-2, dim2=-1).add_(coefficient * self.direction)
+        return result
+
+
+@dataclass(frozen=True)
+class SpectralFunction:
+    """A function of a positive semi-definite matrix that acts on its eigenvalues.
+
+    Attributes:
+        name: As used in options and tables.
+        value: Maps eigenvalues `(..., n)`, all >= 0, to `(..., n)`. It sees the whole spectrum, so that it may normalise by the trace.
+        gradient: Maps eigenvalues `(..., n)` to their exact `GradientTable`.
+    """
+
+    name: str
+    value: Callable[[Tensor], Tensor]
+    gradient: Callable[[Tensor], GradientTable]
+
+
+def _pairs(values: Tensor) -> tuple[Tensor, Tensor]:
+    return values.unsqueeze(-1), values.unsqueeze(-2)
+
+
+def _safe_reciprocal(values: Tensor) -> Tensor:
+    """`1 / values`, and 0 where `values` is 0."""
+    return torch.where(values > 0, values, torch.inf).reciprocal()
+
+
+def sqrt() -> SpectralFunction:
+    """Square root; the table `1 / (sqrt(l_i) + sqrt(l_j))` also solves the Lyapunov equation `Q dP + dP Q = G`.
+
+    Bound of the table: `1 / (2 sqrt(l_min))` over the positive eigenvalues, and `1 / sqrt(l_min)` against a null space.
+    """
+
+    def gradient(eigenvalues: Tensor) -> GradientTable:
+        rows, columns = _pairs(eigenvalues.sqrt())
+        return GradientTable(_safe_reciprocal(rows + columns))
+
+    return SpectralFunction("sqrt", torch.sqrt, gradient)
+
+
+def power(exponent: float) -> SpectralFunction:
+    """Power `l^exponent`, `exponent` any non-zero real number; 0 is mapped to 0 (so `-0.5` is the root of the pseudo-inverse).
+
+    With `t = atanh((l_i - l_j) / (l_i + l_j))`, the table is `(l_i l_j)^((p - 1) / 2) sinh(p t) / sinh(t)`.
+    """
+    if exponent == 0:
+        raise OptionError("power needs an exponent other than 0; got 0: the result would not depend on the matrix")
+    if exponent == 0.5:
+        return sqrt()
+
+    def value(eigenvalues: Tensor) -> Tensor:
+        positive = eigenvalues > 0
+        return torch.where(positive, torch.where(positive, eigenvalues, 1.0).pow(exponent), 0.0)
+
+    def gradient(eigenvalues: Tensor) -> GradientTable:
+        rows, columns = _pairs(eigenvalues)
+        both, neither = (rows > 0) & (columns > 0), (rows <= 0) & (columns <= 0)
+        a, b = torch.where(both, rows, 1.0), torch.where(both, columns, 1.0)
+        t = torch.atanh((a - b) / (a + b))
+        # beyond 1 - eps the atanh is infinite: there the logarithms are far apart and may be subtracted
+        t = torch.where(t.isfinite(), t, 0.5 * (a.log() - b.log()))
+        ratio = torch.where(t == 0, exponent, torch.sinh(exponent * t) / torch.where(t == 0, 1.0, torch.sinh(t)))
+        interior = (0.5 * (exponent - 1) * (a.log() + b.log())).exp() * ratio
+        larger = torch.where(neither, 1.0, torch.maximum(rows, columns))
+        boundary = torch.where(neither, 0.0, larger.pow(exponent - 1))
+        return GradientTable(torch.where(both, interior, boundary))
+
+    return SpectralFunction(f"power({exponent:g})", value, gradient)
+
+
+def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
+    """Logarithm `log(l + epsilon)`, as in DeepO2P (Ionescu et al., ICCV 2015); `epsilon` > 0 makes singular matrices legal.
+
+    With `a = l_i + epsilon`, `b = l_j + epsilon` and `r = (a - b) / (a + b)`, the table is `2 atanh(r) / (r (a + b))`; bound `1 / epsilon`.
+    With `epsilon = 0` the matrix has to be positive definite: 0 is mapped to 0, and pairs with a zero eigenvalue have gradient 0.
+    """
+    if epsilon < 0:
+        raise OptionError(f"logarithm needs epsilon >= 0; got {epsilon}")
+
+    def value(eigenvalues: Tensor) -> Tensor:
+        shifted = eigenvalues + epsilon
+        return torch.where(shifted > 0, torch.where(shifted > 0, shifted, 1.0).log(), 0.0)
+
+    def gradient(eigenvalues: Tensor) -> GradientTable:
+        a, b = _pairs(eigenvalues + epsilon)
+        total = a + b
+        r = (a - b) * _safe_reciprocal(total)
+        # atanh(r) / r -> 1 + r^2 / 3 as r -> 0; the quotient itself is accurate for any r that is not 0
+        quotient = torch.where(r == 0, 1.0, torch.atanh(r) / torch.where(r == 0, 1.0, r))
+        far = 0.5 * (a.log() - b.log()) / torch.where(r == 0, 1.0, r)
+        quotient = torch.where(quotient.isfinite(), quotient, far)
+        table = 2 * quotient * _safe_reciprocal(total)
+        return GradientTable(torch.where((a > 0) & (b > 0), table, 0.0))
+
+    return SpectralFunction("log", value, gradient)
+
+
+def newton_schulz(num_iterations: int = 5) -> SpectralFunction:
+    """What `num_iterations` steps of the trace-normalised Newton-Schulz iteration do to each eigenvalue (eqs. 7 to 9 of the paper).
+
+    With `s = sqrt(l / trace)` and `x_0 = s`, `x_{k+1} = x_k (3 - x_k^2) / 2`, the iterates are `Y_k = s x_k` and `Z_k = x_k / s`, and the
+    value is `sqrt(trace) s x_K`. Divided differences follow by the product rule,
+    `x_{k+1}[a, b] = x_k[a, b] (3 - (x_a^2 + x_a x_b + x_b^2)) / 2`, with no division by a difference anywhere. Bound: `(3/2)^K`.
+
+    Source: Li et al., CVPR 2018 (iSQRT-COV); the scalar form is derived in `docs/mathematics.md`.
+    """
+    if num_iterations < 1:
+        raise OptionError(f"newton_schulz needs num_iterations >= 1; got {num_iterations}")
+
+    def normalised(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
+        trace = eigenvalues.sum(-1, keepdim=True)
+        return trace, (eigenvalues * _safe_reciprocal(trace)).sqrt()
+
+    def value(eigenvalues: Tensor) -> Tensor:
+        trace, s = normalised(eigenvalues)
+        x = s
+        for _ in range(num_iterations):
+            x = x * (3 - x * x) / 2
+        return trace.sqrt() * s * x
+
+    def gradient(eigenvalues: Tensor) -> GradientTable:
+        trace, s = normalised(eigenvalues)
+        x, z = s, torch.ones_like(s)  # z = x / s, also where s = 0
+        slope: Tensor | None = None  # x[a, b] as a function of s
+        for _ in range(num_iterations):
+            square = x * x
+            rows, columns = _pairs(square)
+            factor = torch.matmul(x.unsqueeze(-1), x.unsqueeze(-2)).add_(rows).add_(columns).mul_(-0.5).add_(1.5)
+            slope = factor if slope is None else slope.mul_(factor)
+            step = 1.5 - 0.5 * square
+            x, z = x * step, z * step
+        assert slope is not None
+        # (s x)[a, b] / (s_a + s_b) = (s_a x[a, b] + s_b z_b) / (s_a + s_b), a mean of x[a, b] and z_b
+        rows, columns = _pairs(s)
+        weight = rows * _safe_reciprocal(rows + columns)
+        z_columns = z.unsqueeze(-2)
+        table = slope.sub_(z_columns).mul_(weight).add_(z_columns)
+        scale = _safe_reciprocal(trace.sqrt())
+        value_hat = s * x
+        weights = scale * (0.5 * value_hat - table.diagonal(dim1=-2, dim2=-1) * s * s)
+        return GradientTable(table * scale.unsqueeze(-1), weights, torch.ones_like(s))
+
+    return SpectralFunction(f"newton_schulz({num_iterations})", value, gradient)
+
+
+_TAYLOR_ROOT = (1.0, -0.5, -0.125, -0.0625, -0.0390625, -0.02734375, -0.0205078125, -0.01611328125,
+                -0.013092041015625, -0.0109100341796875, -0.009273529052734375)  # fmt: skip
+_PADE_ROOT = (
+    (1.0, -2.75, 2.75, -1.203125, 0.21484375, -0.0107421875),
+    (1.0, -2.25, 1.75, -0.546875, 0.05859375, -0.0009765625),
+)
+
+
+def taylor_root() -> SpectralFunction:
+    """Root by the Taylor polynomial of `(1 - z)^(1/2)` of degree 10 in `z = 1 - l / ||P||_F` (MTP of Song et al., ICLR 2022, eq. 5)."""
+    return _root_of_complement("taylor_root", _TAYLOR_ROOT, (1.0,))
+
+
+def pade_root() -> SpectralFunction:
+    """Root by the [5/5] Pade approximant of `(1 - z)^(1/2)` in `z = 1 - l / ||P||_F` (MPA of Song et al., ICLR 2022, eq. 9)."""
+    return _root_of_complement("pade_root", *_PADE_ROOT)
+
+
+def _root_of_complement(name: str, numerator: tuple[float, ...], denominator: tuple[float, ...]) -> SpectralFunction:
+    """`sqrt(norm) p(z) / q(z)` with `z = 1 - l / norm` and the Frobenius norm of the matrix.
+
+    Divided differences of the polynomials come out of Horner's scheme, `h <- h z_b + p(z_a)`, and those of the quotient from
+    `(p / q)[a, b] = (p[a, b] - (p / q)(b) q[a, b]) / q(a)`.
+    """
+
+    def complement(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
+        norm = eigenvalues.square().sum(-1, keepdim=True).sqrt()
+        return norm, 1 - eigenvalues * _safe_reciprocal(norm)
+
+    def horner(coefficients: tuple[float, ...], z: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = _pairs(z)
+        polynomial = torch.full_like(z, coefficients[-1])
+        difference = torch.zeros_like(rows * columns)
+        for coefficient in reversed(coefficients[:-1]):
+            difference = difference * columns + polynomial.unsqueeze(-1)
+            polynomial = polynomial * z + coefficient
+        return polynomial, difference
+
+    def value(eigenvalues: Tensor) -> Tensor:
+        norm, z = complement(eigenvalues)
+        return norm.sqrt() * horner(numerator, z)[0] / horner(denominator, z)[0]
+
+    def gradient(eigenvalues: Tensor) -> GradientTable:
+        norm, z = complement(eigenvalues)
+        (p, dp), (q, dq) = horner(numerator, z), horner(denominator, z)
+        quotient = p / q
+        slope = -(dp - quotient.unsqueeze(-2) * dq) / q.unsqueeze(-1)  # with respect to l / norm
+        scale = _safe_reciprocal(norm.sqrt())
+        hat = eigenvalues * _safe_reciprocal(norm)
+        weights = scale * (0.5 * quotient - slope.diagonal(dim1=-2, dim2=-1) * hat)
+        return GradientTable(slope * scale.unsqueeze(-1), weights, hat)
+
+    return SpectralFunction(name, value, gradient)
+
+
+def scaling_eigen_branch() -> SpectralFunction:
+    """`Q + ||Q S||_F Q` with `Q = P^(1/2)` and `S = exp(-P)`, which raises small eigenvalues (SEB, Song et al., T-PAMI 2022).
+
+    In eigenvalues: `sqrt(l) (1 + nu)` with `nu^2 = sum(l exp(-2 l))`. The gradient is exact, also through `nu`.
+    """
+    root = sqrt()
+
+    def branch(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
+        decay = torch.exp(-2 * eigenvalues)
+        return decay, (eigenvalues * decay).sum(-1, keepdim=True).sqrt()
+
+    def value(eigenvalues: Tensor) -> Tensor:
+        return eigenvalues.sqrt() * (1 + branch(eigenvalues)[1])
+
+    def gradient(eigenvalues: Tensor) -> GradientTable:
+        decay, norm = branch(eigenvalues)
+        direction = decay * (0.5 - eigenvalues) * _safe_reciprocal(norm)
+        return GradientTable(root.gradient(eigenvalues).table * (1 + norm).unsqueeze(-1), eigenvalues.sqrt(), direction)
+
+    return SpectralFunction("scaling_eigen_branch", value, gradient)
+
+
+SPECTRAL_FUNCTIONS: dict[str, Callable[..., SpectralFunction]] = {
+    "sqrt": sqrt,
+    "power": power,
+    "log": logarithm,
+    "newton_schulz": newton_schulz,
+    "taylor_root": taylor_root,
+    "pade_root": pade_root,
+    "scaling_eigen_branch": scaling_eigen_branch,
+}
+"""Factories of the spectral functions by name."""
+
+
+def spectral_function(name: str | SpectralFunction, **options: Any) -> SpectralFunction:
+    """Look up a spectral function by name and set its options, or pass a `SpectralFunction` through.
+
+    Args:
+        name: A name in `SPECTRAL_FUNCTIONS`, or a function of your own.
+        **options: `exponent` (power), `epsilon` (log), `num_iterations` (newton_schulz).
+
+    Raises:
+        UnknownNameError: No such function.
+        OptionError: An option that the function does not have, or a value outside its range.
+    """
+    if isinstance(name, SpectralFunction):
+        return name
+    if name not in SPECTRAL_FUNCTIONS:
+        raise UnknownNameError("spectral function", name, SPECTRAL_FUNCTIONS)
+    try:
+        return SPECTRAL_FUNCTIONS[name](**options)
+    except TypeError as error:
+        raise OptionError(f"spectral function {name!r} does not take these options: {options} ({error})") from error

@@ -1,0 +1,116 @@
+"""Differentiable functions of symmetric positive semi-definite matrices: root, inverse root, power, logarithm.
+
+Each takes batches of any leading dimensions, on any device, and has the exact gradient by default: bounded and right for
+repeated eigenvalues, where the gradients of `torch.linalg.eigh` and `torch.linalg.svd` are NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcp_repro.errors import ShapeError
+from gcp_repro.linalg.autograd import apply_operator
+from gcp_repro.linalg.functions import SpectralFunction, spectral_function
+from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
+from gcp_repro.linalg.spectral import MatrixFunction
+
+__all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]
+
+
+def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n: int | None = None, **options: Any) -> Tensor:
+    r"""Square root `Q` of positive semi-definite matrices, `Q Q = cov`, with an interchangeable gradient.
+
+    With `cov = U diag(l) U^T` the value is `U diag(sqrt(l)) U^T` whatever the rule (eq. 3). For an upstream gradient with symmetric part
+    `G` the gradient is `U (D * (U^T G U)) U^T`, and the rule fills only `D`.
+
+    Args:
+        cov: `(..., C, C)`, symmetric positive semi-definite, any floating dtype (float16 and bfloat16 are computed in float32), any rank.
+            Only the lower triangle is read.
+        gradient: `"lyapunov"` (exact: `D_ij = 1 / (sqrt(l_i) + sqrt(l_j))`), `"svd"`, `"pade"`, `"taylor"`, `"trunc"`, `"topn"`,
+            `"newton_schulz"`, `"power_iteration"`, `"lyapunov_iteration"`, or a `GradientRule`.
+        top_n: Keep only so many eigenvalues, for any rule; `"topn"` is `"svd"` with 200/256 of them as the default.
+        **options: The rule's own: `degree`, `max_gradient`, `num_iterations`.
+
+    Returns:
+        `(..., C, C)`, symmetric, dtype and device of `cov`; scale: units of the features.
+
+    Raises:
+        ShapeError: The last two sizes differ. "matrix_sqrt needs (..., C, C); got (8, 256, 196): pass covariance(x)?"
+        UnknownNameError: No such rule.
+        NonFiniteError: NaN or infinity in `cov`.
+        GCPError: A clearly negative eigenvalue.
+
+    Numerics:
+        Eigenvalues below `C * eps * l_max` count as zero. Between a zero and a positive eigenvalue `D = 1 / sqrt(l)`; between two zeros
+        the root has no derivative, and `D = 0`: the gradient along matrices of the same rank. `"lyapunov"` can be differentiated twice.
+
+    Source:
+        Song, Sebe, Wang, ICCV 2021 (arXiv:2105.02498), eqs. 2 to 5 and 11 to 21; `lyapunov`: Daleckii and Krein (1965), see `docs/mathematics.md`.
+
+    Example:
+        >>> cov = torch.diag(torch.tensor([4.0, 16.0], dtype=torch.float64)).requires_grad_()
+        >>> matrix_sqrt(cov).trace().backward()  # d tr(P^1/2) / dP = P^-1/2 / 2
+        >>> cov.grad.diagonal().tolist()
+        [0.25, 0.125]
+    """
+    if gradient == "topn":
+        gradient = "svd"
+        top_n = -(-200 * cov.shape[-1] // 256) if top_n is None else top_n
+    return _apply("matrix_sqrt", cov, spectral_function("sqrt"), gradient_rule(gradient, **options), top_n)
+
+
+def matrix_inv_sqrt(cov: Tensor) -> Tensor:
+    """Inverse square root of positive definite `(..., C, C)`; that of the pseudo-inverse where the rank is lower. Exact gradient.
+
+    Raises:
+        ShapeError: The last two sizes differ.
+        NonFiniteError: NaN or infinity in `cov`.
+
+    Example:
+        >>> matrix_inv_sqrt(4 * torch.eye(2)).tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
+    """
+    return matrix_power(cov, -0.5)
+
+
+def matrix_power(cov: Tensor, exponent: float) -> Tensor:
+    """Real power of positive semi-definite `(..., C, C)`; zero eigenvalues stay zero for any exponent. Exact gradient.
+
+    Args:
+        cov: Symmetric positive semi-definite.
+        exponent: Any real number but 0.
+
+    Raises:
+        OptionError: `exponent` is 0.
+        ShapeError: The last two sizes differ.
+        NonFiniteError: NaN or infinity in `cov`.
+    """
+    return _apply("matrix_power", cov, spectral_function("power", exponent=exponent), gradient_rule("exact"))
+
+
+def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
+    """Logarithm of `cov + epsilon I`, `(..., C, C)`. Exact gradient.
+
+    Args:
+        cov: Symmetric, positive definite, or semi-definite with `epsilon` > 0.
+        epsilon: Added to every eigenvalue. With 0, eigenvalues that are zero to rounding are left out (mapped to 0).
+
+    Raises:
+        OptionError: `epsilon` is negative.
+        ShapeError: The last two sizes differ.
+        NonFiniteError: NaN or infinity in `cov`.
+    """
+    return _apply("matrix_log", cov, spectral_function("log", epsilon=epsilon), gradient_rule("exact"))
+
+
+def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRule, top_n: int | None = None) -> Tensor:
+    if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
+        raise ShapeError(
+            f"{name} needs (..., C, C), floating point; got {cov.dtype} {tuple(cov.shape)}: pass covariance(x) of features (..., C, N)?"
+        )
+    dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
+    return apply_operator(MatrixFunction(function, rule, dtype, top_n), cov)
+

@@ -1,0 +1,88 @@
+"""The Newton-Schulz iteration for the matrix square root, by matrix products alone (eqs. 7 to 10 of the paper).
+
+This is the published order of operations (iSQRT-COV, Li et al., CVPR 2018). The same function of the matrix, evaluated on
+eigenvalues, is `functions.newton_schulz`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcp_repro.linalg.autograd import Operator
+from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
+from gcp_repro.linalg.spectral import require_finite
+
+__all__ = ["NewtonSchulzPooling"]
+
+
+def _half_of_three_minus(product: Tensor) -> Tensor:
+    """`(3 I - product) / 2`, in place."""
+    product.mul_(-0.5).diagonal(dim1=-2, dim2=-1).add_(1.5)
+    return product
+
+
+@dataclass(frozen=True)
+class NewtonSchulzPooling(Operator):
+    """Upper triangle of the root of the covariance by `num_iterations` Newton-Schulz steps on the full matrix (route `dense`).
+
+    Kept for the backward: the trace and the iterates `Y_1 ... Y_{K-1}`, `Z_1 ... Z_{K-1}`.
+    """
+
+    num_iterations: int = 5
+    dtype: torch.dtype = torch.float64
+
+    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        return (rows * (rows + 1) // 2,)
+
+    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
+        return (1, 1), *((rows, rows) for _ in range(2 * (self.num_iterations - 1)))
+
+    def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`X`, the trace of `P = X X^T`, and `A = P / trace` (0 for a zero matrix)."""
+        features = center(x)
+        matrix = features @ features.mT
+        require_finite(matrix)
+        trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        return features, trace, matrix * torch.where(trace > 0, trace, torch.inf).reciprocal()
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        _, trace, y = self._normalised(x)
+        saved[0].copy_(trace)
+        step = _half_of_three_minus(y.clone())
+        z = step
+        for y_kept, z_kept in zip(saved[1::2], saved[2::2], strict=True):
+            y = torch.bmm(y, step, out=y_kept)
+            z = z_kept.copy_(step) if z is step else torch.bmm(step, z, out=z_kept)
+            step = _half_of_three_minus(z @ y)
+        output.copy_(upper_triangle((y @ step).mul_(trace.sqrt())))
+
+    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+        """Reverse the iteration; every iterate is symmetric, and each step costs seven products."""
+        features, trace, a = self._normalised(x)
+        g = symmetric_from_upper_triangle(upstream, x.shape[-2])
+        by_y, by_z = g * trace.sqrt(), None
+        root = None
+        for y, z in zip(reversed(saved[1::2]), reversed(saved[2::2]), strict=True):
+            step = _half_of_three_minus(z @ y)
+            root = y @ step if root is None else root
+            by_step = y @ by_y
+            if by_z is not None:
+                by_step = by_step + by_z @ z
+            new_by_z = (by_step @ y).mul_(-0.5)
+            by_z = new_by_z if by_z is None else new_by_z.baddbmm_(step, by_z)
+            by_y = torch.baddbmm(z @ by_step, by_y, step, beta=-0.5)
+        step = _half_of_three_minus(a.clone())  # the first step has Y_0 = A, Z_0 = I
+        root = a @ step if root is None else root
+        by_a = (by_y @ step).sub_(a @ by_y, alpha=0.5)
+        if by_z is not None:
+            by_a.sub_(by_z, alpha=0.5)
+        inverse = torch.where(trace > 0, trace, torch.inf).reciprocal()
+        by_trace = 0.5 * inverse.sqrt() * (g * root).sum((-2, -1), keepdim=True)
+        by_trace = by_trace - inverse * (by_a * a).sum((-2, -1), keepdim=True)
+        by_p = by_a * inverse
+        by_p.diagonal(dim1=-2, dim2=-1).add_(by_trace.squeeze(-1))
+        return ((by_p + by_p.mT) @ features).mul_(x.shape[-1] ** -0.5)

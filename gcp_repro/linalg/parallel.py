@@ -1,0 +1,66 @@
+"""Spread a batch of small matrices over threads that each run one-threaded kernels.
+
+On the CPU torch decomposes the matrices of a batch one after another and starts all its threads for each of them, which
+for matrices of a few hundred rows costs more than it gains (see `docs/performance.md`). Here the batch is cut into
+chunks that fit into a core's cache, and every thread takes whole chunks through all the steps of an operator.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+__all__ = ["CHUNK_BYTES", "for_each_chunk"]
+
+CHUNK_BYTES = 2 * 2**20
+"""Aimed-at size in bytes of the largest matrix stack of one chunk: about a core's second-level cache."""
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_lock = threading.Lock()
+os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    with _lock:
+        if threads not in _pools:
+            started = threading.Barrier(threads + 1)
+
+            def start() -> None:
+                torch.set_num_threads(1)
+                started.wait()
+
+            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="gcp_repro")
+            for _ in range(threads):
+                _pools[threads].submit(start)
+            started.wait()
+            torch.set_num_threads(threads)  # the workers' setting is also the default of threads yet to come: put it back
+        return _pools[threads]
+
+
+def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_per_item: int) -> None:
+    """Call `work` on matching slices of `tensors` along their first dimension, in parallel on the CPU.
+
+    Args:
+        work: Called with one slice of each tensor; writes its results into some of them.
+        tensors: All with the same first size `B` and on one device.
+        bytes_per_item: Size in bytes of the largest matrix that `work` handles for one item of the batch.
+    """
+    batch = tensors[0].shape[0]
+    threads = torch.get_num_threads()
+    if batch == 0 or tensors[0].device.type != "cpu":
+        return work(*tensors)
+    chunk = max(1, min(CHUNK_BYTES // max(1, bytes_per_item), -(-batch // threads)))
+    slices = [slice(start, start + chunk) for start in range(0, batch, chunk)]
+    if threads == 1 or len(slices) == 1:
+        for rows in slices:
+            work(*(tensor[rows] for tensor in tensors))
+        return None
+    pool = _pool(threads)
+    for future in [pool.submit(work, *(tensor[rows] for tensor in tensors)) for rows in slices]:
+        future.result()
+    return None

@@ -1,0 +1,290 @@
+"""Operators made of one symmetric eigendecomposition: a function of a matrix, and covariance pooling on both routes.
+
+Notation as in `docs/mathematics.md`: `X` features less their mean, divided by `sqrt(N)`; `P = X X^T = U diag(l) U^T`; `Q = f(P)`;
+`G` the symmetric gradient of the loss with respect to `Q`; `H = U^T G U`; `M` what the gradient rule makes of `H`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcp_repro.errors import GCPError, NonFiniteError
+from gcp_repro.linalg.autograd import Operator, apply_operator
+from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
+from gcp_repro.linalg.functions import SpectralFunction, sqrt
+from gcp_repro.linalg.gradient_rules import GradientRule, quotient_table, replace_overflow
+
+__all__ = ["MatrixFunction", "PublishedPooling", "SpectralPooling", "decompose", "require_finite"]
+
+
+def require_finite(matrix: Tensor) -> None:
+    """Refuse NaN and infinity, which LAPACK may answer by not returning.
+
+    Raises:
+        NonFiniteError: "... NaN or infinite entries: the features hold NaN ..."
+    """
+    if not bool(torch.isfinite(matrix).all()):
+        raise NonFiniteError(
+            f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: the features hold NaN "
+            "or infinity, or their squares overflow; lower the learning rate, or pass on_nonfinite='propagate' to let NaN through"
+        )
+
+
+def decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors of symmetric `(b, n, n)`; reads the lower triangle.
+
+    Raises:
+        NonFiniteError: NaN or infinity in the matrix.
+    """
+    require_finite(matrix)
+    eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
+    return eigenvalues, eigenvectors
+
+
+def check_semi_definite(eigenvalues: Tensor) -> None:
+    """Refuse spectra `(b, n)`, ascending, with an eigenvalue that rounding cannot have made negative.
+
+    Raises:
+        GCPError: "... positive semi-definite; got an eigenvalue of -1 ..."
+    """
+    smallest, largest = eigenvalues[..., 0], eigenvalues.abs().amax(-1)
+    tolerance = torch.finfo(eigenvalues.dtype).eps ** 0.5 * largest
+    if bool((smallest < -tolerance).any()):
+        raise GCPError(
+            f"the matrix has to be positive semi-definite; got an eigenvalue of {smallest.min().item():.3g}: "
+            "add a multiple of the identity, or use torch.linalg.eigh for indefinite matrices"
+        )
+
+
+def nonzero_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
+    """Set eigenvalues that are rounding noise, below `size * eps * l_max`, to 0.
+
+    Args:
+        eigenvalues: `(b, n)`, ascending.
+        size: Larger dimension of the features or the matrix.
+    """
+    noise = eigenvalues[..., -1:].clamp(min=0) * (size * torch.finfo(eigenvalues.dtype).eps)
+    return torch.where(eigenvalues > noise, eigenvalues, 0.0)
+
+
+def keep_largest(eigenvalues: Tensor, top_n: int | None, floor: float = 0.0) -> Tensor:
+    """Set all but the `top_n` largest of `(b, n)` ascending eigenvalues to `floor` (eq. 11); `None` keeps all."""
+    if top_n is None or top_n >= eigenvalues.shape[-1]:
+        return eigenvalues
+    kept = eigenvalues.clone()
+    kept[..., : eigenvalues.shape[-1] - top_n] = floor
+    return kept
+
+
+@dataclass(frozen=True)
+class MatrixFunction(Operator):
+    """`f(P)` for symmetric positive semi-definite `P`, `(b, n, n)`; eigenvalues that are rounding noise count as zero.
+
+    Attributes:
+        function: What is done to the eigenvalues.
+        rule: How the gradient table is filled.
+        dtype: Of the computation.
+        top_n: Keep only so many eigenvalues.
+    """
+
+    function: SpectralFunction
+    rule: GradientRule
+    dtype: torch.dtype = torch.float64
+    top_n: int | None = None
+
+    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        return rows, rows
+
+    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
+        return (rows,), (rows, rows)
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        eigenvalues, eigenvectors = decompose(x)
+        check_semi_definite(eigenvalues)
+        spectrum = keep_largest(nonzero_spectrum(eigenvalues, x.shape[-1]), self.top_n)
+        saved[0].copy_(spectrum)
+        saved[1].copy_(eigenvectors)
+        images = self.function.value(spectrum)
+        torch.bmm(eigenvectors * images.unsqueeze(-2), eigenvectors.mT, out=output)
+
+    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+        spectrum, u = saved
+        h = u.mT @ (0.5 * (upstream + upstream.mT)) @ u
+        table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
+        return u @ table.apply(h) @ u.mT
+
+    def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
+        """With `L` the solution operator of `Q Y + Y Q = G`: `Y = L(G)`, and `dY = L(dG - dQ Y - Y dQ)`, `dQ = L(dP)`."""
+        if self.function.name != "sqrt" or self.rule.name not in ("exact", "lyapunov") or self.top_n is not None:
+            return super().double_backward(direction, upstream, x, *saved)
+        solution = self.backward(upstream, x, *saved)
+        adjoint = self.backward(direction, x, *saved)
+        product = adjoint @ solution
+        return adjoint, -self.backward(product + product.mT, x, *saved)
+
+
+@dataclass(frozen=True)
+class SpectralPooling(Operator):
+    """Upper triangle of `f(X X^T)` from features, rank-aware: decomposes the smaller of `X^T X` and `X X^T` (route `gram`).
+
+    The null space of `P` is never formed. Where `U` holds the eigenvectors of the range only, pairs within the null space drop
+    out of the gradient because `U0^T X = 0`, and pairs of range and null space are `(I - U U^T) G U`.
+
+    Attributes:
+        function: What is done to the eigenvalues.
+        rule: How the gradient table is filled.
+        dtype: Of the computation.
+        centered: Subtract the mean over positions first.
+        top_n: Keep only so many eigenvalues.
+        full: Decompose `X X^T` even where `X^T X` is smaller.
+    """
+
+    function: SpectralFunction
+    rule: GradientRule
+    dtype: torch.dtype = torch.float64
+    centered: bool = True
+    top_n: int | None = None
+    full: bool = False
+
+    def _by_positions(self, rows: int, columns: int) -> bool:
+        return columns < rows and not self.full
+
+    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        return (rows * (rows + 1) // 2,)
+
+    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
+        if self._by_positions(rows, columns):
+            return (columns,), (rows, columns), (columns, columns)
+        return (rows,), (rows, rows)
+
+    def _features(self, x: Tensor) -> Tensor:
+        return center(x) if self.centered else x * x.shape[-1] ** -0.5
+
+    def _spectrum(self, nonzero: Tensor) -> Tensor:
+        """The spectrum that functions and rules see, led by a zero that stands for the whole null space."""
+        kept = keep_largest(nonzero, self.top_n)
+        return torch.cat([torch.zeros_like(kept[..., :1]), kept], -1)
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        rows, columns = x.shape[-2:]
+        features = self._features(x)
+        if self._by_positions(rows, columns):
+            eigenvalues, v = decompose(features.mT @ features)
+            nonzero = nonzero_spectrum(eigenvalues, rows)
+            saved[2].copy_(v)
+            inverse = torch.where(nonzero > 0, nonzero, torch.inf).rsqrt()
+            torch.bmm(features, v * inverse.unsqueeze(-2), out=saved[1])
+        else:
+            eigenvalues, u = decompose(features @ features.mT)
+            nonzero = nonzero_spectrum(eigenvalues, max(rows, columns))
+            saved[1].copy_(u)
+        saved[0].copy_(nonzero)
+        u = saved[1]
+        images = self.function.value(self._spectrum(nonzero))
+        root = torch.bmm(u * (images[..., 1:] - images[..., :1]).unsqueeze(-2), u.mT)
+        root.diagonal(dim1=-2, dim2=-1).add_(images[..., :1])
+        output.copy_(upper_triangle(root))
+
+    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+        rows, columns = x.shape[-2:]
+        nonzero, u = saved[0], saved[1]
+        spectrum = self._spectrum(nonzero)
+        gradient = self.rule.table(spectrum, self.function.value(spectrum), self.function)
+        to_null = gradient.table[..., :1, 1:]
+        g_u = symmetric_from_upper_triangle(upstream, rows) @ u
+        h = u.mT @ g_u
+        m = gradient.within_range().apply(h).sub_(h * to_null)
+        left = torch.baddbmm(g_u.mul_(to_null), u, m)
+        scale = 2 * columns**-0.5
+        if self._by_positions(rows, columns):
+            return (left * (scale * nonzero.sqrt()).unsqueeze(-2)) @ saved[2].mT
+        return left @ (u.mT @ self._features(x)).mul_(scale)
+
+    def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate a second way of writing the root, `Q = X (X^T X)^(-1/2) X^T`, in which everything is smooth at constant rank."""
+        if self.function.name != "sqrt" or self.rule.name not in ("exact", "lyapunov") or self.top_n is not None:
+            return super().double_backward(direction, upstream, x, *saved)
+        with torch.enable_grad():
+            x, upstream = x.detach().requires_grad_(), upstream.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self._smooth_root(x), x, upstream, create_graph=True)
+            by_upstream, by_x = torch.autograd.grad(gradient, (upstream, x), direction)
+        return by_upstream, by_x
+
+    def _smooth_root(self, x: Tensor) -> Tensor:
+        rows, columns = x.shape[-2:]
+        mean = x.mean(-1, keepdim=True) if self.centered else 0.0
+        features = (x - mean) * columns**-0.5
+        root = MatrixFunction(sqrt(), self.rule, self.dtype)
+        if columns >= rows:
+            return upper_triangle(apply_operator(root, features @ features.mT))
+        gram = features.mT @ features
+        if self.centered:  # the constant vector is in the null space of the features: any value may stand there
+            gram = gram + gram.detach().diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] / columns
+        return upper_triangle(features @ torch.linalg.solve(apply_operator(root, gram), features.mT))
+
+
+@dataclass(frozen=True)
+class PublishedPooling(Operator):
+    """Upper triangle of `f(X X^T)` in the published order of operations (route `dense`), whatever the rank.
+
+    Eigenvalues at or below the machine epsilon are set to it, and so stay part of the gradient with all their rounding noise;
+    infinite entries of `K` and of the rotated gradient become the largest finite ones. For a rule that is not a difference
+    quotient only the floor and the decomposition of the full matrix are kept.
+
+    Attributes:
+        function: What is done to the eigenvalues.
+        rule: How the gradient table is filled.
+        dtype: Of the computation.
+        top_n: Keep only so many eigenvalues; the others are set to the machine epsilon.
+        float32_centering: Round the centring matrix to float32, as the authors' newest code does.
+    """
+
+    function: SpectralFunction
+    rule: GradientRule
+    dtype: torch.dtype = torch.float64
+    top_n: int | None = None
+    float32_centering: bool = False
+
+    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        return (rows * (rows + 1) // 2,)
+
+    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
+        return (rows,), (rows, rows)
+
+    def _times_centering(self, x: Tensor) -> Tensor:
+        """`X I_bar` of eq. 1, without forming the centring matrix unless its rounding is asked for."""
+        if not self.float32_centering:
+            return (x - x.mean(-1, keepdim=True)).div_(x.shape[-1])
+        size = x.shape[-1]
+        eye, ones = torch.eye(size, device=x.device), torch.ones(size, size, device=x.device)
+        return x @ ((-1.0 / size / size) * ones + (1.0 / size) * eye).to(x.dtype)
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        eigenvalues, u = decompose(self._times_centering(x) @ x.mT)
+        floor = torch.finfo(self.dtype).eps
+        spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
+        saved[0].copy_(spectrum)
+        saved[1].copy_(u)
+        output.copy_(upper_triangle((u * self.function.value(spectrum).unsqueeze(-2)) @ u.mT))
+
+    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+        spectrum, u = saved
+        h = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[-2]) @ u
+        by_p = u @ self._rotated(h, spectrum) @ u.mT
+        return (by_p + by_p.mT) @ self._times_centering(x)
+
+    def _rotated(self, h: Tensor, spectrum: Tensor) -> Tensor:
+        """The bracket of eq. 5: `K^T * (U^T dU) + diag(dL)` with `dU = 2 G U F`, `dL = f' diag(H)`."""
+        images = self.function.value(spectrum)
+        if self.rule.quotient is None:
+            return self.rule.table(spectrum, images, self.function).apply(h)
+        k = quotient_table(spectrum, self.rule.quotient)
+        rotated = k.mT * (2 * h * images.unsqueeze(-2))
+        slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
+        rotated.diagonal(dim1=-2, dim2=-1).add_(slope * h.diagonal(dim1=-2, dim2=-1))
+        overflow = rotated.isinf()
+        return torch.where(overflow, replace_overflow(rotated.abs()) * rotated.sign(), rotated)

@@ -1,0 +1,246 @@
+"""Meta-layers: modules that turn features into one vector per image. They hold options, no parameters."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gcp_repro.errors import OptionError
+from gcp_repro.linalg.autograd import Operator, apply_operator
+from gcp_repro.linalg.covariance import as_positions, upper_triangle
+from gcp_repro.linalg.functions import SPECTRAL_FUNCTIONS, SpectralFunction, spectral_function
+from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, gradient_rule
+from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
+from gcp_repro.linalg.spectral import PublishedPooling, SpectralPooling
+
+__all__ = ["BilinearPooling", "CompactBilinearPooling", "CovariancePooling", "GlobalAveragePooling", "MetaLayer"]
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+ROUTES = ("auto", "gram", "dense")
+ON_NONFINITE = ("raise", "propagate")
+
+
+def _choice(option: str, value: object, choices: Mapping[str, Any] | tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(f"{option} must be one of {', '.join(choices)}; got {value!r}")
+
+
+class MetaLayer(nn.Module):
+    """Base class: features `(B, C, H, W)` or `(B, C, N)` to `(B, output_dim(C))`, in the dtype of the features."""
+
+    @abstractmethod
+    def output_dim(self, channels: int) -> int:
+        """Length of the output vector for so many channels."""
+
+    @abstractmethod
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool `(B, C, N)` to `(B, D)`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features.
+
+        Raises:
+            ShapeError: Not `(B, C, H, W)` or `(B, C, N)`, or not a floating dtype.
+            NonFiniteError: NaN or infinity in the features, if the layer decomposes a matrix and `on_nonfinite="raise"`.
+        """
+        return self.pool(as_positions(features))
+
+
+class GlobalAveragePooling(MetaLayer):
+    """Mean over positions, `D = C`: the first-order pooling that the others replace."""
+
+    def output_dim(self, channels: int) -> int:
+        return channels
+
+    def pool(self, features: Tensor) -> Tensor:
+        return features.mean(-1)
+
+
+class CovariancePooling(MetaLayer):
+    """Upper triangle of a function of the covariance: any forward function with any gradient table.
+
+    Args:
+        forward: A name in `linalg.SPECTRAL_FUNCTIONS`, or a `SpectralFunction`.
+        gradient: A name in `linalg.GRADIENT_RULES`, or a `GradientRule`; `"exact"` is the derivative of `forward`.
+        dtype: `"float64"` or `"float32"`, of the spectral part, whatever the features' dtype and autocast say.
+        route: `"gram"` is rank-aware and decomposes the smaller of `X^T X` and `X X^T`; `"dense"` is the `C x C` computation in the
+            published order; `"auto"` is `"gram"` where the function allows it.
+        on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features get NaN as output.
+        moment: `"covariance"`; `"second_moment"` without subtracting the mean; `"gaussian"`, the second moment of the features with
+            a constant 1 appended, which is the embedding `[[S + m m^T, m], [m^T, 1]]` of a Gaussian of mean `m`, covariance `S`.
+        top_n: Keep only the largest eigenvalues: their number, or a share of the channels in (0, 1).
+        signed_root: End with the signed square root of every entry and division by the l2 norm.
+        float32_centering: Dense route only: round the centring matrix to float32 as the authors' newest code does.
+        **options: Options of the forward function and of the gradient rule (`num_iterations`, `degree`, `max_gradient`, `exponent`, ...).
+            An option that both have goes to both.
+    """
+
+    def __init__(
+        self,
+        forward: str | SpectralFunction = "sqrt",
+        gradient: str | GradientRule = "exact",
+        *,
+        dtype: str = "float64",
+        route: str = "auto",
+        on_nonfinite: str = "raise",
+        moment: str = "covariance",
+        top_n: int | float | None = None,
+        signed_root: bool = False,
+        float32_centering: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        _choice("dtype", dtype, DTYPES)
+        _choice("route", route, ROUTES)
+        _choice("on_nonfinite", on_nonfinite, ON_NONFINITE)
+        _choice("moment", moment, ("covariance", "second_moment", "gaussian"))
+        if top_n is not None and top_n <= 0:
+            raise OptionError(f"top_n must be positive: a number of eigenvalues or a share of the channels below 1; got {top_n}")
+        if route == "dense" and moment != "covariance":
+            raise OptionError(f"route='dense' computes covariances only; got moment={moment!r}: use route='gram' or 'auto'")
+        self.spectral_function, self.gradient = forward, gradient
+        self.dtype, self.route, self.on_nonfinite, self.moment = dtype, route, on_nonfinite, moment
+        self.top_n, self.signed_root, self.float32_centering = top_n, signed_root, float32_centering
+        self.options = dict(options)
+        self.operator(channels=2)  # bad names and options are refused now
+
+    def extra_repr(self) -> str:
+        forward, gradient = (getattr(part, "name", part) for part in (self.spectral_function, self.gradient))
+        options = "".join(f", {name}={value}" for name, value in self.options.items())
+        return f"forward={forward}, gradient={gradient}, dtype={self.dtype}, route={self.route}{options}"
+
+    def output_dim(self, channels: int) -> int:
+        size = channels + (self.moment == "gaussian")
+        return size * (size + 1) // 2
+
+    def operator(self, channels: int) -> Operator:
+        """The operator of `gcp_repro.linalg` that this layer applies to features of so many channels."""
+        return _operator(
+            self.spectral_function, self.gradient, tuple(sorted(self.options.items())), self.dtype, self.route,
+            self.moment, self._kept(channels), self.float32_centering,
+        )  # fmt: skip
+
+    def _kept(self, channels: int) -> int | None:
+        if self.top_n is None or self.top_n >= 1:
+            return None if self.top_n is None else int(self.top_n)
+        return max(1, round(self.top_n * channels))
+
+    def pool(self, features: Tensor) -> Tensor:
+        if self.moment == "gaussian":
+            features = torch.cat([features, torch.ones_like(features[:, :1])], 1)
+        valid = None
+        if self.on_nonfinite == "propagate":
+            valid = features.isfinite().all(-1).all(-1)
+            features = torch.where(valid[:, None, None], features, 0.0)
+        pooled = apply_operator(self.operator(features.shape[1]), features)
+        if self.signed_root:
+            pooled = signed_root_and_normalise(pooled)
+        return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
+
+
+@functools.lru_cache(maxsize=256)
+def _operator(
+    forward: str | SpectralFunction, gradient: str | GradientRule, options: tuple[tuple[str, Any], ...], dtype: str, route: str,
+    moment: str, top_n: int | None, float32_centering: bool,
+) -> Operator:  # fmt: skip
+    given = dict(options)
+    for_function = _accepted(SPECTRAL_FUNCTIONS, forward, given)
+    for_gradient = _accepted(GRADIENT_RULES, gradient, given)
+    unused = [name for name in given if name not in for_function and name not in for_gradient]
+    if unused:
+        raise OptionError(f"neither forward={forward!r} nor gradient={gradient!r} has an option {', '.join(map(repr, unused))}")
+    function = spectral_function(forward, **for_function)
+    rule = gradient_rule(gradient, **for_gradient)
+    spectral_dtype = DTYPES[dtype]
+    if route != "dense":
+        return SpectralPooling(function, rule, spectral_dtype, moment == "covariance", top_n)
+    if forward == "newton_schulz" and gradient == "exact" and top_n is None:
+        return NewtonSchulzPooling(for_function.get("num_iterations", 5), spectral_dtype)
+    if function.name == "sqrt" and gradient in ("exact", "lyapunov"):
+        return SpectralPooling(function, rule, spectral_dtype, top_n=top_n, full=True)
+    return PublishedPooling(function, rule, spectral_dtype, top_n, float32_centering)
+
+
+def _accepted(factories: Mapping[str, Callable[..., Any]], name: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `options` that the factory `name` takes; none for a callable that was passed in, all rejected names raise later."""
+    factory = factories.get(name) if isinstance(name, str) else None
+    if factory is None:
+        return {}
+    parameters = inspect.signature(factory).parameters
+    return {key: value for key, value in options.items() if key in parameters}
+
+
+def signed_root_and_normalise(pooled: Tensor) -> Tensor:
+    """`sign(x) sqrt(|x|)`, then division by the l2 norm (B-CNN, Lin et al., ICCV 2015); at 0 the slope is that at `eps`.
+
+    Args:
+        pooled: `(B, D)`.
+    """
+    wide = pooled.double()
+    floor = torch.finfo(torch.float32).eps
+    rooted = wide.sign() * ((wide.abs() + floor).sqrt() - floor**0.5)
+    return nn.functional.normalize(rooted, dim=1).to(pooled.dtype)
+
+
+class BilinearPooling(MetaLayer):
+    """B-CNN: upper triangle of the second moment `X X^T / N`, signed square root, l2 norm (Lin et al., ICCV 2015)."""
+
+    def output_dim(self, channels: int) -> int:
+        return channels * (channels + 1) // 2
+
+    def pool(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            wide = features.double()
+            moment = upper_triangle(wide @ wide.mT / features.shape[-1])
+            return signed_root_and_normalise(moment).to(features.dtype)
+
+
+class CompactBilinearPooling(MetaLayer):
+    """Compact bilinear pooling by Tensor Sketch (Gao et al., CVPR 2016): an estimate of bilinear pooling in `projection_dim` numbers.
+
+    Every channel is hashed to a place and a sign, twice; the circular convolution of the two sketches of a position estimates its
+    outer product. The hashes come from a generator of the layer's own, seeded by `seed` and the number of channels, so they
+    are the same in every process and touch no global random state.
+
+    Args:
+        projection_dim: Length of the output.
+        seed: Of the hash functions.
+    """
+
+    def __init__(self, projection_dim: int = 8192, seed: int = 0) -> None:
+        super().__init__()
+        if projection_dim < 1:
+            raise OptionError(f"projection_dim must be at least 1; got {projection_dim}")
+        self.projection_dim, self.seed = projection_dim, seed
+
+    def extra_repr(self) -> str:
+        return f"projection_dim={self.projection_dim}, seed={self.seed}"
+
+    def output_dim(self, channels: int) -> int:
+        return self.projection_dim
+
+    def hashes(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Places `(2, C)` in `[0, projection_dim)` and signs `(2, C)` of the two sketches."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + channels)
+        places = torch.randint(self.projection_dim, (2, channels), generator=generator)
+        signs = torch.randint(2, (2, channels), generator=generator) * 2 - 1
+        return places.to(device), signs.to(device)
+
+    def pool(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            wide = features.double()
+            places, signs = self.hashes(features.shape[1], features.device)
+            spectra = []
+            for place, sign in zip(places, signs, strict=True):
+                empty = wide.new_zeros(wide.shape[0], self.projection_dim, wide.shape[2])
+                sketch = empty.index_add(1, place, wide * sign[:, None])
+                spectra.append(torch.fft.rfft(sketch, dim=1))
+            product = (spectra[0] * spectra[1]).mean(-1)
+            estimate = torch.fft.irfft(product, n=self.projection_dim, dim=1)
+            return signed_root_and_normalise(estimate).to(features.dtype)
