@@ -66,11 +66,9 @@ def _without_autocast(x: Tensor) -> torch.autocast:
 
 
 def _narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert to `dtype`; finite values that it cannot hold become its largest ones instead of infinity."""
-    if torch.finfo(dtype).max < torch.finfo(x.dtype).max:
-        largest = torch.finfo(dtype).max
-        x = torch.where(x.isfinite(), x.clamp(-largest, largest), x)
-    return x.to(dtype)
+    """Convert to `dtype`; values that it cannot hold become its largest ones instead of infinity."""
+    largest = torch.finfo(dtype).max
+    return x.clamp(-largest, largest).to(dtype) if largest < torch.finfo(x.dtype).max else x.to(dtype)
 
 
 def _bytes_per_item(x: Tensor, operator: Operator) -> int:
@@ -144,7 +142,9 @@ class _ApplyBackward(torch.autograd.Function):
         return _narrow(by_upstream, upstream.dtype), None, _narrow(by_x, x.dtype), *(None for _ in saved)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], upstream: Tensor, operator: Operator, *tensors: Tensor) -> tuple[Any, int]:
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], upstream: Tensor, operator: Operator, *tensors: Tensor
+    ) -> tuple[Any, int]:
         dims = (in_dims[0], *in_dims[2:])
         moved = [
             t.movedim(d, 0) if d is not None else t.expand(info.batch_size, *t.shape)

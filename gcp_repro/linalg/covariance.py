@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gcp_repro.errors import ShapeError
 
-__all__ = ["as_positions", "center", "covariance", "from_upper_triangle", "symmetric_from_upper_triangle", "upper_triangle"]
+__all__ = [
+    "as_positions",
+    "center",
+    "covariance",
+    "fill_diagonal",
+    "from_upper_triangle",
+    "symmetric_from_upper_triangle",
+    "upper_pairs",
+    "upper_triangle",
+]
 
 
 def as_positions(features: Tensor) -> Tensor:
@@ -23,7 +33,8 @@ def as_positions(features: Tensor) -> Tensor:
             "features must be floating point, (B, C, H, W) or (B, C, N) with C and N at least 1; "
             f"got {features.dtype} {tuple(features.shape)}: keep the spatial dimensions and drop the backbone's own pooling"
         )
-    return features.flatten(2)
+    positions: Tensor = features.flatten(2)
+    return positions
 
 
 def center(features: Tensor) -> Tensor:
@@ -32,25 +43,46 @@ def center(features: Tensor) -> Tensor:
     Args:
         features: `(..., C, N)`.
     """
-    return (features - features.mean(-1, keepdim=True)).mul_(features.shape[-1] ** -0.5)
+    return (features - features.mean(-1, keepdim=True)) * features.shape[-1] ** -0.5
 
 
 def covariance(features: Tensor) -> Tensor:
     """Sample covariance `(..., C, C)` of features `(..., C, N)`, divided by `N` as in eq. 1; differentiable."""
-    centered = (features - features.mean(-1, keepdim=True)) * features.shape[-1] ** -0.5
+    centered = center(features)
     return centered @ centered.mT
 
 
+class _Triangle(NamedTuple):
+    """Index tensors of the upper triangle of a square matrix, row by row."""
+
+    rows: Tensor
+    columns: Tensor
+    to_vector: Tensor  # flat positions of the triangle in the matrix
+    to_matrix: Tensor  # positions of all entries of the matrix in the triangle
+    diagonal: Tensor  # positions of the diagonal in the triangle
+
+
 @functools.lru_cache(maxsize=64)
-def _triangle_index(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Flat positions of the triangle in the matrix, of the matrix in the triangle, and 1 on / 1/2 off the diagonal."""
+def _triangle(size: int, device: torch.device) -> _Triangle:
     rows, columns = torch.triu_indices(size, size, device=device)
-    to_vector = rows * size + columns
-    to_matrix = torch.empty(size, size, dtype=torch.long, device=device)
     position = torch.arange(len(rows), device=device)
+    to_matrix = torch.empty(size, size, dtype=torch.long, device=device)
     to_matrix[rows, columns] = position
     to_matrix[columns, rows] = position
-    return to_vector, to_matrix.flatten(), torch.where(rows == columns, 1.0, 0.5)
+    return _Triangle(rows, columns, rows * size + columns, to_matrix.flatten(), position[rows == columns])
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """`values[..., index]`.
+
+    On the CPU one-dimensional selections are about three times faster than one along the last of two dimensions.
+    """
+    if values.device.type != "cpu" or values.ndim != 2 or torch.is_grad_enabled():
+        return values.index_select(-1, index)
+    result = values.new_empty(len(values), len(index))
+    for row, selected in zip(values, result, strict=True):
+        torch.index_select(row, 0, index, out=selected)
+    return result
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:
@@ -60,14 +92,13 @@ def upper_triangle(matrix: Tensor) -> Tensor:
         >>> upper_triangle(torch.tensor([[1, 2], [2, 3]])).tolist()
         [1, 2, 3]
     """
-    index, _, _ = _triangle_index(matrix.shape[-1], matrix.device)
-    return matrix.flatten(-2).index_select(-1, index)
+    return _take(matrix.flatten(-2), _triangle(matrix.shape[-1], matrix.device).to_vector)
 
 
 def from_upper_triangle(vector: Tensor, size: int) -> Tensor:
     """The symmetric matrix `(..., size, size)` whose upper triangle is `vector`."""
-    _, index, _ = _triangle_index(size, vector.device)
-    return vector.index_select(-1, index).unflatten(-1, (size, size))
+    entries = _take(vector, _triangle(size, vector.device).to_matrix)
+    return entries.reshape(*vector.shape[:-1], size, size)
 
 
 def symmetric_from_upper_triangle(vector: Tensor, size: int) -> Tensor:
@@ -75,5 +106,17 @@ def symmetric_from_upper_triangle(vector: Tensor, size: int) -> Tensor:
 
     The symmetric part: off the diagonal each of the two entries gets half.
     """
-    weights = _triangle_index(size, vector.device)[2].to(vector.dtype)
-    return from_upper_triangle(vector * weights, size)
+    halved = 0.5 * vector
+    halved.index_copy_(-1, (diagonal := _triangle(size, vector.device).diagonal), vector.index_select(-1, diagonal))
+    return from_upper_triangle(halved, size)
+
+
+def upper_pairs(values: Tensor) -> tuple[Tensor, Tensor]:
+    """For `(..., n)`, the values at row and column of every entry of the upper triangle, each `(..., n (n + 1) / 2)`."""
+    triangle = _triangle(values.shape[-1], values.device)
+    return _take(values, triangle.rows), _take(values, triangle.columns)
+
+
+def fill_diagonal(triangle: Tensor, size: int, value: float) -> Tensor:
+    """Set the diagonal entries of an upper triangle `(..., n (n + 1) / 2)`, in place."""
+    return triangle.index_fill_(-1, _triangle(size, triangle.device).diagonal, value)

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError, UnknownNameError
 from gcp_repro.linalg import functions
+from gcp_repro.linalg.covariance import fill_diagonal, from_upper_triangle, upper_pairs
 from gcp_repro.linalg.functions import GradientTable, SpectralFunction
 from gcp_repro.linalg.pade import pade_approximant
 
-__all__ = ["DIFFERENCE_QUOTIENTS", "GRADIENT_RULES", "GradientRule", "gradient_rule", "replace_overflow"]
+__all__ = ["DIFFERENCE_QUOTIENTS", "GRADIENT_RULES", "GradientRule", "gradient_rule", "replace_overflow", "skew_quotients"]
 
 
 def svd(larger: Tensor, smaller: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ class GradientRule:
 
     Attributes:
         name: As used in options and tables.
-        table: Maps eigenvalues `(..., n)`, their images `(..., n)` and the function to a `GradientTable`.
+        table: Maps eigenvalues `(b, n)`, ascending and >= 0, their images `(b, n)` and the function to a `GradientTable`.
         quotient: `k(larger, smaller)` for the rules that are made of one, else `None`.
     """
 
@@ -69,32 +70,34 @@ class GradientRule:
     quotient: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
-def replace_overflow(table: Tensor) -> Tensor:
-    """Replace infinite and undefined entries by the largest finite one of the same matrix (0 where there is none), as published.
-
-    Args:
-        table: `(..., n, n)`, not negative where finite.
-    """
-    finite = table.isfinite()
-    largest = torch.where(finite, table, 0.0).amax((-2, -1), keepdim=True)
-    return torch.where(finite, table, largest)
+def replace_overflow(values: Tensor) -> Tensor:
+    """Replace infinite and undefined entries of `(b, n)` by the largest finite one of the same row, 0 where there is none (as published)."""
+    finite = values.isfinite()
+    if bool(finite.all()):
+        return values
+    largest = torch.where(finite, values, 0.0).amax(-1, keepdim=True)
+    return torch.where(finite, values, largest)
 
 
-def quotient_table(eigenvalues: Tensor, quotient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The skew-symmetric `K` of eq. 5, `(..., n, n)` for `(..., n)` eigenvalues >= 0: `K_ij` approximates `1 / (l_i - l_j)`."""
-    rows, columns = eigenvalues.unsqueeze(-1), eigenvalues.unsqueeze(-2)
-    k = quotient(torch.maximum(rows, columns), torch.minimum(rows, columns))
-    index = torch.arange(eigenvalues.shape[-1], device=eigenvalues.device)
-    sign = (rows - columns).sign() + (rows == columns) * (index.unsqueeze(-1) - index).sign()
-    k = torch.where(index.unsqueeze(-1) == index, 0.0, k)  # the diagonal is no pair; it must not be anyone's largest entry
-    return replace_overflow(k) * sign
+def quotients(eigenvalues: Tensor, quotient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`k(larger, smaller)` for all pairs of `(b, n)` ascending eigenvalues, as an upper triangle with 0 on the diagonal."""
+    smaller, larger = upper_pairs(eigenvalues)
+    # the diagonal is no pair; it must not be anyone's largest entry
+    return replace_overflow(fill_diagonal(quotient(larger, smaller), eigenvalues.shape[-1], 0.0))
+
+
+def skew_quotients(eigenvalues: Tensor, quotient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The skew-symmetric `K` of eq. 5, `(b, n, n)`: `K_ij` approximates `1 / (l_i - l_j)` for ascending eigenvalues."""
+    k = from_upper_triangle(quotients(eigenvalues, quotient), eigenvalues.shape[-1])
+    return k.tril(-1) - k.triu(1)
 
 
 def _from_quotient(name: str, quotient: Callable[[Tensor, Tensor], Tensor]) -> GradientRule:
     def table(eigenvalues: Tensor, images: Tensor, function: SpectralFunction) -> GradientTable:
         exact = function.gradient(eigenvalues)
-        differences = images.unsqueeze(-1) - images.unsqueeze(-2)
-        result = differences.mul_(quotient_table(eigenvalues, quotient))
+        of_smaller, of_larger = upper_pairs(images)
+        products = (of_larger - of_smaller).mul_(quotients(eigenvalues, quotient))
+        result = from_upper_triangle(products, eigenvalues.shape[-1])
         result.diagonal(dim1=-2, dim2=-1).copy_(exact.table.diagonal(dim1=-2, dim2=-1))
         return exact._replace(table=result)
 

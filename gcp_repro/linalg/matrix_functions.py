@@ -113,4 +113,3 @@ def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRul
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
     return apply_operator(MatrixFunction(function, rule, dtype, top_n), cov)
-

@@ -16,7 +16,7 @@ from gcp_repro.errors import GCPError, NonFiniteError
 from gcp_repro.linalg.autograd import Operator, apply_operator
 from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.functions import SpectralFunction, sqrt
-from gcp_repro.linalg.gradient_rules import GradientRule, quotient_table, replace_overflow
+from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
 
 __all__ = ["MatrixFunction", "PublishedPooling", "SpectralPooling", "decompose", "require_finite"]
 
@@ -27,7 +27,7 @@ def require_finite(matrix: Tensor) -> None:
     Raises:
         NonFiniteError: "... NaN or infinite entries: the features hold NaN ..."
     """
-    if not bool(torch.isfinite(matrix).all()):
+    if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
         raise NonFiniteError(
             f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: the features hold NaN "
             "or infinity, or their squares overflow; lower the learning rate, or pass on_nonfinite='propagate' to let NaN through"
@@ -282,9 +282,8 @@ class PublishedPooling(Operator):
         images = self.function.value(spectrum)
         if self.rule.quotient is None:
             return self.rule.table(spectrum, images, self.function).apply(h)
-        k = quotient_table(spectrum, self.rule.quotient)
+        k = skew_quotients(spectrum, self.rule.quotient)
         rotated = k.mT * (2 * h * images.unsqueeze(-2))
         slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
         rotated.diagonal(dim1=-2, dim2=-1).add_(slope * h.diagonal(dim1=-2, dim2=-1))
-        overflow = rotated.isinf()
-        return torch.where(overflow, replace_overflow(rotated.abs()) * rotated.sign(), rotated)
+        return replace_overflow(rotated.abs().flatten(1)).view_as(rotated).copysign_(rotated)
