@@ -1,0 +1,28 @@
+"""`gcp-eval`: score a checkpoint on the validation split of its run."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from gcp_repro.cli.messages import CONFIG_MODULE, run_command
+
+__all__ = ["main"]
+
+
+def score(config: DictConfig) -> None:
+    """Print the metrics of the checkpoint that `config` names."""
+    from gcp_repro.training.evaluate import evaluate, find_checkpoint
+
+    checkpoint = find_checkpoint(config.run, config.checkpoint)
+    metrics = evaluate(checkpoint, accelerator=config.accelerator)
+    print(f"{checkpoint}: " + ", ".join(f"{name} {value}" for name, value in metrics.items()))
+
+
+def main() -> None:
+    """Entry point."""
+    run_command(hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="eval")(score), "eval")
+
+
+if __name__ == "__main__":
+    main()

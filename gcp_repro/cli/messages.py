@@ -1,0 +1,82 @@
+"""Hydra's composition errors in the words of this package: what came, what is nearest, what is known."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.initialize import initialize_config_module
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gcp_repro.errors import GCPError, UnknownNameError
+
+__all__ = ["describe", "run_command"]
+
+CONFIG_MODULE = "gcp_repro.configs"
+WHOLE_TRACEBACK = "HYDRA_FULL_ERROR"
+
+
+def run_command(main: Callable[[], object], config_name: str) -> None:
+    """Run a Hydra app; a user's mistake ends it with one message, exit code 1 and no traceback.
+
+    With the environment variable HYDRA_FULL_ERROR=1 errors pass as they are.
+
+    Args:
+        main: As decorated by `hydra.main`.
+        config_name: Its primary configuration.
+    """
+    if os.environ.get(WHOLE_TRACEBACK) == "1":
+        main()
+        return
+    os.environ[WHOLE_TRACEBACK] = "1"  # or Hydra would print errors itself and exit
+    try:
+        main()
+    except (GCPError, HydraException, OmegaConfBaseException) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
+        raise SystemExit(1) from None
+    finally:
+        del os.environ[WHOLE_TRACEBACK]
+
+
+def describe(error: Exception, config_name: str) -> str:
+    """The message for a user's mistake.
+
+    Args:
+        error: What Hydra, OmegaConf or this package raised.
+        config_name: Primary configuration, to look up what its keys are.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return str(UnknownNameError(group, option, error.options))
+    key = re.match(r"(?:In '.*': )?Could not override '([^']+)'", str(error))
+    if isinstance(error, ConfigCompositionException) and key is not None:
+        return str(UnknownNameError("option", key[1].partition("@")[0], _known_keys(config_name, key[1])))
+    cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return f"{error}{cause}"
+
+
+def _known_keys(config_name: str, wrong: str) -> list[str]:
+    """Groups and keys of the default configuration; those in the folder of `wrong` where there is such a folder."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        config = compose(config_name)
+        loader = GlobalHydra.instance().config_loader()
+        groups = loader.list_groups("")
+    parent = wrong.rpartition(".")[0]
+    known = [*_keys(config), *groups] if not parent else list(_keys(config))
+    return [key for key in known if key.rpartition(".")[0] == parent] or known
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all nodes."""
+    for key in map(str, config):
+        yield f"{prefix}{key}"
+        child = config._get_node(key)  # as it is written: neither missing values nor interpolations are looked up
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _keys(child, f"{prefix}{key}.")

@@ -1,0 +1,34 @@
+"""The number of jobs in a sweep, so that each job can say which of how many it is."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from gcp_repro.training.console import SWEEP_JOBS
+
+__all__ = ["SweepSize", "sweep_size"]
+
+
+class SweepSize(Callback):
+    """Hydra callback that leaves the size of a sweep to its jobs, in an environment variable."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Count the jobs."""
+        os.environ[SWEEP_JOBS] = str(sweep_size(config.hydra.overrides.task))
+
+
+def sweep_size(overrides: list[str]) -> int:
+    """Number of jobs that a grid of overrides makes.
+
+    Example:
+        >>> sweep_size(["meta_layer=svd_pade,isqrt_cov", "seed=range(3)", "protocol=hybrid"])
+        6
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return math.prod(len(list(override.sweep_string_iterator())) for override in parsed if override.is_sweep_override())

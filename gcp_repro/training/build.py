@@ -1,0 +1,131 @@
+"""From a configuration to the objects of a run; nothing here trains."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningDataModule
+from torch import nn
+
+from gcp_repro.errors import GCPError, OptionError, ProtocolError
+from gcp_repro.metalayers import META_LAYERS, MetaLayer
+from gcp_repro.training.hybrid import HybridSwap
+from gcp_repro.training.module import GCPModule
+from gcp_repro.training.schedule import HybridPlan, Schedule, plan_hybrid
+
+__all__ = ["Experiment", "build", "build_experiment", "build_network", "label_of", "plan"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run trains: the module on the data, by the protocol.
+
+    Attributes:
+        module: With the configured meta-layer in place.
+        datamodule: The data.
+        schedule: Epochs and decays that the run really follows.
+        swap: Callback of the hybrid protocol; None for standalone.
+    """
+
+    module: GCPModule
+    datamodule: LightningDataModule
+    schedule: Schedule
+    swap: HybridSwap | None
+
+
+def build(node: DictConfig, **options: Any) -> Any:
+    """Make the object that a configuration node describes, with plain containers as arguments.
+
+    An error of this package in the object's constructor is raised as it is.
+    """
+    try:
+        return instantiate(node, _convert_="all", **options)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, GCPError):
+            raise error.__cause__ from None
+        raise
+
+
+def build_experiment(config: DictConfig) -> Experiment:
+    """Everything that `config` describes, apart from the Trainer.
+
+    The protocol is checked first, before data are read or weights are made.
+
+    Raises:
+        ProtocolError: The protocol does not fit the schedule or the layer.
+        GCPError: Whatever the parts have to say about their options.
+    """
+    hybrid = plan(config)
+    schedule = hybrid.schedule if hybrid else _schedule(config)
+    layer = build(config.meta_layer)
+    swap = _hybrid_swap(config, layer, hybrid.swap_epoch) if hybrid else None
+    datamodule = build(config.data)
+    module = GCPModule(
+        build_network(config.model, datamodule, layer),
+        build(config.optimizer),
+        schedule,
+        classifier_lr_multiplier=config.classifier_lr_multiplier,
+        meta_layer_name=config.meta_layer.name,
+    )
+    return Experiment(module, datamodule, schedule, swap)
+
+
+def build_network(model: DictConfig, datamodule: Any, meta_layer: nn.Module) -> nn.Module:
+    """The network for the data's classes and channels, around a meta-layer."""
+    make = build(model, backbone={"in_channels": datamodule.in_channels}, _partial_=True)
+    network: nn.Module = make(meta_layer=meta_layer, num_classes=datamodule.num_classes)
+    return network
+
+
+def plan(config: DictConfig) -> HybridPlan | None:
+    """Schedule and swap epoch of a hybrid run; None for standalone.
+
+    Raises:
+        ProtocolError: The protocol does not fit the schedule.
+        OptionError: An unknown protocol, or values out of range.
+    """
+    schedule = _schedule(config)
+    protocol = config.protocol
+    if protocol.name == "standalone":
+        return None
+    if protocol.name != "hybrid":
+        raise OptionError(f"a protocol needs the name 'standalone' or 'hybrid'; got {protocol.name!r}: change protocol.name")
+    return plan_hybrid(schedule, protocol.warmup_epochs, protocol.placement)
+
+
+def label_of(thing: object) -> str:
+    """Name of a data module or backbone in results: its `name`, or its class name in snake case."""
+    name = getattr(thing, "name", None)
+    if isinstance(name, str):
+        return name
+    stem = re.sub("(DataModule|Backbone)$", "", type(thing).__name__)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
+
+
+def _schedule(config: DictConfig) -> Schedule:
+    return Schedule(**OmegaConf.to_container(config.schedule, resolve=True))  # type: ignore[arg-type]
+
+
+def _moment(layer: str) -> str:
+    """What a layer decomposes."""
+    entry = META_LAYERS.get(layer)
+    moment: str = entry.fixed.get("moment", "covariance") if entry else "covariance"
+    return moment
+
+
+def _hybrid_swap(config: DictConfig, final: MetaLayer, swap_epoch: int) -> HybridSwap:
+    """The callback that starts with `protocol.initial` and goes over to `final`."""
+    same = config.protocol.initial == config.meta_layer
+    initial: MetaLayer = final if same else build(config.protocol.initial)
+    names = config.protocol.initial.name, config.meta_layer.name
+    if initial.output_dim(4) != final.output_dim(4) or _moment(names[0]) != _moment(names[1]):
+        raise ProtocolError(
+            f"the hybrid protocol needs a layer that can go on from {names[0]!r}, a function of the same covariance; got "
+            f"{names[1]!r}: set protocol=standalone for it"
+        )
+    return HybridSwap(initial, final, initial_name=names[0], final_name=names[1], swap_epoch=swap_epoch)

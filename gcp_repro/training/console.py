@@ -1,0 +1,44 @@
+"""What a run says while others run beside it."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+__all__ = ["SWEEP_JOBS", "in_parallel_worker", "show_progress", "tell"]
+
+log = logging.getLogger(__name__)
+
+SWEEP_JOBS = "GCP_SWEEP_JOBS"  # environment variable: number of jobs in the running sweep
+
+
+def in_parallel_worker() -> bool:
+    """Whether this process is one of a launcher's workers, which share one terminal."""
+    return multiprocessing.current_process().name != "MainProcess"
+
+
+def show_progress(choice: bool | str) -> bool:
+    """Whether to draw a progress bar: as chosen, or with "auto" where one process has a terminal to itself."""
+    if choice == "auto":
+        return sys.stdout.isatty() and not in_parallel_worker()
+    return bool(choice)
+
+
+@rank_zero_only
+def tell(message: str, *values: Any) -> None:
+    """Log the one line that a run ends with, preceded in a sweep by its place in it, as in "[3/8] "."""
+    log.info(_place_in_sweep() + message, *values)
+
+
+def _place_in_sweep() -> str:
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return ""
+    number, total = HydraConfig.get().job.num + 1, os.environ.get(SWEEP_JOBS)
+    return f"[{number}/{total}] " if total else f"[{number}] "
