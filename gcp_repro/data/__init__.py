@@ -2,5 +2,6 @@
 
 from gcp_repro.data.base import ImageDataModule
 from gcp_repro.data.digits import DigitsDataModule
+from gcp_repro.data.textures import TexturesDataModule
 
-__all__ = ["DigitsDataModule", "ImageDataModule"]
+__all__ = ["DigitsDataModule", "ImageDataModule", "TexturesDataModule"]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.metalayers import MetaLayer, build_meta_layer
 from gcp_repro.models.backbones import build_backbone
 
 __all__ = ["GCPClassifier"]
@@ -47,7 +47,7 @@ class GCPClassifier(nn.Module):
     def __init__(
         self,
         backbone: nn.Module | str,
-        meta_layer: nn.Module | str,
+        meta_layer: MetaLayer | str,
         num_classes: int,
         reduce_dim: int | None = None,
         hidden_dims: Sequence[int] = (),
@@ -65,7 +65,7 @@ class GCPClassifier(nn.Module):
             self.reduce = channel_reduction(channels, reduce_dim)
             channels = reduce_dim
         self.meta_layer = meta_layer
-        inputs: int = meta_layer.output_dim(channels)  # type: ignore[operator]
+        inputs = meta_layer.output_dim(channels)
         self.classifier = linear_classifier(inputs, hidden_dims, num_classes, channels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ class GCPClassifier(nn.Module):
         return scores
 
 
-def is_first_order(meta_layer: nn.Module) -> bool:
+def is_first_order(meta_layer: MetaLayer) -> bool:
     """Whether a layer gives one number a channel, as average pooling does."""
-    return all(meta_layer.output_dim(channels) == channels for channels in (1, 2, 3))  # type: ignore[operator]
+    return all(meta_layer.output_dim(channels) == channels for channels in (1, 2, 3))
 
 
 def channel_reduction(channels: int, reduce_dim: int) -> nn.Sequential:
