@@ -1,0 +1,115 @@
+"""`gcp-tables`: gather runs, and write the paper's tables and figures beside what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gcp_repro.errors import GCPError
+from gcp_repro.paper import export
+from gcp_repro.paper.plan import plan_table
+from gcp_repro.paper.report import Report, build_report, render_html
+from gcp_repro.paper.results import Results, gather, plural
+
+__all__ = ["main"]
+
+DEFAULT_OUTPUT = {"html": "reports/index.html", "md": "reports/tables.md", "csv": "reports/csv", "latex": "reports/tables.tex"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="gcp-tables",
+        description="Put what was measured beside the paper's tables. Tables 6 to 10 are computed on the spot, with or without runs.",
+    )
+    parser.add_argument(
+        "runs", nargs="*", type=Path, metavar="RUNS", help="folders with run directories of gcp-train, at any depth"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="file to write, for csv a folder (default: %(default)s reports/...)".replace("%(default)s ", ""),
+    )
+    parser.add_argument(
+        "--format", choices=tuple(DEFAULT_OUTPUT), default="html", help="html is one self-contained page (default)"
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="write nothing; print the missing runs of the paper's tables as commands"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point.
+
+    Args:
+        arguments: Of the command line; `None` for the process's own.
+
+    Returns:
+        Exit status: 0, or 1 for a user's mistake, which is explained on standard error.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        results = gather(options.runs)
+        if options.plan:
+            _print_plan(results)
+            return 0
+        output = options.output or Path(DEFAULT_OUTPUT[options.format])
+        report = build_report(results, output)
+        WRITERS[options.format](report, output)
+    except (GCPError, OSError) as error:
+        print(f"gcp-tables: {error}", file=sys.stderr)
+        return 1
+    print(_account(results, output))
+    return 0
+
+
+def _print_plan(results: Results) -> None:
+    table = plan_table(results)
+    for line in (table.caption, *table.notes):
+        print(f"# {line}")
+    for row in table.rows:
+        number, *_, hours, command = (cell.text for cell in row)
+        cost = f", about {hours} GPU hours" if hours else ""
+        print(f"{command}  # Table {number}{cost}".replace("Table appendix", "appendix"))
+
+
+def _account(results: Results, output: Path) -> str:
+    """What was read and written, problems included."""
+    diverged = int((results.runs["status"] == "diverged").sum())
+    lines = [f"{plural(len(results.runs), 'run')} ({diverged} diverged) -> {output}"]
+    counts = Counter(problem.kind for problem in results.problems)
+    if counts:
+        lines.append(
+            "left out: "
+            + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+            + "; reasons are in the report, first:"
+        )
+        lines += [f"  {problem.path}: {problem.reason}" for problem in results.problems[:3]]
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_csv(report: Report, folder: Path) -> None:
+    _write(folder / "runs.csv", report.results.to_csv())
+    for table in report.tables:
+        if table.key != "runs":
+            _write(folder / f"{table.key}.csv", export.to_csv(table))
+
+
+WRITERS: dict[str, Callable[[Report, Path], None]] = {
+    "html": lambda report, path: _write(path, render_html(report)),
+    "md": lambda report, path: _write(path, export.to_markdown(report.tables)),
+    "csv": _write_csv,
+    "latex": lambda report, path: _write(path, export.to_latex(report.tables)),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Sentences about the measurements, each built from the numbers and only as strong as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gcp_repro.paper.measured import diagnostics_columns, metric_name
+from gcp_repro.paper.results import plural
+from gcp_repro.paper.settings import Setting, Variant
+from gcp_repro.paper.statistics import MIN_PAIRS, Difference
+from gcp_repro.paper.tables import scientific
+
+__all__ = ["Finding", "find"]
+
+GRADIENT_WORDS = ("gradient", "error")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence and the setting it is about."""
+
+    experiment: str
+    text: str
+
+
+def find(settings: Sequence[Setting]) -> list[Finding]:
+    """What the runs show, setting by setting; where runs are too few to say, that is the sentence."""
+    makers = (_average_pooling, _float64_layers, _protocols, _precision, _divergence, _condition, _gradients)
+    return [Finding(setting.experiment, text) for setting in settings for maker in makers for text in maker(setting)]
+
+
+def _average_pooling(setting: Setting) -> Iterable[str]:
+    reference = setting.reference
+    pooling = next((variant for variant in setting.variants if variant.meta_layer == "gap"), None)
+    if reference is None or pooling is None:
+        return
+    difference = setting.difference(pooling, "standalone", reference)
+    if difference.n == 0:
+        return
+    errors = f"{setting.summary(reference, 'standalone').text()}% against {setting.summary(pooling, 'standalone').text()}% top-1 error"
+    if difference.n < MIN_PAIRS:
+        yield f"Covariance pooling ({reference.meta_layer}) and average pooling: {errors}; {_too_few(difference.n)}."
+    elif not difference.separated:
+        yield f"Covariance pooling ({reference.meta_layer}) and average pooling cannot be told apart: {errors}, {_interval(difference)}."
+    else:
+        better, worse = ("Covariance", "average") if difference.mean > 0 else ("Average", "covariance")
+        yield f"{better} pooling beats {worse} pooling ({reference.meta_layer} against gap: {errors}; {_interval(difference)})."
+
+
+def _float64_layers(setting: Setting) -> Iterable[str]:
+    reference = setting.reference
+    if reference is None:
+        return
+    layers = [v for v in setting.variants if v.dtype != "float32" and v.meta_layer != "gap" and v != reference]
+    for protocol in ("standalone", "hybrid"):
+        found = [(v, setting.difference(v, protocol, reference)) for v in layers]
+        compared = [(v, d) for v, d in found if d.n]
+        if compared:
+            yield _comparison(f"{protocol.capitalize()}, float64", "isqrt_cov", compared)
+
+
+def _comparison(where: str, reference: str, compared: Sequence[tuple[Variant, Difference]]) -> str:
+    enough = [(v, d) for v, d in compared if d.n >= MIN_PAIRS]
+    if not enough:
+        return f"{where}: {plural(len(compared), 'layer')} compared with {reference}; {_too_few(max(d.n for _, d in compared))}."
+    apart = [(v, d) for v, d in enough if d.separated]
+    if not apart:
+        return f"{where}: none of {plural(len(enough), 'layer')} differs from {reference} by more than its interval over seeds."
+    named = "; ".join(f"{v.meta_layer} {d.text()}" for v, d in apart)
+    return (
+        f"{where}: {len(apart)} of {plural(len(enough), 'layer')} can be told apart from {reference} (points of top-1 error: {named}); "
+        f"{0.05 * len(enough):.1f} would be by chance alone."
+    )
+
+
+def _protocols(setting: Setting) -> Iterable[str]:
+    layers = [v for v in setting.trained("hybrid") if v.dtype != "float32"]
+    compared = [(v, d) for v in layers if (d := setting.difference(v, "hybrid", v)).n]
+    if compared:
+        yield _comparison("Hybrid against standalone training", "their own standalone runs", compared)
+
+
+def _precision(setting: Setting) -> Iterable[str]:
+    for single in (v for v in setting.variants if v.dtype == "float32"):
+        double = next((v for v in setting.variants if v.dtype == "float64" and v.meta_layer == single.meta_layer and v.route == single.route), None)
+        diverged = setting.diverged(single, "standalone")
+        total = len(setting.select(single, "standalone"))
+        if double is None or not total:
+            continue
+        difference = setting.difference(single, "standalone", double)
+        sentence = f"{single.meta_layer} in float32: "
+        if difference.n:
+            verdict = _too_few(difference.n) if difference.n < MIN_PAIRS else "separated" if difference.separated else "not separated"
+            sentence += f"{setting.summary(single, 'standalone').text()}% against {setting.summary(double, 'standalone').text()}% in float64 ({_interval(difference)}; {verdict})"
+        else:
+            sentence += "no finished run has a counterpart in float64"
+        yield sentence + (f"; {diverged} of {plural(total, 'run')} diverged." if diverged else ".")
+
+
+def _divergence(setting: Setting) -> Iterable[str]:
+    diverged = setting.runs[setting.runs["status"] == "diverged"]
+    if len(diverged):
+        counts = diverged.groupby(["meta_layer", "dtype"]).size()
+        named = ", ".join(f"{' '.join(filter(None, key))} ({count})" for key, count in counts.items())
+        yield f"{len(diverged)} of {plural(len(setting.runs), 'run')} diverged: {named}."
+    elif len(setting.runs):
+        yield f"None of {plural(len(setting.runs), 'run')} diverged."
+
+
+def _condition(setting: Setting) -> Iterable[str]:
+    name = "diagnostics/condition_number"
+    if name not in diagnostics_columns(setting):
+        return
+    last_epoch = setting.epochs["epoch"].max()
+    values = pd.to_numeric(setting.epochs[name], errors="coerce")
+    first, last = values[setting.epochs["epoch"] == 0].median(), values[setting.epochs["epoch"] == last_epoch].median()
+    if pd.notna(first) and pd.notna(last):
+        change = "fell" if last < 0.9 * first else "rose" if last > 1.1 * first else "stayed"
+        yield f"The condition number {change} from {scientific(first, 2)} in the first epoch to {scientific(last, 2)} in the last (medians over all runs)."
+
+
+def _gradients(setting: Setting) -> Iterable[str]:
+    for column in diagnostics_columns(setting):
+        if all(word in column for word in GRADIENT_WORDS):
+            medians = []
+            for variant in setting.trained("standalone"):
+                runs = setting.select(variant, "standalone")["run"]
+                value = pd.to_numeric(setting.epochs.loc[setting.epochs["run"].isin(runs), column], errors="coerce").median()
+                if pd.notna(value):
+                    medians.append(f"{variant.meta_layer}{' float32' * (variant.dtype == 'float32')} {scientific(float(value), 2)}")
+            if medians:
+                yield f"{metric_name(column).capitalize()}, median over epochs and seeds: {', '.join(medians)}."
+
+
+def _interval(difference: Difference) -> str:
+    interval = "" if pd.isna(difference.low) else f", 95% interval {difference.low:+.2f} to {difference.high:+.2f}"
+    return f"paired difference {difference.mean:+.2f} points{interval}, {plural(difference.n, 'pair')}"
+
+
+def _too_few(n: int) -> str:
+    return f"{plural(n, 'pair')} of seeds, too few for a claim (at least {MIN_PAIRS})"

@@ -1,0 +1,160 @@
+"""The runs behind the paper's tables: which are missing, the command for each, and what they would cost.
+
+Costs are given only from throughput that was measured: runs of the same network (and, where there are some, of the same layer) in the results
+store. Where there are none, the amount of work is stated in images, not in hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import pandas as pd
+
+from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER
+from gcp_repro.paper.results import Results
+from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label
+
+__all__ = ["Benchmark", "PlannedRun", "gpu_hours", "missing_runs", "plan_table", "planned_runs"]
+
+IMAGENET_IMAGES = 1_281_167
+NOT_GPU = ("cpu", "mps", "")
+SVD_LAYERS = tuple(name for name, style in LAYERS.items() if style.published and name != REFERENCE_LAYER)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training run of a table.
+
+    Attributes:
+        table: Number in the paper.
+        experiment: As in `gcp-train experiment=...`.
+        meta_layer: Registered name.
+        protocol: "standalone" or "hybrid".
+        warmup_epochs: Of the hybrid protocol; `None` for the experiment's own.
+        seed: Of initialisation and data order.
+        images: Training images seen: size of the training set times epochs.
+    """
+
+    table: str
+    experiment: str
+    meta_layer: str
+    protocol: str
+    warmup_epochs: int | None
+    seed: int
+    images: int
+
+    @property
+    def command(self) -> str:
+        """What to type."""
+        warmup = "" if self.warmup_epochs is None else f" protocol.warmup_epochs={self.warmup_epochs}"
+        route = f" meta_layer.route={self.route}" if self.route else ""
+        return f"gcp-train experiment={self.experiment} meta_layer={self.meta_layer}{route} protocol={self.protocol}{warmup} seed={self.seed}"
+
+    @property
+    def route(self) -> str:
+        """The dense route, whose rounding is part of what the paper measured; average pooling has none."""
+        return "" if self.meta_layer == "gap" else "dense"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """An experiment of the paper: its tables' rows as layers by protocol."""
+
+    table: str
+    experiment: str
+    images: int
+    standalone: tuple[str, ...]
+    hybrid: tuple[str, ...]
+    warmups: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+
+    def runs(self) -> Iterable[PlannedRun]:
+        """One run for each row and protocol; the reference layer is its own hybrid."""
+        for seed in self.seeds:
+            for layer in self.standalone:
+                yield PlannedRun(self.table, self.experiment, layer, "standalone", None, seed, self.images)
+            for layer in self.hybrid:
+                for warmup in self.warmups or (None,):
+                    yield PlannedRun(self.table, self.experiment, layer, "hybrid", warmup, seed, self.images)
+
+
+ALEXNET, RESNET = 30 * IMAGENET_IMAGES, 60 * IMAGENET_IMAGES
+BENCHMARKS = (
+    Benchmark("2", "alexnet_imagenet", ALEXNET, (REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
+    Benchmark("3", "resnet50_imagenet", RESNET, ("gap", REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
+    Benchmark("3", "resnet101_imagenet", RESNET, ("gap", REFERENCE_LAYER, "svd_pade", "mpn_cov"), ("svd_pade", "mpn_cov")),
+    Benchmark("4", "resnet50_birds", 50 * 5_994, (REFERENCE_LAYER, *SVD_LAYERS), ()),
+    Benchmark("4", "resnet50_dogs", 50 * 12_000, (REFERENCE_LAYER, *SVD_LAYERS), ()),
+    Benchmark("4", "resnet50_cars", 50 * 8_144, (REFERENCE_LAYER, *SVD_LAYERS), ()),
+    Benchmark("11", "alexnet_imagenet", ALEXNET, (), ("svd_pade",), warmups=(0, 2, 3)),
+    Benchmark("appendix G", "alexnet_imagenet", ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
+)
+"""Rows of the paper's tables that training fills. Table 1 and Figures 1 to 5 come from the runs of Table 2; Table 5 needs no training."""
+
+
+def planned_runs(benchmarks: Sequence[Benchmark] = BENCHMARKS) -> list[PlannedRun]:
+    """All runs of the paper's tables."""
+    return [run for benchmark in benchmarks for run in benchmark.runs()]
+
+
+def missing_runs(results: Results, benchmarks: Sequence[Benchmark] = BENCHMARKS) -> list[PlannedRun]:
+    """Planned runs that have no result; one that diverged has one."""
+    return [run for run in planned_runs(benchmarks) if not _done(run, results.runs)]
+
+
+def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
+    mask = (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer) & (runs["protocol"] == run.protocol)
+    mask &= (runs["seed"] == run.seed) & (runs["dtype"] != "float32") & (runs["route"] == run.route)
+    if run.warmup_epochs is not None:
+        mask &= runs["warmup_epochs"] == run.warmup_epochs
+    return bool(mask.any())
+
+
+def gpu_hours(run: PlannedRun, results: Results) -> float | None:
+    """Hours on the GPU on which runs of the same experiment and layer were measured; `None` where none was.
+
+    A GPU's runs of another layer in the same experiment do not count: the layer is what takes the time.
+    """
+    runs = results.runs
+    mask = ~runs["device"].isin(NOT_GPU) & (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer)
+    throughput = pd.to_numeric(runs.loc[mask, "samples_per_second"], errors="coerce").median()
+    return None if pd.isna(throughput) or throughput <= 0 else run.images / float(throughput) / 3600
+
+
+def plan_table(results: Results) -> Table:
+    """Missing runs with commands and costs."""
+    rows = []
+    for run in missing_runs(results):
+        hours = gpu_hours(run, results)
+        cost = MISSING if hours is None else Cell(f"{hours:,.1f}", hours, "measured")
+        images = Cell(f"{run.images / 1e6:,.1f}", run.images / 1e6)
+        rows.append((label(run.table), label(run.experiment), label(run.meta_layer), label(run.protocol), images, cost, label(run.command)))
+    columns = ("table", "experiment", "layer", "protocol", "million images", "GPU hours", "command")
+    return Table(
+        "plan",
+        "Missing runs",
+        tuple(Column(name) for name in columns),
+        tuple(rows),
+        caption=_plan_caption(results),
+        notes=_not_configured(),
+    )
+
+
+def _not_configured() -> tuple[str, ...]:
+    names = dict.fromkeys(benchmark.experiment for benchmark in BENCHMARKS)
+    folder = files("gcp_repro.configs").joinpath("experiment")
+    absent = [name for name in names if not folder.joinpath(f"{name}.yaml").is_file()]
+    return (f"This version has no configuration for {', '.join(absent)}: their commands will not run.",) if absent else ()
+
+
+def _plan_caption(results: Results) -> str:
+    missing = missing_runs(results)
+    hours = [gpu_hours(run, results) for run in missing]
+    known = [value for value in hours if value is not None]
+    work = sum(run.images for run in missing)
+    text = f"{len(missing)} of {len(planned_runs())} runs of the paper's tables have no result; together {work / 1e9:.1f} billion training images. "
+    if not known:
+        return text + "GPU hours are not estimated: no run of these experiments on a GPU is in the results."
+    return text + f"{sum(known):,.0f} GPU hours for the {len(known)} of them whose throughput was measured; the others are not estimated."

@@ -1,0 +1,151 @@
+"""The report: what goes on the page and in which order. The sections follow the paper."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+import gcp_repro
+from gcp_repro.paper import approximation, bounds, measured
+from gcp_repro.paper.figures import Figure, curve_figures, quotient_figures
+from gcp_repro.paper.findings import Finding, find
+from gcp_repro.paper.plan import plan_table
+from gcp_repro.paper.published_tables import CITATION, as_table
+from gcp_repro.paper.results import Results
+from gcp_repro.paper.settings import Setting, find_settings
+from gcp_repro.paper.tables import Table
+
+__all__ = ["Report", "Section", "build_report", "render_html"]
+
+NOT_MEASURED = ("2", "3", "4", "5", "11")
+"""Published tables shown for reference as long as nothing here measures them."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        key: Anchor.
+        title: Heading.
+        text: Paragraphs before the content.
+        tables: In order.
+        figures: In order, after the tables.
+        folded: Shown on request only.
+    """
+
+    key: str
+    title: str
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows, independent of its form."""
+
+    results: Results
+    settings: tuple[Setting, ...]
+    findings: tuple[Finding, ...]
+    sections: tuple[Section, ...]
+    made: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table with at least one row, in the order of the page."""
+        return [table for section in self.sections for table in section.tables if table.rows]
+
+
+def build_report(results: Results, page: Path) -> Report:
+    """Make all tables and figures.
+
+    Args:
+        results: What was gathered.
+        page: Where the report will be written; links to runs are relative to its folder.
+    """
+    settings = tuple(find_settings(results))
+    sections = [
+        *(_setting_section(setting) for setting in settings),
+        _condition_section(settings),
+        Section(
+            "approximation",
+            "Approximation error of Taylor and Pade (Tables 6, 8, 9)",
+            (
+                "SVD-Taylor and SVD-Pade replace 1/(1 - l_j/l_i) in the gradient. The tables give the published errors, the published construction carried out "
+                "here, and exact arithmetic. 1/(1-x) is rational: its exact Pade approximant is the function itself, and everything printed for Pade is rounding.",
+            ),
+            (approximation.table6(), approximation.table8(), approximation.table9()),
+        ),
+        Section(
+            "bounds",
+            "Upper bound of the gradient (Tables 7, 10)",
+            ("How large one entry of K, which stands for 1/(l_i - l_j), can become.",),
+            (bounds.table7(),),
+            tuple(quotient_figures()),
+        ),
+        Section(
+            "missing",
+            "What is not measured here",
+            (
+                "The paper's Tables 1 to 5 and 11 are about ImageNet and fine-grained data sets on GPUs. The commands below fill them, given the data; gcp-tables then "
+                "shows the results beside the published numbers. The amount of work is known, the time on a GPU only where it was measured. "
+                "Table 5 (seconds a batch) needs a GPU and no training.",
+            ),
+            (plan_table(results),),
+        ),
+        Section("published", "The paper's tables as published", (), tuple(as_table(number) for number in NOT_MEASURED), folded=True),
+        Section("runs", "Runs", (), (measured.runs_table(settings, page), measured.problems_table(results, page))),
+    ]
+    return Report(results, settings, tuple(find(settings)), tuple(section for section in sections if section is not None))
+
+
+def _setting_section(setting: Setting) -> Section:
+    warmup = measured.warmup_table(setting)
+    tables = (measured.errors_table(setting), measured.differences_table(setting), *((warmup,) if warmup else ()))
+    diagnostics = (measured.diagnostics_table(setting),) if measured.diagnostics_columns(setting) else ()
+    return Section(
+        f"setting-{setting.key}",
+        f"Standalone and hybrid training: {setting.title} (form of Table 2)",
+        (),
+        (*tables, *diagnostics),
+        tuple(curve_figures(setting)),
+    )
+
+
+def _condition_section(settings: Iterable[Setting]) -> Section | None:
+    table = measured.condition_table(list(settings))
+    return Section("condition", "Condition number (Table 1)", (), (table,))
+
+
+def render_html(report: Report) -> str:
+    """The page: one file, nothing loaded from anywhere else."""
+    return _environment().get_template("report.html.j2").render(
+        report=report,
+        citation=CITATION,
+        version=gcp_repro.__version__,
+        plotly_js=get_plotlyjs(),
+        css=_template("report.css"),
+        script=_template("report.js"),
+    )
+
+
+def _template(name: str) -> str:
+    return files("gcp_repro.paper").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.globals["plural"] = measured.plural
+    return environment

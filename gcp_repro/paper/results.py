@@ -1,0 +1,233 @@
+"""The results store: every run directory below any number of roots, as one table of runs and one of epochs.
+
+What cannot be used is reported with the reason and never dropped in silence: runs that have not finished, files that cannot be
+read, folders that hold something else, and runs that were counted already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gcp_repro.errors import DataError
+
+__all__ = ["CELL_COLUMNS", "Problem", "Results", "gather", "plural"]
+
+SCHEMA = 1
+REQUIRED = ("status", "experiment", "meta_layer", "protocol", "seed")
+CELL_COLUMNS = ("experiment", "backbone", "epochs", "meta_layer", "dtype", "route", "protocol", "warmup_epochs")
+"""Runs that agree in these and differ in the seed are repetitions of one another."""
+RUN_COLUMNS = (
+    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "route", "dtype", "protocol", "warmup_epochs", "swap_epoch",
+    "seed", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error", "best_epoch",
+    "wall_time_seconds", "samples_per_second", "device", "num_parameters", "python", "torch", "gcp_repro", "git_revision", "config_hash",
+)  # fmt: skip
+"""Columns of the tidy table, in order; further versions follow."""
+NUMBERS = (
+    "warmup_epochs", "swap_epoch", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error",
+    "best_epoch", "wall_time_seconds", "samples_per_second", "num_parameters",
+)  # fmt: skip
+RESULT_FILE, METRICS_FILE, CONFIG_FILE = "result.json", "metrics.csv", "config.yaml"
+RUN_FILES = (RESULT_FILE, METRICS_FILE, CONFIG_FILE, "train.log")
+
+ProblemKind = Literal["incomplete", "unreadable", "foreign", "repeated"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder or file that is not among the results, and why.
+
+    Attributes:
+        kind: `incomplete` (a run without a result), `unreadable` (damaged), `foreign` (no run at all), `repeated` (counted already).
+        path: Where.
+        reason: What was found, in words.
+    """
+
+    kind: ProblemKind
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was found.
+
+    Attributes:
+        runs: One row a run, `RUN_COLUMNS` first; `run` is its directory, absolute.
+        epochs: One row an epoch: `run`, `epoch` and the columns of `metrics.csv`.
+        problems: What is not in `runs`, or is there with something missing.
+    """
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """Runs that trained to their end with a finite loss."""
+        return self.runs[self.runs["status"] == "finished"]
+
+    def to_csv(self) -> str:
+        """The tidy table as csv text."""
+        return str(self.runs.to_csv(index=False, lineterminator="\n"))
+
+
+def gather(roots: Iterable[str | Path]) -> Results:
+    """Read every run directory below `roots`.
+
+    Args:
+        roots: Folders, or run directories themselves. One below another is no harm.
+
+    Raises:
+        DataError: A root does not exist. "runs are gathered from folders; 'rums' does not exist: ..."
+    """
+    problems: list[Problem] = []
+    rows: list[dict[str, Any]] = []
+    curves: list[pd.DataFrame] = []
+    for folder in _run_directories(roots, problems):
+        row = _read_run(folder, problems)
+        if row is not None:
+            rows.append(row)
+            curves.extend(_read_curve(folder, problems))
+    runs = _frame(rows)
+    runs, repeated = _without_repetitions(runs)
+    epochs = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=["run", "epoch"])
+    epochs = epochs[epochs["run"].isin(runs["run"])].reset_index(drop=True)
+    return Results(runs, epochs, (*problems, *repeated))
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> plural(1, "run"), plural(3, "run")
+        ('1 run', '3 runs')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _run_directories(roots: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for root in map(Path, roots):
+        if not root.is_dir():
+            raise DataError(f"runs are gathered from folders; '{root}' does not exist: give the folder that gcp-train wrote its runs to")
+        before = len(found)
+        foreign: list[Path] = []
+        found.update(dict.fromkeys(_walk(root.resolve(), foreign)))
+        if len(found) == before and not foreign:
+            problems.append(Problem("foreign", root, "no run directory below it that was not found already"))
+        problems.extend(Problem("foreign", path, "files, but none of a run (result.json, metrics.csv, config.yaml)") for path in foreign)
+    return list(found)
+
+
+def _walk(folder: Path, foreign: list[Path]) -> Iterator[Path]:
+    """Run directories at or below `folder`; folders with files and no run in them go to `foreign`, the outermost one each."""
+    entries = sorted(folder.iterdir())
+    if any((folder / name).is_file() for name in RUN_FILES):
+        yield folder
+        return
+    below_foreign: list[Path] = []
+    runs = [run for entry in entries if entry.is_dir() and not entry.name.startswith(".") for run in _walk(entry, below_foreign)]
+    if runs or not (below_foreign or any(entry.is_file() for entry in entries)):
+        foreign.extend(below_foreign)
+        yield from runs
+    else:
+        foreign.append(folder)
+
+
+def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
+    path = folder / RESULT_FILE
+    if not path.is_file():
+        problems.append(Problem("incomplete", folder, f"no {RESULT_FILE}{_progress(folder)}: the run was interrupted or is still going on"))
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        problems.append(Problem("unreadable", path, f"not JSON: {error}"))
+        return None
+    reason = _objection(content)
+    if reason:
+        problems.append(Problem("unreadable", path, reason))
+        return None
+    versions = content.pop("versions", None) or {}
+    if content["status"] == "diverged":  # its own number of epochs says when it ended, not what it is to be compared with
+        content["epochs"] = _planned_epochs(folder) or content.get("epochs")
+    return {"run": str(folder), **versions, **content}
+
+
+def _planned_epochs(folder: Path) -> int | None:
+    try:
+        config = OmegaConf.load(folder / CONFIG_FILE)
+    except (OSError, yaml.YAMLError):
+        return None
+    epochs = OmegaConf.select(config, "schedule.epochs") if isinstance(config, DictConfig) else None
+    return epochs if isinstance(epochs, int) else None
+
+
+def _objection(content: Any) -> str | None:
+    """Why the content of a result file is not a result of ours; `None` if it is."""
+    if not isinstance(content, Mapping):
+        return f"needs an object; got {type(content).__name__}"
+    if content.get("schema") != SCHEMA:
+        return f"needs schema {SCHEMA}; got {content.get('schema')!r}: written by another program or version"
+    missing = [name for name in REQUIRED if content.get(name) is None]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    if content["status"] not in ("finished", "diverged"):
+        return f"needs status finished or diverged; got {content['status']!r}"
+    if content["status"] == "finished" and not isinstance(content.get("final_top1_error"), int | float):
+        return "finished, but final_top1_error is no number"
+    return None
+
+
+def _progress(folder: Path) -> str:
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return f", {plural(max(0, len(lines) - 1), 'epoch')} in {METRICS_FILE}"
+
+
+def _read_curve(folder: Path, problems: list[Problem]) -> list[pd.DataFrame]:
+    path = folder / METRICS_FILE
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        problems.append(Problem("unreadable", path, f"curves are missing: {error}"))
+        return []
+    if "epoch" not in frame:
+        problems.append(Problem("unreadable", path, f"curves are missing: no column epoch among {', '.join(map(str, frame.columns))}"))
+        return []
+    frame.insert(0, "run", str(folder))
+    return [frame]
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    columns = [*RUN_COLUMNS, *(column for column in frame.columns if column not in RUN_COLUMNS and column != "schema")]
+    frame = frame.reindex(columns=columns)
+    for column in NUMBERS:
+        frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    for column in ("backbone", "dtype", "route"):
+        frame[column] = frame[column].fillna("")
+    return frame
+
+
+def _without_repetitions(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """One run for each seed of each cell, the first in order of discovery."""
+    key = [*CELL_COLUMNS, "seed"]
+    first = runs.groupby(key, dropna=False, sort=False)["run"].transform("first") if len(runs) else runs["run"]
+    repeated = runs[first != runs["run"]]
+    problems = [
+        Problem("repeated", Path(run), f"same experiment, layer, protocol and seed as {os.path.relpath(other, Path(run).parent)}: left out")
+        for run, other in zip(repeated["run"], first[repeated.index], strict=True)
+    ]
+    return runs.drop(repeated.index).reset_index(drop=True), problems

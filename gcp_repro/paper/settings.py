@@ -1,0 +1,137 @@
+"""What is compared with what: a setting (experiment, network, length) and the variants of the meta-layer trained in it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from gcp_repro.paper.layers import REFERENCE_LAYER, layer_order
+from gcp_repro.paper.results import Results
+from gcp_repro.paper.statistics import Difference, Summary, paired_difference, summarise
+
+__all__ = ["PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
+
+PROTOCOLS = ("standalone", "hybrid")
+
+
+@dataclass(frozen=True, order=True)
+class Variant:
+    """A meta-layer as configured: the rows of a table.
+
+    Attributes:
+        meta_layer: Registered name.
+        dtype: "float64", "float32", or empty for a layer without one.
+        route: "dense", "gram", or empty.
+    """
+
+    meta_layer: str
+    dtype: str
+    route: str
+
+    @property
+    def order(self) -> tuple[int, tuple[int, str], str]:
+        """Sorting key: float32 after all others, layers as in the paper."""
+        return (int(self.dtype == "float32"), layer_order(self.meta_layer), self.route)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The runs that may be compared with one another.
+
+    Attributes:
+        experiment: As in `gcp-train experiment=...`.
+        backbone: The network's name.
+        num_epochs: Length of training.
+        runs: Their rows of `Results.runs`.
+        epochs: Their rows of `Results.epochs`.
+        warmup_epochs: Length of the warm-up of the hybrid runs in the tables: the most frequent one.
+    """
+
+    experiment: str
+    backbone: str
+    num_epochs: int
+    runs: pd.DataFrame = field(repr=False)
+    epochs: pd.DataFrame = field(repr=False)
+    warmup_epochs: float = 0
+
+    @property
+    def key(self) -> str:
+        """A name for anchors and files."""
+        return f"{self.experiment}-{self.backbone}-{self.num_epochs}".replace("_", "-")
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        return f"{self.experiment}: {self.backbone or 'network not named'}, {self.num_epochs} epochs"
+
+    @property
+    def variants(self) -> list[Variant]:
+        """All layers trained here, in the order of the paper, float32 last."""
+        rows = self.runs[["meta_layer", "dtype", "route"]].drop_duplicates()
+        return sorted((Variant(*row) for row in rows.itertuples(index=False)), key=lambda variant: variant.order)
+
+    @property
+    def reference(self) -> Variant | None:
+        """`isqrt_cov` in float64: what all others are compared with."""
+        return next((v for v in self.variants if v.meta_layer == REFERENCE_LAYER and v.dtype != "float32"), None)
+
+    def select(self, variant: Variant, protocol: str, warmup_epochs: float | None = None) -> pd.DataFrame:
+        """The runs of one cell of the table; hybrid ones with the setting's usual warm-up unless told otherwise."""
+        runs = self.select_all(variant, protocol)
+        if protocol == "standalone":
+            return runs
+        return runs[runs["warmup_epochs"].fillna(-1) == (self.warmup_epochs if warmup_epochs is None else warmup_epochs)]
+
+    def select_all(self, variant: Variant, protocol: str) -> pd.DataFrame:
+        """The runs of a variant under a protocol, whatever the warm-up."""
+        runs = self.runs
+        mask = (runs["meta_layer"] == variant.meta_layer) & (runs["dtype"] == variant.dtype) & (runs["route"] == variant.route)
+        return runs[mask & (runs["protocol"] == protocol)]
+
+    def values(self, variant: Variant, protocol: str, metric: str = "final_top1_error") -> dict[Hashable, float]:
+        """Metric by seed over the finished runs of a cell."""
+        runs = self.select(variant, protocol)
+        runs = runs[runs["status"] == "finished"]
+        return {seed: float(value) for seed, value in zip(runs["seed"], runs[metric], strict=True)}
+
+    def summary(self, variant: Variant, protocol: str, metric: str = "final_top1_error") -> Summary:
+        """Mean and spread over seeds."""
+        return summarise(self.values(variant, protocol, metric).values())
+
+    def diverged(self, variant: Variant, protocol: str) -> int:
+        """Number of runs of a cell that ended with a loss that is not finite."""
+        return int((self.select(variant, protocol)["status"] == "diverged").sum())
+
+    def difference(self, variant: Variant, protocol: str, to: Variant, to_protocol: str = "standalone") -> Difference:
+        """Final top-1 error of one cell minus that of another over the seeds that both have."""
+        return paired_difference(self.values(variant, protocol), self.values(to, to_protocol))
+
+    def trained(self, protocol: str) -> Iterator[Variant]:
+        """Variants with a run under a protocol."""
+        return (variant for variant in self.variants if len(self.select(variant, protocol)))
+
+
+def cell_anchor(setting: Setting, variant: Variant, protocol: str) -> str:
+    """Name of the place in the table of runs where a cell's runs begin."""
+    parts = (setting.key, variant.meta_layer, variant.dtype, variant.route, protocol)
+    return "-".join(("runs", *(part.replace("_", "-") for part in parts if part)))
+
+
+def find_settings(results: Results) -> list[Setting]:
+    """All settings, those with most runs first."""
+    found = []
+    for (experiment, backbone, num_epochs), runs in results.runs.groupby(["experiment", "backbone", "epochs"], dropna=False):
+        hybrid = runs.loc[runs["protocol"] == "hybrid", "warmup_epochs"].dropna()
+        found.append(
+            Setting(
+                experiment=str(experiment),
+                backbone=str(backbone),
+                num_epochs=0 if pd.isna(num_epochs) else int(num_epochs),
+                runs=runs,
+                epochs=results.epochs[results.epochs["run"].isin(runs["run"])],
+                warmup_epochs=float(hybrid.mode().iloc[0]) if len(hybrid) else -1,
+            )
+        )
+    return sorted(found, key=lambda setting: (-len(setting.runs), setting.key))

@@ -1,0 +1,83 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const button = document.getElementById("theme");
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+  const drawn = new Set();
+
+  const remembered = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+  const remember = (theme) => { try { localStorage.setItem("theme", theme); } catch { /* a page from a file may not store */ } };
+
+  function colours() {
+    const style = getComputedStyle(root);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const axis = (name) => ({ [`${name}.gridcolor`]: colour("--line"), [`${name}.linecolor`]: colour("--soft"), [`${name}.tickcolor`]: colour("--soft") });
+    return {
+      "font.color": colour("--ink"), "hoverlabel.bgcolor": colour("--paper"), "hoverlabel.font.color": colour("--ink"),
+      "modebar.color": colour("--soft"), "modebar.bgcolor": "rgba(0,0,0,0)", ...axis("xaxis"), ...axis("yaxis"),
+    };
+  }
+
+  function draw(canvas) {
+    const { data, layout } = JSON.parse(document.getElementById(canvas.dataset.source).textContent);
+    layout.font = { ...layout.font, family: getComputedStyle(document.body).fontFamily };
+    const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    drawn.add(canvas);
+    Plotly.newPlot(canvas, data, layout, options).then(() => Plotly.relayout(canvas, colours()));
+  }
+
+  function setTheme(theme) {
+    root.dataset.theme = theme;
+    button.textContent = theme === "dark" ? "light" : "dark";
+    button.setAttribute("aria-label", `switch to ${button.textContent} view`);
+    drawn.forEach((canvas) => Plotly.relayout(canvas, colours()));
+  }
+
+  function number(text) {
+    const value = text === undefined ? NaN : Number(text.replace("inf", "Infinity"));
+    return Number.isNaN(value) ? null : value;
+  }
+
+  function sortBy(header) {
+    const table = header.closest("table");
+    const index = header.cellIndex;
+    const descending = header.getAttribute("aria-sort") === "ascending";
+    const sign = descending ? -1 : 1;
+    const key = (row) => {
+      const cell = row.cells[index];
+      return { number: number(cell.dataset.value), text: cell.textContent.trim() };
+    };
+    const compare = (a, b) => {
+      if (a.number !== null && b.number !== null) return sign * (a.number === b.number ? 0 : a.number - b.number);
+      if (a.number !== null || b.number !== null) return a.number === null ? 1 : -1;
+      if (!a.text || !b.text) return a.text ? -1 : b.text ? 1 : 0;
+      return sign * a.text.localeCompare(b.text, undefined, { numeric: true });
+    };
+    const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: key(row) }));
+    rows.sort((a, b) => compare(a.key, b.key));
+    table.tBodies[0].append(...rows.map(({ row }) => row));
+    header.parentElement.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+    header.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  }
+
+  function markGroupEdges(table) {
+    const groups = table.querySelector("tr.groups");
+    if (!groups) return;
+    let column = 0;
+    const edges = [...groups.cells].map((cell) => (column += cell.colSpan)).slice(0, -1);
+    [...table.rows].filter((row) => row !== groups).forEach((row) => edges.forEach((edge) => row.cells[edge].classList.add("edge")));
+  }
+
+  setTheme(remembered() ?? (system.matches ? "dark" : "light"));
+  system.addEventListener("change", (event) => { if (!remembered()) setTheme(event.matches ? "dark" : "light"); });
+  button.addEventListener("click", () => { const theme = root.dataset.theme === "dark" ? "light" : "dark"; remember(theme); setTheme(theme); });
+  document.querySelectorAll("table").forEach(markGroupEdges);
+  document.querySelectorAll("tr:not(.groups) > th > button").forEach((b) => b.addEventListener("click", () => sortBy(b.parentElement)));
+
+  const watcher = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (!entry.isIntersecting) return;
+    watcher.unobserve(entry.target);
+    draw(entry.target);
+  }), { rootMargin: "600px" });
+  document.querySelectorAll(".canvas").forEach((canvas) => watcher.observe(canvas));
+})();
