@@ -1,0 +1,130 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from gcp_repro.data.loading import EpochSampler, ResumableLoader, SampleKey, SeededDataset, ShardedBatchSampler
+from gcp_repro.errors import DataError, OptionError
+
+
+def keys_of(num_samples, *, seed=0, epoch=0, shuffle=True):
+    sampler = EpochSampler(num_samples, seed=seed, shuffle=shuffle)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def loader_of(num_samples=23, *, seed=0, transform=None, num_workers=0, batch_size=4, rank=0, world_size=1):
+    source = TensorDataset(torch.zeros(num_samples, 1), torch.arange(num_samples))
+    batches = ShardedBatchSampler(
+        EpochSampler(num_samples, seed=seed, shuffle=True), batch_size, rank=rank, world_size=world_size
+    )
+    return ResumableLoader(SeededDataset(source, transform, seed=seed), batches, num_workers=num_workers)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    assert keys_of(50, seed=1, epoch=2) == keys_of(50, seed=1, epoch=2)
+    rows = [[key.row for key in keys_of(50, seed=seed, epoch=epoch)] for seed, epoch in [(0, 0), (0, 1), (1, 0)]]
+    assert all(sorted(order) == list(range(50)) for order in rows)
+    assert rows[0] != rows[1]
+    assert rows[0] != rows[2]
+
+
+def test_without_shuffling_the_order_is_natural():
+    assert keys_of(5, epoch=3, shuffle=False) == [SampleKey(3, row) for row in range(5)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_samples", [4, 7, 8, 9, 16, 17, 18, 23, 24, 25])
+def test_processes_share_every_sample_once_in_equally_many_batches(num_samples, world_size):
+    sampler = EpochSampler(num_samples, seed=3, shuffle=True)
+    shares = [ShardedBatchSampler(sampler, 4, rank=rank, world_size=world_size) for rank in range(world_size)]
+    batches = [list(share) for share in shares]
+    assert sorted(key.row for share in batches for batch in share for key in batch) == list(range(num_samples))
+    assert {len(share) for share in batches} == {len(shares[0])}
+    assert all(1 <= len(batch) <= 5 for share in batches for batch in share)
+
+
+def test_global_batches_do_not_depend_on_the_number_of_processes():
+    def global_batches(world_size):
+        sampler = EpochSampler(64, seed=0, shuffle=True)
+        shares = [ShardedBatchSampler(sampler, 8 // world_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+        return [sorted(key for batch in step for key in batch) for step in zip(*shares, strict=True)]
+
+    assert global_batches(1) == global_batches(2) == global_batches(4)
+
+
+def test_fewer_samples_than_processes_is_refused():
+    with pytest.raises(
+        DataError, match=r"each of the 4 processes needs at least one sample; the data set has 3: use fewer devices"
+    ):
+        ShardedBatchSampler(EpochSampler(3, seed=0, shuffle=False), 2, world_size=4)
+
+
+def test_augmentation_depends_on_seed_epoch_and_row_alone():
+    source = TensorDataset(torch.zeros(3, 4), torch.arange(3))
+    dataset = SeededDataset(source, lambda image: image + torch.rand(4), seed=7)
+    torch.manual_seed(1)
+    first = dataset[SampleKey(0, 1)][0]
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert torch.equal(pickle.loads(pickle.dumps(first)), dataset[SampleKey(0, 1)][0])
+    assert torch.equal(torch.get_rng_state(), state), "the global generator must be left as it was"
+    others = [dataset[SampleKey(1, 1)][0], dataset[SampleKey(0, 2)][0]]
+    others.append(SeededDataset(source, dataset.transform, seed=8)[SampleKey(0, 1)][0])
+    assert all(not torch.equal(first, other) for other in others)
+
+
+class AddNoise:
+    def __call__(self, image):
+        return image + torch.rand_like(image)
+
+
+def test_batches_do_not_depend_on_the_number_of_workers():
+    batches = [list(loader_of(transform=AddNoise(), num_workers=workers)) for workers in (0, 1, 2)]
+    for one, two, three in zip(*batches, strict=True):
+        assert torch.equal(one[0], two[0])
+        assert torch.equal(one[0], three[0])
+        assert torch.equal(one[1], three[1])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_position_resumes_in_mid_epoch(num_workers):
+    def rows(loader, epoch):
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        return [batch[1].tolist() for batch in loader]
+
+    interrupted = loader_of(num_workers=num_workers)
+    interrupted.batch_sampler.sampler.set_epoch(4)
+    iterator = iter(interrupted)
+    seen = [next(iterator)[1].tolist() for _ in range(2)]
+    state = interrupted.state_dict()
+
+    resumed = loader_of(num_workers=num_workers)
+    resumed.load_state_dict(state)
+    assert seen + rows(resumed, 4) == rows(loader_of(), 4)
+    assert rows(resumed, 5) == rows(loader_of(), 5), "the epoch after is a whole one"
+
+
+def test_position_of_another_epoch_is_not_used():
+    loader = loader_of()
+    list(loader)
+    resumed = loader_of()
+    resumed.load_state_dict(loader.state_dict())
+    resumed.batch_sampler.sampler.set_epoch(1)
+    assert len(list(resumed)) == len(resumed) == 6
+
+
+def test_resuming_with_another_batch_size_is_refused():
+    state = loader_of(batch_size=4).state_dict()
+    with pytest.raises(OptionError, match=r"needs the batch size the epoch began with, 4 images over all processes; got 8"):
+        loader_of(batch_size=8).load_state_dict(state)
+    loader_of(batch_size=2, world_size=2).load_state_dict(state)
+
+
+def test_loading_leaves_the_global_generators_alone():
+    torch.manual_seed(0)
+    np_state = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state itself is meant
+    list(loader_of(transform=AddNoise()))
+    assert np.random.get_state()[1].tolist() == np_state  # noqa: NPY002
