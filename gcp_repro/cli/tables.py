@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="gcp-tables",
-        description="Put what was measured beside the paper's tables. Tables 6 to 10 are computed on the spot, with or without runs.",
+        description="Put what was measured beside the paper's tables; Tables 6 to 10 are computed, even without runs.",
     )
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUNS", help="folders with run directories of gcp-train, at any depth"
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         type=Path,
-        help="file to write, for csv a folder (default: %(default)s reports/...)".replace("%(default)s ", ""),
+        help="file to write, for csv a folder (default: in reports/)",
     )
     parser.add_argument(
         "--format", choices=tuple(DEFAULT_OUTPUT), default="html", help="html is one self-contained page (default)"

@@ -111,7 +111,7 @@ def pade_error_stored(degree: int, ratio: str) -> float:
 
 
 def pade_error(degree: int, ratio: str) -> float:
-    """Error of the approximant as a layer uses it: coefficients and evaluation in float64, compared with `1 / (1 - x)` exactly."""
+    """Error of the approximant as a layer uses it: coefficients and evaluation in float64."""
     x = Fraction(float(ratio))
     value = pade_approximant(torch.tensor(float(ratio), dtype=torch.float64), degree).item()
     return float(abs(Fraction(value) - 1 / (1 - x)))

@@ -1,6 +1,7 @@
 """Tables 7 and 10: bounds of `K_ij`, the analytic one, the published one, and the largest value that a search attains.
 
-The search evaluates each rule of `gcp_repro.linalg` in float64 on a grid of pairs: the larger eigenvalue from EPS to 1, the smaller one
+The search evaluates each rule of `gcp_repro.linalg` in float64 on a grid of pairs: the larger eigenvalue from EPS to
+1, the smaller one
 equal, a few units in the last place below, and further apart. It is a lower bound of the true maximum.
 """
 
@@ -129,16 +130,21 @@ def table7() -> Table:
         tuple(Column(name) for name in columns),
         tuple(_row(bound) for bound in bounds()),
         caption=(
-            f"Degree {DEGREE}, T = {MAX_GRADIENT:.0e}, EPS = {EPS:.2e}; searched in float64 over {eigenvalue_pairs()[0].numel():,} pairs of "
+            f"Degree {DEGREE}, T = {MAX_GRADIENT:.0e}, EPS = {EPS:.2e}; searched in float64 over "
+            f"{eigenvalue_pairs()[0].numel():,} pairs of "
             "eigenvalues between EPS and 1."
         ),
         notes=(
-            f"The published 6.00e36 is |P(1)/Q(1)| / EPS with 20 digits, coefficients added from the constant term up: |P(1)/Q(1)| = "
-            f"{scientific(abs(pade_value_at_one(DEGREE)), 4)}. Q(1) is zero but for rounding, so the value says how large one rounding residue is; "
+            f"The published 6.00e36 is |P(1)/Q(1)| / EPS with 20 digits, coefficients added from the constant "
+            f"term up: |P(1)/Q(1)| = "
+            f"{scientific(abs(pade_value_at_one(DEGREE)), 4)}. Q(1) is zero but for rounding, so the value says "
+            f"how large one rounding residue is; "
             "added in another order it is 3.24e20, and the 6.48e20 of the text is a residue of exactly one unit in the 70th bit.",
-            "In float64, which the layer uses, the denominator can be zero at equal eigenvalues and the quotient infinite: the largest finite entry of "
+            "In float64, which the layer uses, the denominator can be zero at equal eigenvalues and the quotient "
+            "infinite: the largest finite entry of "
             "the same matrix then takes its place.",
-            "svd_lyapunov, the exact gradient of the root, needs no K: its table 1/(sqrt(l_i) + sqrt(l_j)) is bounded by 1/(2 sqrt(EPS)) = "
+            "svd_lyapunov, the exact gradient of the root, needs no K: its table 1/(sqrt(l_i) + sqrt(l_j)) is "
+            "bounded by 1/(2 sqrt(EPS)) = "
             f"{scientific(0.5 * EPS**-0.5, 3)} (attained: {scientific(attained_root.value, 3)}).",
             *(f"{note.row}: {note.text}" for note in published_table("7").footnotes),
         ),

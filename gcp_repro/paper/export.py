@@ -11,7 +11,8 @@ from gcp_repro.paper.tables import Cell, Table
 __all__ = ["to_csv", "to_latex", "to_markdown"]
 
 LATEX_ESCAPES = str.maketrans(
-    {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+     "^": r"\textasciicircum{}",
      "\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"$|$"}
 )  # fmt: skip
 

@@ -1,8 +1,7 @@
-"""Figures of the report, as plotly figures without colours of their own for text and grid: the page sets those for light and dark."""
+"""Figures of the report, as plotly figures without colours for text and grid: the page sets those for light and dark."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,8 @@ import plotly.graph_objects as go
 import torch
 
 from gcp_repro.linalg.gradient_rules import DIFFERENCE_QUOTIENTS
+from gcp_repro.paper.diagnostics import diagnostics_columns, metric_name
 from gcp_repro.paper.layers import layer_style
-from gcp_repro.paper.measured import diagnostics_columns, metric_name
 from gcp_repro.paper.settings import PROTOCOLS, Setting, Variant
 from gcp_repro.paper.tables import scientific
 
@@ -61,34 +60,48 @@ def curve_figures(setting: Setting, columns: Sequence[str] = ERROR_COLUMNS, diag
     names = [name for name in columns if name in setting.epochs]
     if diagnostics:
         names += [name for name in diagnostics_columns(setting) if not name.endswith(HIDDEN)]
+    drawn = [(name, 0) for name in names]
+    last_stage = _last_stage(setting)
+    if ERROR_COLUMNS[0] in names and last_stage:
+        drawn.insert(1, (ERROR_COLUMNS[0], last_stage))
     figures = []
-    for name in names:
-        logarithmic = _spans_decades(setting.epochs[name])
+    for name, first_epoch in drawn:
         for protocol in PROTOCOLS:
-            plot = _curves(setting, name, protocol, logarithmic)
+            plot = _curves(setting, name, protocol, first_epoch)
             if plot is not None:
-                figures.append(_curve_figure(setting, name, protocol, plot))
+                figures.append(_curve_figure(setting, name, protocol, first_epoch, plot))
     return figures
 
 
-def _curve_figure(setting: Setting, column: str, protocol: str, plot: go.Figure) -> Figure:
+def _last_stage(setting: Setting) -> int:
+    """One epoch before the last decay or the first swap, whichever is earlier; 0 where the schedule does not decay."""
+    if "learning_rate" not in setting.epochs or not len(setting.epochs):
+        return 0
+    rates = setting.epochs.groupby("epoch")["learning_rate"].median()
+    decays = rates.index[rates.diff() < 0]
+    starts = [int(epoch) for epoch in (*decays[-1:], *setting.runs["swap_epoch"].dropna())]
+    return max(0, min(starts) - 1) if len(decays) else 0
+
+
+def _curve_figure(setting: Setting, column: str, protocol: str, first_epoch: int, plot: go.Figure) -> Figure:
     caption = "Mean over seeds, band of one standard deviation; dotted: float32."
     if protocol == "hybrid":
         caption += " Vertical line: the swap from Newton-Schulz to the layer named."
-    name = metric_name(column)
+    name = metric_name(column) + (", last stage" if first_epoch else "")
     return Figure(
-        f"{setting.key}-{column.replace('/', '-')}-{protocol}",
+        f"{setting.key}-{column.replace('/', '-')}-{protocol}-{first_epoch}",
         f"{name[:1].upper()}{name[1:]}, {protocol} ({setting.experiment})",
         caption,
         plot,
     )
 
 
-def _curves(setting: Setting, column: str, protocol: str, logarithmic: bool) -> go.Figure | None:
+def _curves(setting: Setting, column: str, protocol: str, first_epoch: int) -> go.Figure | None:
     plot = go.Figure()
+    logarithmic = _spans_decades(setting.epochs[column])
     for variant, trained_as in _drawn(setting, protocol):
-        runs = setting.select(variant, trained_as)
-        epochs = setting.epochs[setting.epochs["run"].isin(runs["run"])]
+        epochs = setting.history(variant, trained_as)
+        epochs = epochs[epochs["epoch"] >= first_epoch]
         values = epochs.assign(value=pd.to_numeric(epochs[column], errors="coerce").replace([np.inf, -np.inf], np.nan))
         by_epoch = values.groupby("epoch")["value"].agg(["mean", "std", "count"]).dropna(subset=["mean"])
         if len(by_epoch):
@@ -96,7 +109,13 @@ def _curves(setting: Setting, column: str, protocol: str, logarithmic: bool) -> 
     if not plot.data:
         return None
     for swap in sorted(setting.runs.loc[setting.runs["protocol"] == protocol, "swap_epoch"].dropna().unique()):
-        plot.add_vline(x=float(swap) - 0.5, line={"dash": "dash", "width": 1, "color": "#888"}, annotation_text="swap", annotation_font_size=11)
+        plot.add_vline(
+            x=float(swap) - 0.5,
+            line={"dash": "dash", "width": 1, "color": "#888"},
+            annotation_text="swap",
+            annotation_position="bottom right",
+            annotation_font_size=11,
+        )
     _style(plot, "epoch", metric_name(column) + (" (%)" if column.endswith("error") and "/top" in column else ""))
     if logarithmic:
         plot.update_yaxes(type="log", exponentformat="power")
@@ -104,7 +123,7 @@ def _curves(setting: Setting, column: str, protocol: str, logarithmic: bool) -> 
 
 
 def _drawn(setting: Setting, protocol: str) -> list[tuple[Variant, str]]:
-    """Variants of a figure and the protocol of their runs: among the hybrid ones, the standalone reference too, as in Figure 5."""
+    """Variants of a figure and the protocol of their runs; among hybrid ones the standalone reference too, as in Figure 5."""
     drawn = [(variant, protocol) for variant in setting.trained(protocol)]
     reference = setting.reference
     if protocol == "hybrid" and drawn and reference is not None and (reference, protocol) not in drawn:
@@ -121,11 +140,13 @@ def _band_and_line(variant: Variant, by_epoch: pd.DataFrame, logarithmic: bool) 
     floor = mean * 0.1 if logarithmic else -np.inf
     low, high = np.maximum(mean - spread, floor), mean + spread
     band = go.Scatter(
-        x=[*x, *x[::-1]], y=_rounded([*high, *low[::-1]]), fill="toself", fillcolor=_transparent(style.colour), line={"width": 0}, mode="lines",
+        x=[*x, *x[::-1]], y=_rounded([*high, *low[::-1]]), fill="toself", fillcolor=_transparent(style.colour),
+        line={"width": 0}, mode="lines",
         legendgroup=group, showlegend=False, hoverinfo="skip",
     )  # fmt: skip
     line = go.Scatter(
-        x=x, y=_rounded(mean), mode="lines", line={"color": style.colour, "width": 1.8, "dash": DASHES.get(variant.dtype, "solid")},
+        x=x, y=_rounded(mean), mode="lines",
+        line={"color": style.colour, "width": 1.8, "dash": DASHES.get(variant.dtype, "solid")},
         name=name, legendgroup=group, customdata=_rounded(spread),
         hovertemplate="%{y:.4g} ± %{customdata:.2g}<extra>" + name + "</extra>",
     )  # fmt: skip
@@ -151,7 +172,7 @@ def _style(plot: go.Figure, x: str, y: str) -> None:
     plot.update_layout(
         template="none",
         height=HEIGHT,
-        margin={"l": 62, "r": 12, "t": 12, "b": 48},
+        margin={"l": 62, "r": 12, "t": 30, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "inherit", "size": 12},
@@ -177,7 +198,12 @@ def quotient_figures(larger: float = 1.0) -> list[Figure]:
     entries["exact"] = 1 / (upper.sqrt() + lower.sqrt())
     at = f"l_i = {scientific(larger)}, evaluated in float64; horizontal: 1 - l_j/l_i."
     return [
-        Figure("quotients", "k of the SVD rules near equal eigenvalues", f"What stands for 1/(l_i - l_j); {at}", _rules(gap, quotients, "k(l_i, l_j)")),
+        Figure(
+            "quotients",
+            "k of the SVD rules near equal eigenvalues",
+            f"What stands for 1/(l_i - l_j); {at}",
+            _rules(gap, quotients, "k(l_i, l_j)"),
+        ),
         Figure(
             "entries",
             "What reaches the gradient: (sqrt(l_i) - sqrt(l_j)) k",
@@ -191,11 +217,11 @@ def _rules(gap: Any, curves: dict[str, torch.Tensor], y: str) -> go.Figure:
     plot = go.Figure()
     for name, values in curves.items():
         magnitude = values.abs().numpy()
-        drawn = np.where(np.isfinite(magnitude) & (magnitude > 0), magnitude, np.nan)
+        drawn = [float(f"{value:.6g}") if 0 < value < np.inf else None for value in magnitude]
         style = layer_style(RULE_LAYERS.get(name, "svd_lyapunov"))
         plot.add_trace(
             go.Scatter(
-                x=_rounded(gap), y=json.loads(pd.Series(drawn).to_json(orient="values", double_precision=15)), mode="lines", name=name,
+                x=_rounded(gap), y=drawn, mode="lines", name=name,
                 line={"color": style.colour, "width": 1.8, "dash": "dash" if name == "exact" else "solid"},
                 hovertemplate="gap %{x:.2g}: %{y:.4g}<extra>" + name + "</extra>",
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gcp_repro.paper.measured import diagnostics_columns, metric_name
+from gcp_repro.paper.diagnostics import diagnostics_columns, metric_name
 from gcp_repro.paper.results import plural
 from gcp_repro.paper.settings import Setting, Variant
 from gcp_repro.paper.statistics import MIN_PAIRS, Difference
@@ -40,11 +40,14 @@ def _average_pooling(setting: Setting) -> Iterable[str]:
     difference = setting.difference(pooling, "standalone", reference)
     if difference.n == 0:
         return
-    errors = f"{setting.summary(reference, 'standalone').text()}% against {setting.summary(pooling, 'standalone').text()}% top-1 error"
+    errors = (
+        f"{setting.summary(reference, 'standalone').text()}% against {setting.summary(pooling, 'standalone').text()}% top-1 error"
+    )
     if difference.n < MIN_PAIRS:
         yield f"Covariance pooling ({reference.meta_layer}) and average pooling: {errors}; {_too_few(difference.n)}."
     elif not difference.separated:
-        yield f"Covariance pooling ({reference.meta_layer}) and average pooling cannot be told apart: {errors}, {_interval(difference)}."
+        pair = f"Covariance pooling ({reference.meta_layer}) and average pooling"
+        yield f"{pair} cannot be told apart: {errors}, {_interval(difference)}."
     else:
         better, worse = ("Covariance", "average") if difference.mean > 0 else ("Average", "covariance")
         yield f"{better} pooling beats {worse} pooling ({reference.meta_layer} against gap: {errors}; {_interval(difference)})."
@@ -65,13 +68,14 @@ def _float64_layers(setting: Setting) -> Iterable[str]:
 def _comparison(where: str, reference: str, compared: Sequence[tuple[Variant, Difference]]) -> str:
     enough = [(v, d) for v, d in compared if d.n >= MIN_PAIRS]
     if not enough:
-        return f"{where}: {plural(len(compared), 'layer')} compared with {reference}; {_too_few(max(d.n for _, d in compared))}."
+        return f"{where}: {plural(len(compared), 'layer')} beside {reference}; {_too_few(max(d.n for _, d in compared))}."
     apart = [(v, d) for v, d in enough if d.separated]
     if not apart:
         return f"{where}: none of {plural(len(enough), 'layer')} differs from {reference} by more than its interval over seeds."
     named = "; ".join(f"{v.meta_layer} {d.text()}" for v, d in apart)
     return (
-        f"{where}: {len(apart)} of {plural(len(enough), 'layer')} can be told apart from {reference} (points of top-1 error: {named}); "
+        f"{where}: {len(apart)} of {plural(len(enough), 'layer')} can be told apart from {reference} (points "
+        f"of top-1 error: {named}); "
         f"{0.05 * len(enough):.1f} would be by chance alone."
     )
 
@@ -85,7 +89,14 @@ def _protocols(setting: Setting) -> Iterable[str]:
 
 def _precision(setting: Setting) -> Iterable[str]:
     for single in (v for v in setting.variants if v.dtype == "float32"):
-        double = next((v for v in setting.variants if v.dtype == "float64" and v.meta_layer == single.meta_layer and v.route == single.route), None)
+        double = next(
+            (
+                v
+                for v in setting.variants
+                if v.dtype == "float64" and v.meta_layer == single.meta_layer and v.route == single.route
+            ),
+            None,
+        )
         diverged = setting.diverged(single, "standalone")
         total = len(setting.select(single, "standalone"))
         if double is None or not total:
@@ -93,8 +104,11 @@ def _precision(setting: Setting) -> Iterable[str]:
         difference = setting.difference(single, "standalone", double)
         sentence = f"{single.meta_layer} in float32: "
         if difference.n:
-            verdict = _too_few(difference.n) if difference.n < MIN_PAIRS else "separated" if difference.separated else "not separated"
-            sentence += f"{setting.summary(single, 'standalone').text()}% against {setting.summary(double, 'standalone').text()}% in float64 ({_interval(difference)}; {verdict})"
+            verdict = (
+                "too few for a claim" if difference.n < MIN_PAIRS else "separated" if difference.separated else "not separated"
+            )
+            errors = [setting.summary(variant, "standalone").text() for variant in (single, double)]
+            sentence += f"{errors[0]}% against {errors[1]}% in float64 ({_interval(difference)}; {verdict})"
         else:
             sentence += "no finished run has a counterpart in float64"
         yield sentence + (f"; {diverged} of {plural(total, 'run')} diverged." if diverged else ".")
@@ -105,9 +119,9 @@ def _divergence(setting: Setting) -> Iterable[str]:
     if len(diverged):
         counts = diverged.groupby(["meta_layer", "dtype"]).size()
         named = ", ".join(f"{' '.join(filter(None, key))} ({count})" for key, count in counts.items())
-        yield f"{len(diverged)} of {plural(len(setting.runs), 'run')} diverged: {named}."
+        yield f"Diverged: {len(diverged)} of {plural(len(setting.runs), 'run')}: {named}."
     elif len(setting.runs):
-        yield f"None of {plural(len(setting.runs), 'run')} diverged."
+        yield f"No run diverged ({plural(len(setting.runs), 'run')})."
 
 
 def _condition(setting: Setting) -> Iterable[str]:
@@ -119,7 +133,8 @@ def _condition(setting: Setting) -> Iterable[str]:
     first, last = values[setting.epochs["epoch"] == 0].median(), values[setting.epochs["epoch"] == last_epoch].median()
     if pd.notna(first) and pd.notna(last):
         change = "fell" if last < 0.9 * first else "rose" if last > 1.1 * first else "stayed"
-        yield f"The condition number {change} from {scientific(first, 2)} in the first epoch to {scientific(last, 2)} in the last (medians over all runs)."
+        ends = f"from {scientific(first, 2)} in the first epoch to {scientific(last, 2)} in the last"
+        yield f"The condition number {change} {ends} (medians over all runs)."
 
 
 def _gradients(setting: Setting) -> Iterable[str]:
@@ -127,10 +142,11 @@ def _gradients(setting: Setting) -> Iterable[str]:
         if all(word in column for word in GRADIENT_WORDS):
             medians = []
             for variant in setting.trained("standalone"):
-                runs = setting.select(variant, "standalone")["run"]
-                value = pd.to_numeric(setting.epochs.loc[setting.epochs["run"].isin(runs), column], errors="coerce").median()
+                value = pd.to_numeric(setting.history(variant, "standalone")[column], errors="coerce").median()
                 if pd.notna(value):
-                    medians.append(f"{variant.meta_layer}{' float32' * (variant.dtype == 'float32')} {scientific(float(value), 2)}")
+                    medians.append(
+                        f"{variant.meta_layer}{' float32' * (variant.dtype == 'float32')} {scientific(float(value), 2)}"
+                    )
             if medians:
                 yield f"{metric_name(column).capitalize()}, median over epochs and seeds: {', '.join(medians)}."
 

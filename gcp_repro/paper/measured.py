@@ -1,34 +1,25 @@
-"""Tables made from training runs: the form of Table 2, paired differences, Tables 1 and 11, diagnostics, and the list of runs."""
+"""Errors measured in training beside the published ones: the form of Tables 2 and 3, paired differences, and Table 11."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-import pandas as pd
 
 from gcp_repro.paper.layers import layer_style
 from gcp_repro.paper.published_tables import published_table
-from gcp_repro.paper.results import CONFIG_FILE, Results, plural
+from gcp_repro.paper.results import plural
 from gcp_repro.paper.settings import PROTOCOLS, Setting, Variant, cell_anchor
 from gcp_repro.paper.statistics import MIN_PAIRS, Difference, places, summarise
-from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, number_text, scientific
+from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, number_text
 
-__all__ = [
-    "condition_table",
-    "diagnostics_columns",
-    "diagnostics_table",
-    "differences_table",
-    "errors_table",
-    "problems_table",
-    "runs_table",
-    "warmup_table",
-]
+__all__ = ["differences_table", "errors_table", "published_cell", "variant_cells", "warmup_table"]
 
-METRICS = (("final_top1_error", "final top-1"), ("final_top5_error", "final top-5"), ("best_top1_error", "best top-1"), ("best_top5_error", "best top-5"))
-CONDITION = "diagnostics/condition_number"
+METRICS = (
+    ("final_top1_error", "final top-1"),
+    ("final_top5_error", "final top-5"),
+    ("best_top1_error", "best top-1"),
+    ("best_top5_error", "best top-5"),
+)
 
 PublishedSlots = dict[tuple[str, str], str]
 TABLE2_SLOTS: PublishedSlots = {
@@ -87,7 +78,7 @@ def errors_table(setting: Setting) -> Table:
             if (protocol, name) in slots:
                 columns.append(Column(name, f"{protocol}, published ({paper_setting})"))
                 makers.append(lambda variant, p=protocol, n=name: published_cell(setting.experiment, variant, p, n))  # type: ignore[misc]
-    rows = tuple((*_variant_cells(setting, variant), *(make(variant) for make in makers)) for variant in setting.variants)
+    rows = tuple((*variant_cells(setting, variant), *(make(variant) for make in makers)) for variant in setting.variants)
     return Table(
         f"errors-{setting.key}",
         f"Validation error, {setting.title}",
@@ -99,15 +90,19 @@ def errors_table(setting: Setting) -> Table:
             + ". Published numbers are from one run each, of another network on other data: the two are not expected to agree."
         ),
         notes=(
-            "Best three: first, second, third, marked in the published columns as the paper does. A measured entry is marked only if it is "
+            "Best three: first, second, third, marked in the published columns as the paper does. A measured "
+            "entry is marked only if it is "
             f"separated from the next one by a paired interval over at least {MIN_PAIRS} seeds.",
-            *(note.text for note in published_table(_published_source(setting.experiment)[0]).footnotes),
+            'Footnotes to the published numbers are under "The paper\'s tables as published".',
         ),
     )
 
 
-def _variant_cells(setting: Setting, variant: Variant) -> tuple[Cell, Cell]:
-    several_routes = len({v.route for v in setting.variants if v.meta_layer == variant.meta_layer and v.dtype == variant.dtype}) > 1
+def variant_cells(setting: Setting, variant: Variant) -> tuple[Cell, Cell]:
+    """The name of a layer, with its route where several were trained, and its precision."""
+    several_routes = (
+        len({v.route for v in setting.variants if v.meta_layer == variant.meta_layer and v.dtype == variant.dtype}) > 1
+    )
     name = f"{variant.meta_layer} ({variant.route})" if several_routes else variant.meta_layer
     return Cell(name, float(setting.variants.index(variant))), label(variant.dtype)
 
@@ -141,11 +136,16 @@ def differences_table(setting: Setting) -> Table:
     rows = []
     for variant in setting.variants:
         to_reference = [
-            None if reference is None or (variant, protocol) == (reference, "standalone") else setting.difference(variant, protocol, reference)
+            None
+            if reference is None or (variant, protocol) == (reference, "standalone")
+            else setting.difference(variant, protocol, reference)
             for protocol in PROTOCOLS
         ]
         to_itself = setting.difference(variant, "hybrid", variant)
-        rows.append((*_variant_cells(setting, variant), *(cell for d in (*to_reference, to_itself) for cell in _difference_cells(d))))
+        if any(difference is not None and difference.n for difference in (*to_reference, to_itself)):
+            rows.append(
+                (*variant_cells(setting, variant), *(cell for d in (*to_reference, to_itself) for cell in _difference_cells(d)))
+            )
     groups = ("standalone minus isqrt_cov", "hybrid minus isqrt_cov", "hybrid minus standalone, same layer")
     columns = [Column(name, group) for group in groups for name in ("difference [interval]", "pairs", "separated")]
     return Table(
@@ -154,11 +154,13 @@ def differences_table(setting: Setting) -> Table:
         (Column("layer"), Column("precision"), *columns),
         tuple(rows),
         caption=(
-            "Final top-1 error in points, pairs of runs with the same seed; isqrt_cov is the standalone one in float64. Brackets: 95% bootstrap "
+            "Final top-1 error in points, pairs of runs with the same seed; isqrt_cov is the standalone one in "
+            "float64. Brackets: 95% bootstrap "
             "interval of the mean (10,000 resamples, expanded percentiles)."
         ),
         notes=(
-            f"Separated: the interval excludes zero and rests on at least {MIN_PAIRS} pairs. Fewer pairs agree in sign by chance too often for a "
+            f"Separated: the interval excludes zero and rests on at least {MIN_PAIRS} pairs. Fewer pairs agree in "
+            f"sign by chance too often for a "
             "resampling interval to mean what it says. Of many comparisons, one in twenty is expected to be separated by chance.",
         ),
     )
@@ -175,85 +177,6 @@ def _difference_cells(difference: Difference | None) -> tuple[Cell, Cell, Cell]:
     )
 
 
-def diagnostics_columns(setting: Setting) -> list[str]:
-    """Every column `diagnostics/*` that holds a number."""
-    names = [str(name) for name in setting.epochs.columns if str(name).startswith("diagnostics/")]
-    return [name for name in names if pd.to_numeric(setting.epochs[name], errors="coerce").notna().any()]
-
-
-def diagnostics_table(setting: Setting) -> Table:
-    """Every diagnostic at the last epoch, median over seeds, standalone runs."""
-    names = diagnostics_columns(setting)
-    rows = []
-    for variant in setting.trained("standalone"):
-        runs = setting.select(variant, "standalone")
-        last = setting.epochs[setting.epochs["run"].isin(runs["run"])].sort_values("epoch").groupby("run").tail(1)
-        cells = [_median_cell(last, name, f"#{cell_anchor(setting, variant, 'standalone')}") for name in names]
-        rows.append((*_variant_cells(setting, variant), *cells))
-    return Table(
-        f"diagnostics-{setting.key}",
-        f"Diagnostics at the last epoch, {setting.title}",
-        (Column("layer"), Column("precision"), *(Column(metric_name(name)) for name in names)),
-        tuple(rows),
-        caption="Median over seeds of the standalone runs; for a run that diverged, its last epoch.",
-    )
-
-
-def _median_cell(frame: pd.DataFrame, column: str, link: str) -> Cell:
-    value = float(pd.to_numeric(frame[column], errors="coerce").median())
-    return MISSING if pd.isna(value) else Cell(scientific(value, 2), value, "measured", link)
-
-
-def metric_name(column: str) -> str:
-    """A column of metrics.csv in words.
-
-    Example:
-        >>> metric_name("diagnostics/condition_number"), metric_name("val/top1_error")
-        ('condition number', 'validation top-1 error')
-    """
-    split, _, name = column.rpartition("/")
-    words = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
-    return f"{ {'val': 'validation', 'train': 'training', 'test': 'test'}[split]} {words}".strip() if split in ("val", "train", "test") else words
-
-
-def condition_table(settings: Sequence[Setting]) -> Table:
-    """Table 1: condition number in the first epoch of each stage of the schedule, published and measured."""
-    published = published_table("1").rows[0]
-    rows = [(label("paper: AlexNet, ImageNet"), label("MPN-COV"), *(_published_condition(published, epoch) for epoch in (1, 11, 21)))]
-    for setting in settings:
-        if CONDITION not in diagnostics_columns(setting):
-            continue
-        for variant in setting.trained("standalone"):
-            cells = _stage_cells(setting, variant)
-            if cells:
-                rows.append((label(setting.experiment), label(" ".join((variant.meta_layer, variant.dtype)).strip()), *cells))
-    return Table(
-        "table1",
-        "Table 1: condition number by stage of training",
-        (Column("setting"), Column("layer"), *(Column(f"first epoch of stage {stage}") for stage in (1, 2, 3))),
-        tuple(rows),
-        caption="Mean over seeds of the epoch's average; a stage ends where the learning rate decays (the paper's epochs 1, 11 and 21).",
-        notes=tuple(note.text for note in published_table("1").footnotes),
-    )
-
-
-def _published_condition(row: Any, epoch: int) -> Cell:
-    text = row[f"epoch_{epoch}"]
-    return Cell(text, number_text(text), "published")
-
-
-def _stage_cells(setting: Setting, variant: Variant) -> list[Cell]:
-    runs = setting.select(variant, "standalone")
-    epochs = setting.epochs[setting.epochs["run"].isin(runs["run"])]
-    if "learning_rate" not in epochs or epochs[CONDITION].isna().all():
-        return []
-    first = epochs.sort_values("epoch").drop_duplicates(["run", "learning_rate"])
-    stage = first.groupby("run").cumcount()
-    link = f"#{cell_anchor(setting, variant, 'standalone')}"
-    means = [summarise(first.loc[stage == index, CONDITION]).mean for index in range(3)]
-    return [MISSING if pd.isna(mean) else Cell(scientific(mean, 3), mean, "measured", link) for mean in means]
-
-
 def warmup_table(setting: Setting) -> Table | None:
     """Table 11: hybrid training by length of the warm-up, for a setting that has several; else `None`."""
     hybrid = setting.runs[(setting.runs["protocol"] == "hybrid") & (setting.runs["status"] == "finished")]
@@ -264,8 +187,10 @@ def warmup_table(setting: Setting) -> Table | None:
     for variant in setting.trained("hybrid"):
         for length in lengths:
             runs = setting.select(variant, "hybrid", length)
-            cells = [Cell(s.text(), s.mean, "measured") if s.n else MISSING for s in (summarise(runs[metric]) for metric, _ in METRICS)]
-            rows.append((*_variant_cells(setting, variant), Cell(str(int(length)), float(length)), *cells))
+            cells = [
+                Cell(s.text(), s.mean, "measured") if s.n else MISSING for s in (summarise(runs[metric]) for metric, _ in METRICS)
+            ]
+            rows.append((*variant_cells(setting, variant), Cell(str(int(length)), float(length)), *cells))
     return Table(
         f"warmup-{setting.key}",
         f"Warm-up epochs, {setting.title}",
@@ -273,58 +198,3 @@ def warmup_table(setting: Setting) -> Table | None:
         tuple(rows),
         caption="Error in percent; mean ± standard deviation over seeds.",
     )
-
-
-def runs_table(settings: Sequence[Setting], page: Path) -> Table:
-    """Every run with its configuration, seed, versions and time; links are relative to the folder of the page."""
-    columns = (
-        "layer", "precision", "route", "protocol", "seed", "experiment", "status", "final top-1", "epochs", "wall time (s)", "images/s", "device", "torch",
-        "gcp_repro", "revision", "config",
-    )  # fmt: skip
-    rows = []
-    for setting in settings:
-        for variant in setting.variants:
-            for protocol in PROTOCOLS:
-                runs = setting.select_all(variant, protocol)
-                anchor: str | None = cell_anchor(setting, variant, protocol)
-                for run in runs.sort_values("seed").to_dict("records"):
-                    rows.append(_run_row(run, anchor, page))
-                    anchor = None
-    return Table("runs", "Runs", tuple(Column(name) for name in columns), tuple(rows), caption="Errors of other tables lead here.")
-
-
-def _run_row(run: dict[Any, Any], anchor: str | None, page: Path) -> tuple[Cell, ...]:
-    folder = Path(run["run"])
-    config = folder / CONFIG_FILE
-    link = Path(os.path.relpath(config, page.resolve().parent)).as_posix() if config.is_file() else None
-    status = str(run["status"]) + ("" if pd.isna(run["message"]) else f": {run['message']}")
-    return (
-        Cell(str(run["meta_layer"]), anchor=anchor),
-        label(run["dtype"]),
-        label(run["route"]),
-        label(run["protocol"]),
-        Cell(str(run["seed"]), float(run["seed"])),
-        label(run["experiment"]),
-        label(status),
-        _number(run["final_top1_error"], "{:.2f}", link),
-        _number(run["epochs"], "{:.0f}"),
-        _number(run["wall_time_seconds"], "{:.1f}"),
-        _number(run["samples_per_second"], "{:,.0f}"),
-        *(label("" if pd.isna(run[name]) else run[name]) for name in ("device", "torch", "gcp_repro")),
-        label("" if pd.isna(run["git_revision"]) else str(run["git_revision"])[:10]),
-        label(folder.name if pd.isna(run["config_hash"]) else run["config_hash"], link),
-    )
-
-
-def _number(value: Any, form: str, link: str | None = None) -> Cell:
-    return MISSING if pd.isna(value) else Cell(form.format(value), float(value), "measured", link)
-
-
-def problems_table(results: Results, page: Path) -> Table:
-    """What was found and is not in the tables, with reasons."""
-    base = page.resolve().parent
-    rows = tuple(
-        (label(problem.kind), label(Path(os.path.relpath(problem.path, base)).as_posix()), label(problem.reason)) for problem in results.problems
-    )
-    return Table("problems", "Folders that are not in the tables", tuple(map(Column, ("kind", "path", "reason"))), rows)
-

@@ -1,6 +1,7 @@
 """The runs behind the paper's tables: which are missing, the command for each, and what they would cost.
 
-Costs are given only from throughput that was measured: runs of the same network (and, where there are some, of the same layer) in the results
+Costs are given only from throughput that was measured: runs of the same network (and, where there are some, of the
+same layer) in the results
 store. Where there are none, the amount of work is stated in images, not in hours.
 """
 
@@ -50,7 +51,8 @@ class PlannedRun:
         """What to type."""
         warmup = "" if self.warmup_epochs is None else f" protocol.warmup_epochs={self.warmup_epochs}"
         route = f" meta_layer.route={self.route}" if self.route else ""
-        return f"gcp-train experiment={self.experiment} meta_layer={self.meta_layer}{route} protocol={self.protocol}{warmup} seed={self.seed}"
+        layer = f"meta_layer={self.meta_layer}{route}"
+        return f"gcp-train experiment={self.experiment} {layer} protocol={self.protocol}{warmup} seed={self.seed}"
 
     @property
     def route(self) -> str:
@@ -91,7 +93,7 @@ BENCHMARKS = (
     Benchmark("11", "alexnet_imagenet", ALEXNET, (), ("svd_pade",), warmups=(0, 2, 3)),
     Benchmark("appendix G", "alexnet_imagenet", ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
 )
-"""Rows of the paper's tables that training fills. Table 1 and Figures 1 to 5 come from the runs of Table 2; Table 5 needs no training."""
+"""Rows of the tables that training fills. Table 1 and Figures 1 to 5 come from the runs of Table 2; Table 5 needs none."""
 
 
 def planned_runs(benchmarks: Sequence[Benchmark] = BENCHMARKS) -> list[PlannedRun]:
@@ -130,7 +132,17 @@ def plan_table(results: Results) -> Table:
         hours = gpu_hours(run, results)
         cost = MISSING if hours is None else Cell(f"{hours:,.1f}", hours, "measured")
         images = Cell(f"{run.images / 1e6:,.1f}", run.images / 1e6)
-        rows.append((label(run.table), label(run.experiment), label(run.meta_layer), label(run.protocol), images, cost, label(run.command)))
+        rows.append(
+            (
+                label(run.table),
+                label(run.experiment),
+                label(run.meta_layer),
+                label(run.protocol),
+                images,
+                cost,
+                label(run.command),
+            )
+        )
     columns = ("table", "experiment", "layer", "protocol", "million images", "GPU hours", "command")
     return Table(
         "plan",
@@ -154,7 +166,12 @@ def _plan_caption(results: Results) -> str:
     hours = [gpu_hours(run, results) for run in missing]
     known = [value for value in hours if value is not None]
     work = sum(run.images for run in missing)
-    text = f"{len(missing)} of {len(planned_runs())} runs of the paper's tables have no result; together {work / 1e9:.1f} billion training images. "
+    text = (
+        f"{len(missing)} of {len(planned_runs())} runs of the tables have no result: {work / 1e9:.1f} billion training images. "
+    )
     if not known:
         return text + "GPU hours are not estimated: no run of these experiments on a GPU is in the results."
-    return text + f"{sum(known):,.0f} GPU hours for the {len(known)} of them whose throughput was measured; the others are not estimated."
+    return (
+        text
+        + f"{sum(known):,.0f} GPU hours for the {len(known)} of them whose throughput was measured; the others are not estimated."
+    )

@@ -15,7 +15,8 @@ from gcp_repro.paper.tables import Cell, Column, Table, label, number_text
 __all__ = ["CITATION", "Footnote", "PublishedTable", "as_table", "published_table", "published_tables", "published_value"]
 
 CITATION = (
-    "Song, Sebe, Wang: Why Approximate Matrix Square Root Outperforms Accurate SVD in Global Covariance Pooling? ICCV 2021 (arXiv:2105.02498)"
+    "Song, Sebe, Wang: Why Approximate Matrix Square Root Outperforms Accurate SVD in Global Covariance Pooling? "
+    "ICCV 2021 (arXiv:2105.02498)"
 )
 
 
@@ -61,7 +62,7 @@ class PublishedTable:
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    text = files("gcp_repro.paper").joinpath("published", name).read_text(encoding="utf-8")
+    text = files("gcp_repro.paper").joinpath("published").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 

@@ -13,12 +13,12 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 import gcp_repro
-from gcp_repro.paper import approximation, bounds, measured
+from gcp_repro.paper import approximation, bounds, diagnostics, measured, run_tables
 from gcp_repro.paper.figures import Figure, curve_figures, quotient_figures
 from gcp_repro.paper.findings import Finding, find
 from gcp_repro.paper.plan import plan_table
 from gcp_repro.paper.published_tables import CITATION, as_table
-from gcp_repro.paper.results import Results
+from gcp_repro.paper.results import Results, plural
 from gcp_repro.paper.settings import Setting, find_settings
 from gcp_repro.paper.tables import Table
 
@@ -80,8 +80,10 @@ def build_report(results: Results, page: Path) -> Report:
             "approximation",
             "Approximation error of Taylor and Pade (Tables 6, 8, 9)",
             (
-                "SVD-Taylor and SVD-Pade replace 1/(1 - l_j/l_i) in the gradient. The tables give the published errors, the published construction carried out "
-                "here, and exact arithmetic. 1/(1-x) is rational: its exact Pade approximant is the function itself, and everything printed for Pade is rounding.",
+                "SVD-Taylor and SVD-Pade replace 1/(1 - l_j/l_i) in the gradient. The tables give the published "
+                "errors, the published construction carried out "
+                "here, and exact arithmetic. 1/(1-x) is rational: its exact Pade approximant is the function itself, "
+                "and everything printed for Pade is rounding.",
             ),
             (approximation.table6(), approximation.table8(), approximation.table9()),
         ),
@@ -96,14 +98,18 @@ def build_report(results: Results, page: Path) -> Report:
             "missing",
             "What is not measured here",
             (
-                "The paper's Tables 1 to 5 and 11 are about ImageNet and fine-grained data sets on GPUs. The commands below fill them, given the data; gcp-tables then "
-                "shows the results beside the published numbers. The amount of work is known, the time on a GPU only where it was measured. "
+                "The paper's Tables 1 to 5 and 11 are about ImageNet and fine-grained data sets on GPUs. The "
+                "commands below fill them, given the data; gcp-tables then "
+                "shows the results beside the published numbers. The amount of work is known, the time on a GPU only "
+                "where it was measured. "
                 "Table 5 (seconds a batch) needs a GPU and no training.",
             ),
             (plan_table(results),),
         ),
-        Section("published", "The paper's tables as published", (), tuple(as_table(number) for number in NOT_MEASURED), folded=True),
-        Section("runs", "Runs", (), (measured.runs_table(settings, page), measured.problems_table(results, page))),
+        Section(
+            "published", "The paper's tables as published", (), tuple(as_table(number) for number in NOT_MEASURED), folded=True
+        ),
+        Section("runs", "Runs", (), (run_tables.runs_table(settings, page), run_tables.problems_table(results, page))),
     ]
     return Report(results, settings, tuple(find(settings)), tuple(section for section in sections if section is not None))
 
@@ -111,41 +117,49 @@ def build_report(results: Results, page: Path) -> Report:
 def _setting_section(setting: Setting) -> Section:
     warmup = measured.warmup_table(setting)
     tables = (measured.errors_table(setting), measured.differences_table(setting), *((warmup,) if warmup else ()))
-    diagnostics = (measured.diagnostics_table(setting),) if measured.diagnostics_columns(setting) else ()
+    logged = (diagnostics.diagnostics_table(setting),) if diagnostics.diagnostics_columns(setting) else ()
     return Section(
         f"setting-{setting.key}",
         f"Standalone and hybrid training: {setting.title} (form of Table 2)",
         (),
-        (*tables, *diagnostics),
+        (*tables, *logged),
         tuple(curve_figures(setting)),
     )
 
 
 def _condition_section(settings: Iterable[Setting]) -> Section | None:
-    table = measured.condition_table(list(settings))
+    table = diagnostics.condition_table(list(settings))
     return Section("condition", "Condition number (Table 1)", (), (table,))
 
 
 def render_html(report: Report) -> str:
     """The page: one file, nothing loaded from anywhere else."""
-    return _environment().get_template("report.html.j2").render(
-        report=report,
-        citation=CITATION,
-        version=gcp_repro.__version__,
-        plotly_js=get_plotlyjs(),
-        css=_template("report.css"),
-        script=_template("report.js"),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            citation=CITATION,
+            version=gcp_repro.__version__,
+            plotly_js=get_plotlyjs(),
+            css=_template("report.css"),
+            script=_template("report.js"),
+        )
     )
 
 
 def _template(name: str) -> str:
-    return files("gcp_repro.paper").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("gcp_repro.paper").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    environment.globals["plural"] = measured.plural
+    environment.globals["plural"] = plural
     return environment

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import yaml
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gcp_repro.errors import DataError
 
@@ -26,13 +26,16 @@ REQUIRED = ("status", "experiment", "meta_layer", "protocol", "seed")
 CELL_COLUMNS = ("experiment", "backbone", "epochs", "meta_layer", "dtype", "route", "protocol", "warmup_epochs")
 """Runs that agree in these and differ in the seed are repetitions of one another."""
 RUN_COLUMNS = (
-    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "route", "dtype", "protocol", "warmup_epochs", "swap_epoch",
+    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "route", "dtype", "protocol",
+    "warmup_epochs", "swap_epoch",
     "seed", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error", "best_epoch",
-    "wall_time_seconds", "samples_per_second", "device", "num_parameters", "python", "torch", "gcp_repro", "git_revision", "config_hash",
+    "wall_time_seconds", "samples_per_second", "device", "num_parameters", "python", "torch", "gcp_repro",
+    "git_revision", "config_hash",
 )  # fmt: skip
 """Columns of the tidy table, in order; further versions follow."""
 NUMBERS = (
-    "warmup_epochs", "swap_epoch", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error",
+    "warmup_epochs", "swap_epoch", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error",
+    "best_top5_error",
     "best_epoch", "wall_time_seconds", "samples_per_second", "num_parameters",
 )  # fmt: skip
 RESULT_FILE, METRICS_FILE, CONFIG_FILE = "result.json", "metrics.csv", "config.yaml"
@@ -46,7 +49,8 @@ class Problem:
     """A folder or file that is not among the results, and why.
 
     Attributes:
-        kind: `incomplete` (a run without a result), `unreadable` (damaged), `foreign` (no run at all), `repeated` (counted already).
+        kind: `incomplete` (a run without a result), `unreadable` (damaged), `foreign` (no run at all),
+            `repeated` (counted already).
         path: Where.
         reason: What was found, in words.
     """
@@ -118,13 +122,17 @@ def _run_directories(roots: Iterable[str | Path], problems: list[Problem]) -> li
     found: dict[Path, None] = {}
     for root in map(Path, roots):
         if not root.is_dir():
-            raise DataError(f"runs are gathered from folders; '{root}' does not exist: give the folder that gcp-train wrote its runs to")
+            raise DataError(
+                f"runs are gathered from folders; '{root}' does not exist: give the folder that gcp-train wrote its runs to"
+            )
         before = len(found)
         foreign: list[Path] = []
         found.update(dict.fromkeys(_walk(root.resolve(), foreign)))
         if len(found) == before and not foreign:
             problems.append(Problem("foreign", root, "no run directory below it that was not found already"))
-        problems.extend(Problem("foreign", path, "files, but none of a run (result.json, metrics.csv, config.yaml)") for path in foreign)
+        problems.extend(
+            Problem("foreign", path, "files, but none of a run (result.json, metrics.csv, config.yaml)") for path in foreign
+        )
     return list(found)
 
 
@@ -146,7 +154,9 @@ def _walk(folder: Path, foreign: list[Path]) -> Iterator[Path]:
 def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
     path = folder / RESULT_FILE
     if not path.is_file():
-        problems.append(Problem("incomplete", folder, f"no {RESULT_FILE}{_progress(folder)}: the run was interrupted or is still going on"))
+        problems.append(
+            Problem("incomplete", folder, f"no {RESULT_FILE}{_progress(folder)}: the run was interrupted or is still going on")
+        )
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -166,7 +176,7 @@ def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
 def _planned_epochs(folder: Path) -> int | None:
     try:
         config = OmegaConf.load(folder / CONFIG_FILE)
-    except (OSError, yaml.YAMLError):
+    except (OSError, YAMLError):
         return None
     epochs = OmegaConf.select(config, "schedule.epochs") if isinstance(config, DictConfig) else None
     return epochs if isinstance(epochs, int) else None
@@ -204,7 +214,9 @@ def _read_curve(folder: Path, problems: list[Problem]) -> list[pd.DataFrame]:
         problems.append(Problem("unreadable", path, f"curves are missing: {error}"))
         return []
     if "epoch" not in frame:
-        problems.append(Problem("unreadable", path, f"curves are missing: no column epoch among {', '.join(map(str, frame.columns))}"))
+        problems.append(
+            Problem("unreadable", path, f"curves are missing: no column epoch among {', '.join(map(str, frame.columns))}")
+        )
         return []
     frame.insert(0, "run", str(folder))
     return [frame]
@@ -227,7 +239,11 @@ def _without_repetitions(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem
     first = runs.groupby(key, dropna=False, sort=False)["run"].transform("first") if len(runs) else runs["run"]
     repeated = runs[first != runs["run"]]
     problems = [
-        Problem("repeated", Path(run), f"same experiment, layer, protocol and seed as {os.path.relpath(other, Path(run).parent)}: left out")
+        Problem(
+            "repeated",
+            Path(run),
+            f"same experiment, layer, protocol and seed as {os.path.relpath(other, Path(run).parent)}: left out",
+        )
         for run, other in zip(repeated["run"], first[repeated.index], strict=True)
     ]
     return runs.drop(repeated.index).reset_index(drop=True), problems

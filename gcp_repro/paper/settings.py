@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -86,9 +87,15 @@ class Setting:
 
     def select_all(self, variant: Variant, protocol: str) -> pd.DataFrame:
         """The runs of a variant under a protocol, whatever the warm-up."""
-        runs = self.runs
-        mask = (runs["meta_layer"] == variant.meta_layer) & (runs["dtype"] == variant.dtype) & (runs["route"] == variant.route)
-        return runs[mask & (runs["protocol"] == protocol)]
+        return self._cells.get((variant.meta_layer, variant.dtype, variant.route, protocol), self.runs.iloc[:0])
+
+    @functools.cached_property
+    def _cells(self) -> dict[Hashable, pd.DataFrame]:
+        return dict(iter(self.runs.groupby(["meta_layer", "dtype", "route", "protocol"])))
+
+    def history(self, variant: Variant, protocol: str) -> pd.DataFrame:
+        """The epochs of the runs of one cell of the table."""
+        return self.epochs[self.epochs["run"].isin(self.select(variant, protocol)["run"])]
 
     def values(self, variant: Variant, protocol: str, metric: str = "final_top1_error") -> dict[Hashable, float]:
         """Metric by seed over the finished runs of a cell."""

@@ -90,7 +90,8 @@ def paired_difference(values: Mapping[Hashable, float], reference: Mapping[Hasha
         reference: The same for what is compared with.
 
     Returns:
-        Mean difference and its expanded percentile interval (10,000 resamples, fixed seed): the percentile bootstrap is too narrow
+        Mean difference and its expanded percentile interval (10,000 resamples, fixed seed): the percentile bootstrap
+        is too narrow
         for few pairs, and the expansion takes the percentiles at which it has the width of Student's interval for normal data.
 
     Source:

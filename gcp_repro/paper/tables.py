@@ -8,7 +8,6 @@ page's template writes them as HTML.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -122,5 +121,3 @@ def number_text(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-

@@ -1,4 +1,4 @@
-"""Run directories as gcp-train leaves them, with made-up numbers: one function a run, one for a whole sweep, one for broken ones."""
+"""Run directories as gcp-train leaves them, with made-up numbers: one run, a whole sweep, and broken ones."""
 
 from __future__ import annotations
 
@@ -28,22 +28,28 @@ def write_run(
     folder = root / experiment / f"{meta_layer}-{dtype}-{protocol}-seed{seed}-{changes.get('config_hash', 'abcd1234')}"
     folder.mkdir(parents=True)
     noise = np.random.default_rng([seed, len(meta_layer), len(protocol), len(dtype or "")])
-    error = final if final is not None else 3.2 + OFFSETS.get(meta_layer, 0.0) + 5 * (dtype == "float32" and meta_layer == "mpn_cov")
+    error = (
+        final if final is not None else 3.2 + OFFSETS.get(meta_layer, 0.0) + 5 * (dtype == "float32" and meta_layer == "mpn_cov")
+    )
     error = float(error if final is not None else error + 0.3 * np.random.default_rng(seed).normal() + 0.1 * noise.normal())
     epochs = 6 if status == "diverged" else EPOCHS
     _write_metrics(folder, meta_layer, protocol, epochs, error, noise)
     (folder / "config.yaml").write_text(f"seed: {seed}\nmeta_layer:\n  name: {meta_layer}\nschedule:\n  epochs: {EPOCHS}\n")
     result = {
-        "schema": 1, "status": status, "experiment": experiment, "data": experiment, "backbone": "narrow_alexnet", "meta_layer": meta_layer,
+        "schema": 1, "status": status, "experiment": experiment, "data": experiment, "backbone": "narrow_alexnet",
+        "meta_layer": meta_layer,
         "route": None if meta_layer == "gap" else "dense", "dtype": dtype, "protocol": protocol,
         "warmup_epochs": 1 if protocol == "hybrid" else None, "swap_epoch": SWAP if protocol == "hybrid" else None, "seed": seed,
         "epochs": epochs, "final_top1_error": error, "final_top5_error": error / 10, "final_loss": error / 30,
         "best_top1_error": error - 0.1, "best_top5_error": error / 11, "best_epoch": 12, "wall_time_seconds": 4.2,
         "samples_per_second": 900.0, "device": "cpu", "num_parameters": 48000,
-        "versions": {"python": "3.11.2", "torch": "2.6.0", "gcp_repro": "0.1.0"}, "git_revision": "0123456789abcdef", "config_hash": "abcd1234",
+        "versions": {"python": "3.11.2", "torch": "2.6.0", "gcp_repro": "0.1.0"}, "git_revision": "0123456789abcdef",
+        "config_hash": "abcd1234",
     }  # fmt: skip
     if status == "diverged":
-        result |= dict.fromkeys(("final_top1_error", "final_top5_error", "final_loss")) | {"message": "loss became NaN in epoch 6"}
+        result |= dict.fromkeys(("final_top1_error", "final_top5_error", "final_loss")) | {
+            "message": "loss became NaN in epoch 6"
+        }
     result |= changes
     content = {key: value for key, value in result.items() if value is not None or key not in changes}
     (folder / "result.json").write_text(json.dumps(content))
@@ -81,7 +87,8 @@ def write_broken(root: Path) -> dict[str, Path]:
     (foreign / "holiday").mkdir(parents=True)
     (foreign / "holiday" / "beach.jpg").write_bytes(b"\xff\xd8")
     return {
-        "interrupted": interrupted, "half_written": half_written, "old_schema": old_schema, "no_layer": no_layer, "no_error": no_error,
+        "interrupted": interrupted, "half_written": half_written, "old_schema": old_schema, "no_layer": no_layer,
+        "no_error": no_error,
         "no_curves": no_curves, "foreign": foreign,
     }  # fmt: skip
 

@@ -21,9 +21,12 @@
   function draw(canvas) {
     const { data, layout } = JSON.parse(document.getElementById(canvas.dataset.source).textContent);
     layout.font = { ...layout.font, family: getComputedStyle(document.body).fontFamily };
-    const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const options = { displayModeBar: "hover", displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
     drawn.add(canvas);
-    Plotly.newPlot(canvas, data, layout, options).then(() => Plotly.relayout(canvas, colours()));
+    Plotly.newPlot(canvas, data, layout, options).then(() => {
+      Plotly.relayout(canvas, colours());
+      new ResizeObserver(() => Plotly.Plots.resize(canvas)).observe(canvas);
+    });
   }
 
   function setTheme(theme) {
