@@ -14,12 +14,13 @@ A data set says where its images come from (`make_dataset`), what happens to one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from gcp_repro.data.loading import (
     EpochSampler,
@@ -69,7 +70,9 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: The same in evaluation; `batch_size` if None.
         num_workers: Processes that load images; 0 loads in the training process. Results do not depend on it.
         seed: Decides order and augmentation.
-        pin_memory: Page-locked batches, for training on a GPU.
+        pin_memory: Page-locked batches where there is a GPU to copy them to.
+        tiny: A generated data set of the same form in place of one that has to be downloaded, to try a configuration
+            (`debug=tiny`); embedded data sets stay as they are.
 
     Raises:
         OptionError: A size below 1, or a negative seed or number of workers.
@@ -80,6 +83,7 @@ class ImageDataModule(LightningDataModule, ABC):
     in_channels: int
     mean: Sequence[float]
     std: Sequence[float]
+    loader_class: type[ResumableLoader] = ResumableLoader
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         seed: int = 0,
         pin_memory: bool = False,
+        tiny: bool = False,
     ) -> None:
         super().__init__()
         self.batch_size = _at_least(1, "batch_size", batch_size)
@@ -98,6 +103,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.num_workers = _at_least(0, "num_workers", num_workers)
         self.seed = _at_least(0, "seed", seed)
         self.pin_memory = pin_memory
+        self.tiny = tiny
         self._sources: dict[Split, ImageSource] = {}
 
     @abstractmethod
@@ -115,6 +121,14 @@ class ImageDataModule(LightningDataModule, ABC):
     def eval_transform(self) -> Transform | None:
         """What happens to an evaluation image; None passes the image on."""
         return None
+
+    def collate(self, split: Split) -> Callable[[list[Any]], Any]:
+        """What makes a batch of samples."""
+        return default_collate
+
+    def run_record(self) -> dict[str, Any]:
+        """What a finished run's record says about its data beyond their name."""
+        return {}
 
     def setup(self, stage: str) -> None:
         """Open the data sets that a stage ("fit", "validate", "test" or "predict") reads."""
@@ -150,12 +164,13 @@ class ImageDataModule(LightningDataModule, ABC):
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         transform = self.train_transform() if training else self.eval_transform()
         batch_size = self.batch_size if training else self.eval_batch_size
-        return ResumableLoader(
+        return self.loader_class(
             SeededDataset(source, transform, seed=self.seed),
             ShardedBatchSampler(sampler, batch_size, rank=rank, world_size=world_size),
+            collate_fn=self.collate(split),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=self.pin_memory,
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # worker seeds must not draw from the global generator
         )
 

@@ -46,9 +46,7 @@ class DigitsDataModule(ImageDataModule):
     mean = (0.3076,)  # of the 900 training candidates
     std = (0.3773,)
 
-    def __init__(
-        self, *, train_size: int = 300, split: EvaluateOn = "test", split_seed: int = 0, **options: Any
-    ) -> None:
+    def __init__(self, *, train_size: int = 300, split: EvaluateOn = "test", split_seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
         if not self.num_classes <= train_size <= TRAIN_CANDIDATES - self.num_classes:
             raise OptionError(

@@ -98,9 +98,13 @@ class GCPModule(LightningModule):
         self.meta_layer_name = name
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(B, num_classes)` of normalised images `(B, channels, H, W)`."""
-        logits: Tensor = self.network(images)
-        return logits
+        """Logits `(B, num_classes)` of normalised images `(B, channels, H, W)`.
+
+        Several views of each image, `(B, views, channels, H, W)`, give the mean of their logits.
+        """
+        several = images.ndim == 5
+        logits: Tensor = self.network(images.flatten(0, 1) if several else images)
+        return logits.unflatten(0, images.shape[:2]).mean(1) if several else logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of a batch.

@@ -83,6 +83,7 @@ def build_result(
         "samples_per_second": round(recorder.samples / recorder.training_seconds, 1) if recorder.training_seconds else None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_parameters": sum(parameter.numel() for parameter in experiment.module.network.parameters()),
+        **getattr(experiment.datamodule, "run_record", dict)(),
         "versions": versions(),
         "git_revision": git_revision(),
         "config_hash": config_hash(config),

@@ -1,0 +1,279 @@
+"""Small images that come as arrays: Fashion-MNIST (IDX files), CIFAR-10 and CIFAR-100 (pickled batches)."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch.utils.data import TensorDataset
+from torchvision import datasets as torchvision_datasets
+from torchvision.transforms import v2
+
+from gcp_repro.data.base import ImageDataModule, Split, Transform
+from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
+from gcp_repro.data.storage import FolderStorage
+from gcp_repro.data.tiny import tiny_root
+from gcp_repro.errors import DataError, UnknownNameError
+
+__all__ = ["ARRAY_SETS", "ArrayDataModule", "read_idx"]
+
+Arrays = tuple[np.ndarray, np.ndarray]
+"""Images `(N, C, H, W)`, uint8, and labels `(N,)`, int64."""
+
+IDX_UINT8 = 0x08
+
+
+@dataclass(frozen=True)
+class ArraySet:
+    """What is known about a data set of arrays.
+
+    Args:
+        title: Its name in messages.
+        expected: Its published numbers.
+        in_channels: Colours.
+        mean: Mean of each colour on the scale 0 to 1.
+        std: Deviation of each colour.
+        subfolders: Where its files may lie below the root.
+        marker: A file that shows that they do, without the suffix `.gz`.
+        read: Reads a split from that folder.
+        download: Torchvision's class that fetches it.
+        augment: Whether training crops (after padding by 4 pixels) and mirrors the images.
+        advice: How to get it.
+    """
+
+    title: str
+    expected: Expected
+    in_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    subfolders: tuple[str, ...]
+    marker: str
+    read: Callable[[Path, Split], Arrays]
+    download: Callable[..., Any]
+    augment: bool
+    advice: str
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an IDX file of bytes, compressed by gzip or not.
+
+    Args:
+        path: Its name without `.gz`; the compressed file is taken where the plain one is absent.
+
+    Raises:
+        DataError: The file is missing, of another kind, or its length is not what its header says.
+    """
+    plain = path.exists()
+    source = path if plain else path.with_name(f"{path.name}.gz")
+    try:
+        content = source.read_bytes() if plain else gzip.decompress(source.read_bytes())
+        _, kind, dimensions = struct.unpack_from(">HBB", content)
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    except (OSError, EOFError, struct.error, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        raise DataError(f"an IDX file is needed at {source}; reading it gave {error}: fetch it again") from error
+    start, size = 4 + 4 * dimensions, int(np.prod(shape, dtype=np.int64))
+    if kind != IDX_UINT8 or len(content) != start + size:
+        raise DataError(
+            f"an IDX file of bytes is needed at {source}; its header promises {size} of kind 0x{kind:02x} and "
+            f"{len(content) - start} follow: "
+            "fetch it again"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _read_fashion_mnist(root: Path, split: Split) -> Arrays:
+    prefix = "train" if split == "train" else "t10k"
+    images, labels = read_idx(root / f"{prefix}-images-idx3-ubyte"), read_idx(root / f"{prefix}-labels-idx1-ubyte")
+    return images[:, None], labels.astype(np.int64)
+
+
+def _read_cifar10(root: Path, split: Split) -> Arrays:
+    names = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else ["test_batch"]
+    parts = [_read_batch(root / name, "labels") for name in names]
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def _read_cifar100(root: Path, split: Split) -> Arrays:
+    return _read_batch(root / ("train" if split == "train" else "test"), "fine_labels")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Loads containers and numpy arrays, and refuses to run anything else that a pickle asks for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] == "numpy" and name in ("ndarray", "dtype", "_reconstruct", "scalar"):
+            return super().find_class(module.replace("numpy.core", "numpy._core") if hasattr(np, "_core") else module, name)
+        if (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which arrays have no need of")
+
+
+def _unpickle(file: BinaryIO) -> dict[str, Any]:
+    content = _ArrayUnpickler(file, encoding="bytes").load()
+    return {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+
+
+def _read_batch(path: Path, labels: str) -> Arrays:
+    try:
+        with path.open("rb") as file:
+            batch = _unpickle(file)
+        return np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32), np.asarray(batch[labels], dtype=np.int64)
+    except (OSError, EOFError, pickle.UnpicklingError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"a CIFAR batch with data and {labels} is needed at {path}; reading it gave {type(error).__name__}: {error}: "
+            "fetch it again"
+        ) from error
+
+
+ARRAY_SETS: dict[str, ArraySet] = {
+    "fashion_mnist": ArraySet(
+        title="Fashion-MNIST",
+        expected=Expected(classes=10, train=60_000, val=10_000),
+        in_channels=1,
+        mean=(0.2860,),
+        std=(0.3530,),
+        subfolders=("fashion-mnist", "FashionMNIST/raw", "fashion_mnist"),
+        marker="train-images-idx3-ubyte",
+        read=_read_fashion_mnist,
+        download=torchvision_datasets.FashionMNIST,
+        augment=False,
+        advice=(
+            "install Debian's package dataset-fashion-mnist and set data.root to the folder that dpkg -L lists, or set data.download=true"
+        ),
+    ),
+    "cifar10": ArraySet(
+        title="CIFAR-10",
+        expected=Expected(classes=10, train=50_000, val=10_000),
+        in_channels=3,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        subfolders=("cifar-10-batches-py",),
+        marker="data_batch_1",
+        read=_read_cifar10,
+        download=torchvision_datasets.CIFAR10,
+        augment=True,
+        advice="unpack cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there, or set data.download=true",
+    ),
+    "cifar100": ArraySet(
+        title="CIFAR-100",
+        expected=Expected(classes=100, train=50_000, val=10_000),
+        in_channels=3,
+        mean=(0.5071, 0.4865, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+        subfolders=("cifar-100-python",),
+        marker="train",
+        read=_read_cifar100,
+        download=torchvision_datasets.CIFAR100,
+        augment=True,
+        advice="unpack cifar-100-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there, or set data.download=true",
+    ),
+}
+
+
+class ArrayDataModule(ImageDataModule):
+    """Fashion-MNIST, CIFAR-10 or CIFAR-100, held in memory.
+
+    Args:
+        dataset: A name in `ARRAY_SETS`.
+        root: The folder that holds the files, or one of their usual folders.
+        download: Let torchvision fetch the files into `root` where they are missing.
+        allow_partial: Warn about unexpected numbers of images instead of raising.
+        classes: How many classes to draw, numbered anew; all if None.
+        fraction: Share of the training images to keep.
+        subset_seed: Decides what the two options above draw.
+        **options: See `ImageDataModule`.
+
+    Raises:
+        UnknownNameError: Another data set.
+        DataError: Files are missing or damaged, or hold unexpected numbers of images.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        root: str,
+        *,
+        download: bool = False,
+        allow_partial: bool = False,
+        classes: int | None = None,
+        fraction: float = 1.0,
+        subset_seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if dataset not in ARRAY_SETS:
+            raise UnknownNameError("data set", dataset, ARRAY_SETS)
+        self.name = dataset
+        self.entry = ARRAY_SETS[dataset]
+        self.in_channels, self.mean, self.std = self.entry.in_channels, self.entry.mean, self.entry.std
+        self.num_classes = self.entry.expected.classes if classes is None else classes
+        self.root = tiny_root(dataset) if self.tiny else Path(root).expanduser()
+        self.download = download
+        self.allow_partial = allow_partial or self.tiny
+        self.subset = {"classes": classes, "fraction": fraction, "seed": subset_seed}
+
+    def prepare_data(self) -> None:
+        """Fetch the files where that was asked for; called by one process."""
+        if self.download and self._find_folder() is None:
+            for train in (True, False):
+                self.entry.download(str(self.root), train=train, download=True)
+
+    def make_dataset(self, split: Split) -> TensorDataset:
+        """Images `(C, H, W)`, uint8, with their labels."""
+        images, labels = self._checked_arrays[split]
+        return TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+
+    def train_transform(self) -> Transform | None:
+        """Nothing for grey images; a random crop after padding, and mirroring, for CIFAR."""
+        if not self.entry.augment:
+            return None
+        transform: Transform = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
+        return transform
+
+    def _find_folder(self) -> Path | None:
+        for place in (self.root, *(self.root / name for name in self.entry.subfolders)):
+            if (place / self.entry.marker).is_file() or (place / f"{self.entry.marker}.gz").is_file():
+                return place
+        return None
+
+    @cached_property
+    def _checked_arrays(self) -> dict[Split, Arrays]:
+        folder = self._find_folder()
+        if folder is None:
+            places = ", ".join(str(place) for place in (self.root, *(self.root / name for name in self.entry.subfolders)))
+            raise DataError(f"{self.entry.title} needs {self.entry.marker!r}; looked in {places}: {self.entry.advice}")
+        arrays: dict[Split, Arrays] = {split: self.entry.read(folder, split) for split in ("train", "val")}
+        for split, (images, labels) in arrays.items():
+            if len(images) != len(labels) or (
+                len(labels) and not 0 <= labels.min() <= labels.max() < self.entry.expected.classes
+            ):
+                raise DataError(
+                    f"{self.entry.title} in {folder} needs a label from 0 to {self.entry.expected.classes - 1} for each "
+                    f"{split} image; it has "
+                    f"{len(images)} images and {len(labels)} labels up to {labels.max(initial=0)}: {self.entry.advice}"
+                )
+        rows = self._select_rows(arrays, folder)
+        return {split: (images[rows[split][0]], rows[split][1]) for split, (images, _) in arrays.items()}
+
+    def _select_rows(self, arrays: dict[Split, Arrays], folder: Path) -> dict[Split, Arrays]:
+        """Rows and labels in use, after the same checks and by the same drawing as for files; names are row numbers."""
+        samples: dict[Split, Samples] = {
+            split: [(str(row), label) for row, label in enumerate(labels.tolist())] for split, (_, labels) in arrays.items()
+        }
+        classes = tuple(map(str, range(self.entry.expected.classes)))
+        whole = ImageSet(samples["train"], samples["val"], classes, FolderStorage(folder))
+        title = f"{self.entry.title} in {folder}"
+        check_counts(title, whole, self.entry.expected, self.entry.advice, allow_partial=self.allow_partial)
+        part = select_subset(whole, **self.subset)  # type: ignore[arg-type]
+        return {
+            split: (np.array([int(name) for name, _ in part.split(split)]), np.array([label for _, label in part.split(split)]))
+            for split in arrays
+        }

@@ -1,0 +1,188 @@
+"""Images decoded when asked for, with a policy for files that are none and a record of what happened to them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import default_collate, get_worker_info
+
+from gcp_repro.data.image_set import Samples, listing
+from gcp_repro.data.loading import ResumableLoader, Transform
+from gcp_repro.data.reader import UnreadableImageError, decode_rgb
+from gcp_repro.data.storage import Storage
+from gcp_repro.errors import DataError, UnknownNameError
+
+__all__ = ["EncodedImages", "OnError", "ReportingLoader", "UnlessSkipped", "drop_skipped"]
+
+log = logging.getLogger(__name__)
+
+OnError = Literal["raise", "skip"]
+ON_ERROR = ("raise", "skip")
+MAX_WORKERS = 1024
+BLANK_SIDE = 64
+
+
+class EncodedImages:
+    """Images `(3, H, W)`, uint8, with their labels; decoded at each access, nothing kept.
+
+    Names and labels lie in arrays, and what workers find out in shared memory, so that neither grows with the number
+    of workers.
+
+    Args:
+        samples: Names and labels.
+        storage: Reads the names.
+        on_error: "raise" stops at the first file that is no image; "skip" logs its name once, counts it in `unreadable`
+            and gives what `blank` says instead.
+        blank: What "skip" gives: a black image, so that an evaluation keeps its size and counts the file as an error
+            (but for luck), or None, which `drop_skipped` removes from the batch.
+        exif_orientation: See `decode_rgb`.
+        reduce_to: See `decode_rgb`.
+
+    Raises:
+        UnknownNameError: Another policy.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        storage: Storage,
+        *,
+        on_error: OnError = "raise",
+        blank: bool = True,
+        exif_orientation: bool = True,
+        reduce_to: int | None = None,
+    ) -> None:
+        if on_error not in ON_ERROR:
+            raise UnknownNameError("policy data.on_error", on_error, ON_ERROR)
+        self._names = np.array([os.fsencode(name) for name, _ in samples], dtype=np.bytes_)
+        self.labels = np.array([label for _, label in samples], dtype=np.int64)
+        self.storage = storage
+        self.on_error = on_error
+        self.blank = torch.zeros(3, BLANK_SIDE, BLANK_SIDE, dtype=torch.uint8) if blank else None
+        self.exif_orientation = exif_orientation
+        self.reduce_to = reduce_to
+        self._unreadable = _shared(torch.zeros(len(samples), dtype=torch.bool))
+        self._reading = _shared(torch.full((MAX_WORKERS, 2), -1))  # (process, row) by worker
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor | None, int]:
+        self._note(row)
+        label = int(self.labels[row])
+        name = self.name(row)
+        try:
+            data = self.storage.read(name)
+            return decode_rgb(
+                data, self.storage.locate(name), exif_orientation=self.exif_orientation, reduce_to=self.reduce_to
+            ), label
+        except UnreadableImageError as error:
+            if self.on_error == "raise":
+                raise
+            if not self._unreadable[row]:
+                self._unreadable[row] = True
+                log.warning("skipped: %s", error)
+            return self.blank, label
+
+    def name(self, row: int) -> str:
+        """Name of an image in the storage."""
+        return os.fsdecode(self._names[row])
+
+    def unreadable(self) -> list[str]:
+        """Where the images lie that could not be read so far, each once, whichever worker met it."""
+        return [self.storage.locate(self.name(row)) for row in self.unreadable_rows()]
+
+    def unreadable_rows(self) -> list[int]:
+        """Their rows."""
+        rows: list[int] = self._unreadable.nonzero().flatten().tolist()
+        return rows
+
+    def mark_unreadable(self, rows: Sequence[int]) -> None:
+        """Add rows that an earlier session of the run could not read."""
+        self._unreadable[list(rows)] = True
+
+    def gather_unreadable(self, device: torch.device) -> None:
+        """Add what the other processes of a distributed run could not read; all of them call this."""
+        found = self._unreadable.to(device, torch.uint8)
+        distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
+        self._unreadable |= found.cpu().bool()
+
+    def being_read(self, processes: Sequence[int]) -> list[str]:
+        """Where the images lie that these processes read last."""
+        rows = [row for process, row in self._reading.tolist() if process in processes]
+        return [self.storage.locate(self.name(row)) for row in rows]
+
+    def _note(self, row: int) -> None:
+        worker = get_worker_info()
+        if worker is not None and worker.id < MAX_WORKERS:
+            self._reading[worker.id, 0] = os.getpid()
+            self._reading[worker.id, 1] = row
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    """The tensor in memory that worker processes write to as well."""
+    shared: Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return shared
+
+
+class UnlessSkipped:
+    """A transform that lets a skipped image, None, pass.
+
+    Args:
+        transform: What happens to the others.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Tensor | None) -> Tensor | None:
+        """The transformed image, or None."""
+        return None if image is None else self.transform(image)
+
+
+def drop_skipped(items: list[tuple[Tensor | None, int]]) -> Any:
+    """A training batch without the images that could not be read.
+
+    Raises:
+        DataError: None of its images could be read.
+    """
+    readable = [item for item in items if item[0] is not None]
+    if not readable:
+        raise DataError(
+            f"a batch needs at least one readable image; all {len(items)} of this one were skipped: look at the files named "
+            "in the log, "
+            "and at whether the disk is still there"
+        )
+    return default_collate(readable)
+
+
+class ReportingLoader(ResumableLoader):
+    """A loader over `EncodedImages` that says which file a worker was reading when it died."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            processes = _dead_processes(str(error))
+            files = self.dataset.source.being_read(processes)  # type: ignore[attr-defined]
+            if not files:
+                raise
+            raise DataError(
+                f"loading images needs its workers alive; process {listing(processes)} died while reading {listing(files)}: "
+                "try that "
+                "file alone with data.num_workers=0; where it is sound, the machine may be short of memory (fewer "
+                "data.num_workers)"
+            ) from error
+
+
+def _dead_processes(message: str) -> list[int]:
+    """Process numbers in torch's message: `DataLoader worker (pid(s) 12, 13) exited unexpectedly`."""
+    found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", message)
+    return [int(number) for number in found.group(1).split(",")] if found else []

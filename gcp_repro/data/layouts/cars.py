@@ -1,0 +1,60 @@
+"""Stanford Cars, in the original form (two folders and a devkit) and in the later one (`car_ims`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gcp_repro.data.image_set import ImageSet, Samples
+from gcp_repro.data.layouts.files import mat_strings, mat_table, read_mat
+from gcp_repro.data.storage import FolderStorage
+from gcp_repro.errors import DataError
+
+__all__ = ["parse_cars"]
+
+
+def parse_cars(root: Path) -> ImageSet:
+    """Cars from `cars_annos.mat` with `car_ims/`, or from `devkit/` with `cars_train/` and `cars_test/`.
+
+    In the original form the labels of the test images come in a file of their own,
+    `cars_test_annos_withlabels.mat`, beside the devkit or in it.
+
+    Raises:
+        DataError: A file is missing or damaged.
+
+    Source:
+        Krause, Stark, Deng, Fei-Fei, 3D object representations for fine-grained categorization, 3dRR 2013.
+    """
+    return _later_form(root) if (root / "cars_annos.mat").exists() else _original_form(root)
+
+
+def _later_form(root: Path) -> ImageSet:
+    path = root / "cars_annos.mat"
+    rows = mat_table(path, "annotations", "relative_im_path", "class", "test")
+    splits: tuple[Samples, Samples] = ([], [])
+    for name, label, is_test in rows:
+        splits[bool(is_test)].append((str(name), int(label) - 1))
+    (classes,) = read_mat(path, "class_names")
+    return ImageSet(splits[0], splits[1], tuple(mat_strings(classes)), FolderStorage(root))
+
+
+def _original_form(root: Path) -> ImageSet:
+    labelled = "cars_test_annos_withlabels.mat"
+    places = [root / labelled, root / "devkit" / labelled]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise DataError(
+            f"Stanford Cars needs the labels of the test images; looked for {' and '.join(map(str, places))}: "
+            f"get {labelled} from where the images came from; the devkit's cars_test_annos.mat has none"
+        )
+    (classes,) = read_mat(root / "devkit" / "cars_meta.mat", "class_names")
+    return ImageSet(
+        _annotations(root / "devkit" / "cars_train_annos.mat", "cars_train"),
+        _annotations(found, "cars_test"),
+        tuple(mat_strings(classes)),
+        FolderStorage(root),
+    )
+
+
+def _annotations(path: Path, folder: str) -> Samples:
+    rows = mat_table(path, "annotations", "fname", "class")
+    return [(f"{folder}/{name}", int(label) - 1) for name, label in rows]

@@ -1,0 +1,90 @@
+"""Reading the small files that describe a data set, with errors that name file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from gcp_repro.errors import DataError
+
+__all__ = ["mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+        DataError: The file is missing or no text.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a text file is needed at {path}; reading it gave {error}: fetch it again") from error
+
+
+def read_columns(path: Path, columns: int) -> list[list[str]]:
+    """Rows of a file of columns separated by blanks; the last column may hold blanks itself.
+
+    Raises:
+        DataError: A row has too few columns.
+    """
+    rows = [line.split(maxsplit=columns - 1) for line in read_lines(path)]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != columns:
+            raise DataError(f"{path} needs {columns} columns; row {number} is {' '.join(row)!r}: fetch the file again")
+    return rows
+
+
+def whole_number(text: str, path: Path) -> int:
+    """An integer from a file.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        return int(text)
+    except ValueError as error:
+        raise DataError(f"{path} needs whole numbers; it holds {text!r}: fetch the file again") from error
+
+
+def read_mat(path: Path, *variables: str) -> list[Any]:
+    """Variables of a MATLAB file, singleton dimensions dropped.
+
+    Raises:
+        DataError: The file is missing, damaged, or lacks a variable.
+    """
+    try:
+        content = loadmat(path, squeeze_me=True)
+    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
+        raise DataError(f"a MATLAB file is needed at {path}; reading it gave {error}: fetch it again") from error
+    absent = [name for name in variables if name not in content]
+    if absent:
+        present = ", ".join(name for name in content if not name.startswith("__"))
+        raise DataError(f"{path} needs the variable {absent[0]!r}; it holds {present}: it is another file of that name")
+    return [content[name] for name in variables]
+
+
+def mat_strings(cells: Any) -> list[str]:
+    """A cell array of strings, which is a bare string when it has one cell."""
+    return [str(cell) for cell in np.atleast_1d(cells)]
+
+
+def mat_table(path: Path, variable: str, *fields: str) -> list[tuple[Any, ...]]:
+    """Rows of a struct array, reduced to some of its fields.
+
+    Raises:
+        DataError: As `read_mat`, or a field is missing.
+    """
+    (array,) = read_mat(path, variable)
+    array = np.atleast_1d(array)
+    for field in fields:
+        if field not in (array.dtype.names or ()):
+            raise DataError(
+                f"{path} needs the field {field!r} in {variable!r}; it has {', '.join(array.dtype.names or ())}: "
+                "is it the file without labels, or one of another data set?"
+            )
+    return [tuple(row[field] for field in fields) for row in array]

@@ -1,0 +1,187 @@
+"""Images read in place from tar archives, by an index that is made once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from gcp_repro.data.reader import UnreadableImageError
+from gcp_repro.data.storage import is_image_name
+from gcp_repro.errors import DataError
+
+__all__ = ["TarMember", "TarStorage", "index_tar"]
+
+log = logging.getLogger(__name__)
+
+INDEX_VERSION = 1
+
+
+class TarMember(NamedTuple):
+    """One file of an archive: its name and where its bytes lie in the archive."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def index_tar(path: Path, index_dir: Path | None = None) -> list[TarMember]:
+    """All files of an archive, those of archives inside it included, in the archive's order.
+
+    A file of an inner archive `n01440764.tar` is named `n01440764/<name>`. The index is kept as
+    `<archive>.index.npz`, and made anew when the archive's size or time changes.
+
+    Args:
+        path: An uncompressed tar file.
+        index_dir: Where indices are kept; beside the archive if None. A folder that cannot be written
+            costs a scan at every start, nothing else.
+
+    Raises:
+        DataError: The archive is missing, truncated or compressed.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"an archive is needed at {path}; it cannot be opened ({error.strerror}): check data.root") from error
+    stamp = np.array([INDEX_VERSION, status.st_size, status.st_mtime_ns])
+    cache = _cache_path(path, index_dir)
+    if cache.exists():
+        with np.load(cache) as saved:
+            if np.array_equal(saved["stamp"], stamp):
+                rows = zip(saved["names"].tolist(), saved["offsets"].tolist(), saved["sizes"].tolist(), strict=True)
+                return [TarMember(os.fsdecode(name), offset, size) for name, offset, size in rows]
+    log.info("indexing %s (once; %.1f GB)", path, status.st_size / 1e9)
+    members = _scan(path, status.st_size)
+    _save(cache, members, stamp)
+    return members
+
+
+def _scan(path: Path, archive_size: int) -> list[TarMember]:
+    try:
+        with path.open("rb") as file:
+            members = list(_members(file))
+    except tarfile.TarError as error:
+        raise DataError(
+            f"a whole, uncompressed tar archive is needed; {path} is none ({error}): compare its md5 and fetch it again"
+        ) from error
+    if members and (end := members[-1].offset + members[-1].size) > archive_size:
+        raise DataError(
+            f"{path} is cut off: {members[-1].name} ends at byte {end:,} of {archive_size:,}: fetch the archive again"
+        )
+    return members
+
+
+def _members(file: IO[bytes], prefix: str = "", start: int = 0) -> Iterator[TarMember]:
+    """Files of the archive that `file` holds; `start` is where that archive begins in the outermost one."""
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in archive:
+            if member.isfile():
+                inner = archive.extractfile(member) if member.name.endswith(".tar") else None
+                name = prefix + member.name.removeprefix("./")
+                if inner is not None:
+                    yield from _members(inner, f"{name.removesuffix('.tar')}/", start + member.offset_data)
+                else:
+                    yield TarMember(name, start + member.offset_data, member.size)
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+
+
+def _cache_path(path: Path, index_dir: Path | None) -> Path:
+    if index_dir is None:
+        return path.with_name(f"{path.name}.index.npz")
+    place = hashlib.sha256(os.fsencode(path.resolve().parent)).hexdigest()[:12]  # archives of one name in many folders
+    return index_dir / f"{place}-{path.name}.index.npz"
+
+
+def _save(cache: Path, members: Sequence[TarMember], stamp: np.ndarray) -> None:
+    """Write the index in one step, so that processes that start together never read half of it."""
+    unfinished = cache.with_name(f".{cache.stem}.{os.getpid()}.npz")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            unfinished,
+            stamp=stamp,
+            names=np.array([os.fsencode(member.name) for member in members]),
+            offsets=np.array([member.offset for member in members], dtype=np.int64),
+            sizes=np.array([member.size for member in members], dtype=np.int64),
+        )
+        unfinished.replace(cache)
+    except OSError as error:
+        log.warning(
+            "the index of an archive cannot be kept at %s (%s); it will be made anew at every start", cache, error.strerror
+        )
+
+
+class TarStorage:
+    """Images inside tar archives; a name is `<prefix>/<name in the archive>`.
+
+    Args:
+        archives: Archive of each prefix.
+        index_dir: See `index_tar`.
+
+    Raises:
+        DataError: See `index_tar`.
+    """
+
+    def __init__(self, archives: dict[str, Path], index_dir: Path | None = None) -> None:
+        self._archives = list(archives.values())
+        rows = sorted(
+            (f"{prefix}/{member.name}", number, member.offset, member.size)
+            for number, (prefix, path) in enumerate(archives.items())
+            for member in index_tar(path, index_dir)
+            if is_image_name(member.name.rpartition("/")[2])
+        )
+        names, numbers, offsets, sizes = zip(*rows, strict=True) if rows else ((), (), (), ())
+        self._names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)  # arrays: workers share their memory
+        self._place = np.array([numbers, offsets, sizes], dtype=np.int64)
+        self._files: dict[int, int] = {}
+
+    def names(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        first, last = np.searchsorted(self._names, [os.fsencode(f"{folder}/"), os.fsencode(f"{folder}0")])  # "0" follows "/"
+        return [os.fsdecode(name) for name in self._names[first:last].tolist()]
+
+    def folders(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        depth = folder.count("/") + 1
+        return sorted({parts[depth] for name in self.names(folder) if len(parts := name.split("/")) > depth + 1})
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`; reads at an offset, so that workers forked from one process can share the open file."""
+        row = int(np.searchsorted(self._names, os.fsencode(name)))
+        number, offset, size = self._place[:, row].tolist()
+        try:
+            data = os.pread(self._descriptor(number), size, offset)
+        except OSError as error:
+            raise UnreadableImageError(
+                f"a readable archive is needed; {self.locate(name)} cannot be read ({error.strerror}): restore the file"
+            ) from error
+        if len(data) < size:
+            raise UnreadableImageError(
+                f"{self.locate(name)} needs {size} bytes; the archive ends after {len(data)}: fetch it again"
+            )
+        return data
+
+    def locate(self, name: str) -> str:
+        """See `Storage`."""
+        row = int(np.searchsorted(self._names, os.fsencode(name)))
+        if row < len(self._names) and self._names[row] == os.fsencode(name):
+            return f"{self._archives[int(self._place[0, row])]}: {name}"
+        return f"{name} in {', '.join(map(str, self._archives))}"
+
+    def _descriptor(self, number: int) -> int:
+        if number not in self._files:
+            self._files[number] = os.open(self._archives[number], os.O_RDONLY)
+        return self._files[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}  # a spawned worker opens the archives itself
+
+    def __del__(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
