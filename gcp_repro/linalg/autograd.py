@@ -52,7 +52,7 @@ class Operator(ABC):
         )
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def apply_operator(operator: Operator, x: Tensor) -> Tensor:
     """Apply `operator` to `(..., rows, columns)`; the result has the dtype of `x` and is differentiable."""
     leading = x.shape[:-2]

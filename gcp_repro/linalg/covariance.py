@@ -43,7 +43,8 @@ def center(features: Tensor) -> Tensor:
     Args:
         features: `(..., C, N)`.
     """
-    return (features - features.mean(-1, keepdim=True)) * features.shape[-1] ** -0.5
+    scale: float = features.shape[-1] ** -0.5
+    return (features - features.mean(-1, keepdim=True)) * scale
 
 
 def covariance(features: Tensor) -> Tensor:

@@ -77,7 +77,8 @@ class SpectralFunction:
 
     Attributes:
         name: As used in options and tables.
-        value: Maps eigenvalues `(..., n)`, all >= 0, to `(..., n)`. It sees the whole spectrum, so that it may normalise by the trace.
+        value: Maps eigenvalues `(..., n)`, all >= 0, to `(..., n)`. It sees the whole spectrum, so that it may
+            normalise by the trace.
         gradient: Maps eigenvalues `(..., n)` to their exact `GradientTable`.
     """
 
@@ -95,8 +96,16 @@ def _safe_reciprocal(values: Tensor) -> Tensor:
     return torch.where(values > 0, values, torch.inf).reciprocal()
 
 
+def _log_ratio(larger: Tensor, smaller: Tensor) -> Tensor:
+    """`log(larger / smaller)`, accurate however close or far apart the two positive numbers are."""
+    logarithm = torch.log1p((larger - smaller) / smaller)
+    return torch.where(logarithm.isfinite(), logarithm, larger.log() - smaller.log())
+
+
 def sqrt() -> SpectralFunction:
-    """Square root; the table `1 / (sqrt(l_i) + sqrt(l_j))` also solves the Lyapunov equation `Q dP + dP Q = G`.
+    """The square root.
+
+    The table is `1 / (sqrt(l_i) + sqrt(l_j))`, which also solves the Lyapunov equation `Q dP + dP Q = G`.
 
     Bound of the table: `1 / (2 sqrt(l_min))` over the positive eigenvalues, and `1 / sqrt(l_min)` against a null space.
     """
@@ -111,7 +120,7 @@ def sqrt() -> SpectralFunction:
 def power(exponent: float) -> SpectralFunction:
     """Power `l^exponent`, `exponent` any non-zero real number; 0 is mapped to 0 (so `-0.5` is the root of the pseudo-inverse).
 
-    With `t = atanh((l_i - l_j) / (l_i + l_j))`, the table is `(l_i l_j)^((p - 1) / 2) sinh(p t) / sinh(t)`.
+    With `t = log(l_i / l_j) / 2`, the table is `(l_i l_j)^((p - 1) / 2) sinh(p t) / sinh(t)`.
     """
     if exponent == 0:
         raise OptionError("power needs an exponent other than 0; got 0: the result would not depend on the matrix")
@@ -126,9 +135,7 @@ def power(exponent: float) -> SpectralFunction:
         rows, columns = _pairs(eigenvalues)
         both, neither = (rows > 0) & (columns > 0), (rows <= 0) & (columns <= 0)
         a, b = torch.where(both, rows, 1.0), torch.where(both, columns, 1.0)
-        t = torch.atanh((a - b) / (a + b))
-        # beyond 1 - eps the atanh is infinite: there the logarithms are far apart and may be subtracted
-        t = torch.where(t.isfinite(), t, 0.5 * (a.log() - b.log()))
+        t = 0.5 * _log_ratio(torch.maximum(a, b), torch.minimum(a, b))
         ratio = torch.where(t == 0, exponent, torch.sinh(exponent * t) / torch.where(t == 0, 1.0, torch.sinh(t)))
         interior = (0.5 * (exponent - 1) * (a.log() + b.log())).exp() * ratio
         larger = torch.where(neither, 1.0, torch.maximum(rows, columns))
@@ -141,7 +148,7 @@ def power(exponent: float) -> SpectralFunction:
 def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
     """Logarithm `log(l + epsilon)`, as in DeepO2P (Ionescu et al., ICCV 2015); `epsilon` > 0 makes singular matrices legal.
 
-    With `a = l_i + epsilon`, `b = l_j + epsilon` and `r = (a - b) / (a + b)`, the table is `2 atanh(r) / (r (a + b))`; bound `1 / epsilon`.
+    With `a = l_i + epsilon` and `b = l_j + epsilon`, the table is `log1p((a - b) / b) / (a - b)`; bound `1 / epsilon`.
     With `epsilon = 0` the matrix has to be positive definite: 0 is mapped to 0, and pairs with a zero eigenvalue have gradient 0.
     """
     if epsilon < 0:
@@ -152,25 +159,25 @@ def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
         return torch.where(shifted > 0, torch.where(shifted > 0, shifted, 1.0).log(), 0.0)
 
     def gradient(eigenvalues: Tensor) -> GradientTable:
-        a, b = _pairs(eigenvalues + epsilon)
-        total = a + b
-        r = (a - b) * _safe_reciprocal(total)
-        # atanh(r) / r -> 1 + r^2 / 3 as r -> 0; the quotient itself is accurate for any r that is not 0
-        quotient = torch.where(r == 0, 1.0, torch.atanh(r) / torch.where(r == 0, 1.0, r))
-        far = 0.5 * (a.log() - b.log()) / torch.where(r == 0, 1.0, r)
-        quotient = torch.where(quotient.isfinite(), quotient, far)
-        table = 2 * quotient * _safe_reciprocal(total)
-        return GradientTable(torch.where((a > 0) & (b > 0), table, 0.0))
+        rows, columns = _pairs(eigenvalues + epsilon)
+        positive = (rows > 0) & (columns > 0)
+        larger = torch.where(positive, torch.maximum(rows, columns), 1.0)
+        smaller = torch.where(positive, torch.minimum(rows, columns), 1.0)
+        difference = larger - smaller
+        same = difference == 0
+        quotient = _log_ratio(larger, smaller) / torch.where(same, 1.0, difference)
+        return GradientTable(torch.where(positive, torch.where(same, smaller.reciprocal(), quotient), 0.0))
 
     return SpectralFunction("log", value, gradient)
 
 
 def newton_schulz(num_iterations: int = 5) -> SpectralFunction:
-    """What `num_iterations` steps of the trace-normalised Newton-Schulz iteration do to each eigenvalue (eqs. 7 to 9 of the paper).
+    """What the trace-normalised Newton-Schulz iteration does to each eigenvalue (eqs. 7 to 9 of the paper).
 
-    With `s = sqrt(l / trace)` and `x_0 = s`, `x_{k+1} = x_k (3 - x_k^2) / 2`, the iterates are `Y_k = s x_k` and `Z_k = x_k / s`, and the
-    value is `sqrt(trace) s x_K`. Divided differences follow by the product rule,
-    `x_{k+1}[a, b] = x_k[a, b] (3 - (x_a^2 + x_a x_b + x_b^2)) / 2`, with no division by a difference anywhere. Bound: `(3/2)^K`.
+    With `s = sqrt(l / trace)`, `x_0 = s` and `x_{k+1} = x_k (3 - x_k^2) / 2`, the iterates are `Y_k = s x_k` and
+    `Z_k = x_k / s`, and the value after `num_iterations` = K steps is `sqrt(trace) s x_K`. Divided differences follow by
+    the product rule, `x_{k+1}[a, b] = x_k[a, b] (3 - (x_a^2 + x_a x_b + x_b^2)) / 2`, with no division by a difference
+    anywhere. Bound: `(3/2)^K`.
 
     Source: Li et al., CVPR 2018 (iSQRT-COV); the scalar form is derived in `docs/mathematics.md`.
     """
@@ -222,12 +229,12 @@ _PADE_ROOT = (
 
 
 def taylor_root() -> SpectralFunction:
-    """Root by the Taylor polynomial of `(1 - z)^(1/2)` of degree 10 in `z = 1 - l / ||P||_F` (MTP of Song et al., ICLR 2022, eq. 5)."""
+    """Root by the Taylor polynomial of `(1 - z)^(1/2)` of degree 10, `z = 1 - l / ||P||_F` (MTP, Song et al., ICLR 2022)."""
     return _root_of_complement("taylor_root", _TAYLOR_ROOT, (1.0,))
 
 
 def pade_root() -> SpectralFunction:
-    """Root by the [5/5] Pade approximant of `(1 - z)^(1/2)` in `z = 1 - l / ||P||_F` (MPA of Song et al., ICLR 2022, eq. 9)."""
+    """Root by the [5/5] Pade approximant of `(1 - z)^(1/2)`, `z = 1 - l / ||P||_F` (MPA, Song et al., ICLR 2022)."""
     return _root_of_complement("pade_root", *_PADE_ROOT)
 
 

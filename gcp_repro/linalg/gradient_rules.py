@@ -47,7 +47,10 @@ def taylor(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
 
 
 def pade(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
-    """`P(x) / Q(x) / l_i` with the diagonal Pade approximant that matches `degree` Taylor terms (eq. 21); bound `6.48e20 / l_i`."""
+    """`P(x) / Q(x) / l_i` with the diagonal Pade approximant that matches `degree` Taylor terms (eq. 21).
+
+    Bounded by its value at `x = 1`, which rounding decides; the paper states `6.48e20 / l_i` (see docs/paper_notes.md).
+    """
     return pade_approximant(smaller / larger, degree) / larger
 
 
@@ -71,7 +74,7 @@ class GradientRule:
 
 
 def replace_overflow(values: Tensor) -> Tensor:
-    """Replace infinite and undefined entries of `(b, n)` by the largest finite one of the same row, 0 where there is none (as published)."""
+    """Replace infinite and undefined entries of `(b, n)` by the row's largest finite one, or 0 without any, as published."""
     finite = values.isfinite()
     if bool(finite.all()):
         return values
@@ -152,7 +155,8 @@ def _power_iteration(num_iterations: int = 19, deflate: bool = True) -> Gradient
 def _lyapunov_iteration(num_iterations: int = 8) -> GradientRule:
     """Solve `Q dP + dP Q = G` by `num_iterations` coupled sign iterations (Song et al., ICLR 2022, eqs. 14 to 16).
 
-    In the eigenbasis of `Q` with `b = f / ||f||`, every step multiplies by `(3 - b_i^2 + b_i b_j - b_j^2) / 2` and `b <- b (3 - b^2) / 2`.
+    In the eigenbasis of `Q` with `b = f / ||f||`, every step multiplies by
+    `(3 - b_i^2 + b_i b_j - b_j^2) / 2` and sets `b <- b (3 - b^2) / 2`.
     """
 
     def table(eigenvalues: Tensor, images: Tensor, function: SpectralFunction) -> GradientTable:

@@ -23,12 +23,12 @@ __all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]
 def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n: int | None = None, **options: Any) -> Tensor:
     r"""Square root `Q` of positive semi-definite matrices, `Q Q = cov`, with an interchangeable gradient.
 
-    With `cov = U diag(l) U^T` the value is `U diag(sqrt(l)) U^T` whatever the rule (eq. 3). For an upstream gradient with symmetric part
-    `G` the gradient is `U (D * (U^T G U)) U^T`, and the rule fills only `D`.
+    With `cov = U diag(l) U^T` the value is `U diag(sqrt(l)) U^T` whatever the rule (eq. 3). For an upstream gradient with
+    symmetric part `G` the gradient is `U (D * (U^T G U)) U^T`, and the rule fills only `D`.
 
     Args:
-        cov: `(..., C, C)`, symmetric positive semi-definite, any floating dtype (float16 and bfloat16 are computed in float32), any rank.
-            Only the lower triangle is read.
+        cov: `(..., C, C)`, symmetric positive semi-definite, any floating dtype (float16 and bfloat16 are computed in
+            float32), any rank. Only the lower triangle is read.
         gradient: `"lyapunov"` (exact: `D_ij = 1 / (sqrt(l_i) + sqrt(l_j))`), `"svd"`, `"pade"`, `"taylor"`, `"trunc"`, `"topn"`,
             `"newton_schulz"`, `"power_iteration"`, `"lyapunov_iteration"`, or a `GradientRule`.
         top_n: Keep only so many eigenvalues, for any rule; `"topn"` is `"svd"` with 200/256 of them as the default.
@@ -44,11 +44,13 @@ def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n
         GCPError: A clearly negative eigenvalue.
 
     Numerics:
-        Eigenvalues below `C * eps * l_max` count as zero. Between a zero and a positive eigenvalue `D = 1 / sqrt(l)`; between two zeros
-        the root has no derivative, and `D = 0`: the gradient along matrices of the same rank. `"lyapunov"` can be differentiated twice.
+        Eigenvalues below `C * eps * l_max` count as zero. Between a zero and a positive eigenvalue `D = 1 / sqrt(l)`;
+        between two zeros the root has no derivative, and `D = 0`: the gradient along matrices of the same rank.
+        `"lyapunov"` can be differentiated twice.
 
     Source:
-        Song, Sebe, Wang, ICCV 2021 (arXiv:2105.02498), eqs. 2 to 5 and 11 to 21; `lyapunov`: Daleckii and Krein (1965), see `docs/mathematics.md`.
+        Song, Sebe, Wang, ICCV 2021 (arXiv:2105.02498), eqs. 2 to 5 and 11 to 21; `lyapunov`: Daleckii and Krein
+        (1965), see `docs/mathematics.md`.
 
     Example:
         >>> cov = torch.diag(torch.tensor([4.0, 16.0], dtype=torch.float64)).requires_grad_()
@@ -109,7 +111,9 @@ def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
 def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRule, top_n: int | None = None) -> Tensor:
     if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
         raise ShapeError(
-            f"{name} needs (..., C, C), floating point; got {cov.dtype} {tuple(cov.shape)}: pass covariance(x) of features (..., C, N)?"
+            f"{name} needs (..., C, C), floating point; got {cov.dtype} {tuple(cov.shape)}: "
+            "pass covariance(x) of features (..., C, N)?"
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
-    return apply_operator(MatrixFunction(function, rule, dtype, top_n), cov)
+    result: Tensor = apply_operator(MatrixFunction(function, rule, dtype, top_n), cov)
+    return result

@@ -29,8 +29,9 @@ def require_finite(matrix: Tensor) -> None:
     """
     if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
         raise NonFiniteError(
-            f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: the features hold NaN "
-            "or infinity, or their squares overflow; lower the learning rate, or pass on_nonfinite='propagate' to let NaN through"
+            f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: "
+            "the features hold NaN or infinity, or their squares overflow; lower the learning rate, or pass "
+            "on_nonfinite='propagate' to let NaN through"
         )
 
 
@@ -199,13 +200,13 @@ class SpectralPooling(Operator):
         h = u.mT @ g_u
         m = gradient.within_range().apply(h).sub_(h * to_null)
         left = torch.baddbmm(g_u.mul_(to_null), u, m)
-        scale = 2 * columns**-0.5
+        scale: float = 2 * columns**-0.5
         if self._by_positions(rows, columns):
             return (left * (scale * nonzero.sqrt()).unsqueeze(-2)) @ saved[2].mT
         return left @ (u.mT @ self._features(x)).mul_(scale)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiate a second way of writing the root, `Q = X (X^T X)^(-1/2) X^T`, in which everything is smooth at constant rank."""
+        """Differentiate `Q = X (X^T X)^(-1/2) X^T`, a second way of writing the root that is smooth at constant rank."""
         if self.function.name != "sqrt" or self.rule.name not in ("exact", "lyapunov") or self.top_n is not None:
             return super().double_backward(direction, upstream, x, *saved)
         with torch.enable_grad():
@@ -265,6 +266,9 @@ class PublishedPooling(Operator):
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         eigenvalues, u = decompose(self._times_centering(x) @ x.mT)
+        if self.float32_centering:  # the matrix may be indefinite; the published torch.svd returns absolute values
+            eigenvalues, order = eigenvalues.abs().sort(-1)
+            u = u.gather(-1, order.unsqueeze(-2).expand_as(u))
         floor = torch.finfo(self.dtype).eps
         spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
         saved[0].copy_(spectrum)

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -69,15 +70,17 @@ class CovariancePooling(MetaLayer):
         forward: A name in `linalg.SPECTRAL_FUNCTIONS`, or a `SpectralFunction`.
         gradient: A name in `linalg.GRADIENT_RULES`, or a `GradientRule`; `"exact"` is the derivative of `forward`.
         dtype: `"float64"` or `"float32"`, of the spectral part, whatever the features' dtype and autocast say.
-        route: `"gram"` is rank-aware and decomposes the smaller of `X^T X` and `X X^T`; `"dense"` is the `C x C` computation in the
-            published order; `"auto"` is `"gram"` where the function allows it.
+        route: `"gram"` is rank-aware and decomposes the smaller of `X^T X` and `X X^T`; `"dense"` is the `C x C`
+            computation in the published order; `"auto"` is `"gram"` where the function allows it.
         on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features get NaN as output.
-        moment: `"covariance"`; `"second_moment"` without subtracting the mean; `"gaussian"`, the second moment of the features with
-            a constant 1 appended, which is the embedding `[[S + m m^T, m], [m^T, 1]]` of a Gaussian of mean `m`, covariance `S`.
+        moment: `"covariance"`; `"second_moment"` without subtracting the mean; `"gaussian"`, the second moment of the
+            features with a constant 1 appended, which is the embedding `[[S + m m^T, m], [m^T, 1]]` of a Gaussian of
+            mean `m`, covariance `S`.
         top_n: Keep only the largest eigenvalues: their number, or a share of the channels in (0, 1).
         signed_root: End with the signed square root of every entry and division by the l2 norm.
         float32_centering: Dense route only: round the centring matrix to float32 as the authors' newest code does.
-        **options: Options of the forward function and of the gradient rule (`num_iterations`, `degree`, `max_gradient`, `exponent`, ...).
+        **options: Options of the forward function and of the gradient rule (`num_iterations`, `degree`,
+            `max_gradient`, `exponent`, ...).
             An option that both have goes to both.
     """
 
@@ -168,7 +171,10 @@ def _operator(
 
 
 def _accepted(factories: Mapping[str, Callable[..., Any]], name: object, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `options` that the factory `name` takes; none for a callable that was passed in, all rejected names raise later."""
+    """Those of `options` that the factory `name` takes.
+
+    None for a callable that was passed in, all rejected names raise later.
+    """
     factory = factories.get(name) if isinstance(name, str) else None
     if factory is None:
         return {}
@@ -202,11 +208,13 @@ class BilinearPooling(MetaLayer):
 
 
 class CompactBilinearPooling(MetaLayer):
-    """Compact bilinear pooling by Tensor Sketch (Gao et al., CVPR 2016): an estimate of bilinear pooling in `projection_dim` numbers.
+    """Compact bilinear pooling: an estimate of bilinear pooling in `projection_dim` numbers (Gao et al., CVPR 2016).
 
-    Every channel is hashed to a place and a sign, twice; the circular convolution of the two sketches of a position estimates its
-    outer product. The hashes come from a generator of the layer's own, seeded by `seed` and the number of channels, so they
-    are the same in every process and touch no global random state.
+    Tensor Sketch: every channel is hashed to a place and a sign, twice; entry `(i, j)` of the second moment is added, with
+    the product of the signs, at the sum of the places modulo `projection_dim`. This is the mean over positions of the
+    circular convolution of the two sketches, without a Fourier transform per position. The hashes come from a generator of
+    the layer's own, seeded by `seed` and the number of channels, so they are the same in every process and touch no global
+    random state.
 
     Args:
         projection_dim: Length of the output.
@@ -227,20 +235,17 @@ class CompactBilinearPooling(MetaLayer):
 
     def hashes(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Places `(2, C)` in `[0, projection_dim)` and signs `(2, C)` of the two sketches."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + channels)
-        places = torch.randint(self.projection_dim, (2, channels), generator=generator)
-        signs = torch.randint(2, (2, channels), generator=generator) * 2 - 1
-        return places.to(device), signs.to(device)
+        generator = np.random.default_rng((self.seed, channels))
+        places = generator.integers(self.projection_dim, size=(2, channels))
+        signs = generator.choice((-1, 1), size=(2, channels))
+        return torch.as_tensor(places, device=device), torch.as_tensor(signs, device=device)
 
     def pool(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             wide = features.double()
             places, signs = self.hashes(features.shape[1], features.device)
-            spectra = []
-            for place, sign in zip(places, signs, strict=True):
-                empty = wide.new_zeros(wide.shape[0], self.projection_dim, wide.shape[2])
-                sketch = empty.index_add(1, place, wide * sign[:, None])
-                spectra.append(torch.fft.rfft(sketch, dim=1))
-            product = (spectra[0] * spectra[1]).mean(-1)
-            estimate = torch.fft.irfft(product, n=self.projection_dim, dim=1)
+            moment = (wide @ wide.mT / features.shape[-1]) * (signs[0][:, None] * signs[1])
+            target = (places[0][:, None] + places[1]) % self.projection_dim
+            empty = wide.new_zeros(wide.shape[0], self.projection_dim)
+            estimate = empty.index_add(1, target.flatten(), moment.flatten(1))
             return signed_root_and_normalise(estimate).to(features.dtype)

@@ -1,0 +1,168 @@
+"""Public functions of matrices: values, exact gradients where torch's own are NaN, properties, errors."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import mpmath as mp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from gcp_repro.errors import GCPError, NonFiniteError, OptionError, ShapeError, UnknownNameError
+from gcp_repro.linalg import GRADIENT_RULES, covariance, matrix_inv_sqrt, matrix_log, matrix_power, matrix_sqrt
+from tests.linalg import reference
+
+F64 = torch.float64
+
+
+def _symmetric(size: int, seed: int) -> torch.Tensor:
+    x = torch.randn(size, size, dtype=F64, generator=torch.Generator().manual_seed(seed))
+    return x + x.mT
+
+
+def _spd(eigenvalues, seed: int = 0) -> torch.Tensor:
+    values = torch.tensor(eigenvalues, dtype=F64)
+    u, _ = torch.linalg.qr(_symmetric(len(values), seed))
+    return (u * values) @ u.mT
+
+
+@pytest.mark.parametrize("gradient", ["lyapunov", "exact"])
+def test_root_of_the_identity_where_eigh_has_nan(gradient):
+    cov = torch.eye(3, dtype=F64, requires_grad=True)
+    upstream = _symmetric(3, 1)
+    (g,) = torch.autograd.grad(matrix_sqrt(cov, gradient), cov, upstream)
+    torch.testing.assert_close(g, upstream / 2)
+    eigenvalues, u = torch.linalg.eigh(cov)
+    naive = u @ torch.diag(eigenvalues.sqrt()) @ u.mT
+    assert torch.autograd.grad(naive, cov, upstream)[0].isnan().any()  # what this function is for
+
+
+@pytest.mark.parametrize("gradient", [*GRADIENT_RULES, "topn"])
+def test_every_rule_is_finite_on_singular_and_repeated_spectra(gradient):
+    for cov in (torch.zeros(4, 4, dtype=F64), torch.eye(4, dtype=F64), _spd([0.0, 0.0, 1.0, 1.0])):
+        cov = cov.clone().requires_grad_()
+        (g,) = torch.autograd.grad(matrix_sqrt(cov, gradient).sum(), cov)
+        assert g.isfinite().all()
+
+
+def test_gradient_on_rank_deficient_matrices_is_the_one_along_their_rank():
+    """P(t) = (A + t D)(A + t D)^T keeps its rank; the chain rule through `matrix_sqrt` gives dQ/dt."""
+    a = torch.randn(6, 3, dtype=F64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    direction, upstream = torch.randn(6, 3, dtype=F64, generator=torch.Generator().manual_seed(1)), _symmetric(6, 2)
+    (g,) = torch.autograd.grad(matrix_sqrt(a @ a.mT), a, upstream)
+    with mp.workdps(reference.DIGITS):
+        a_mp, d_mp = reference.to_mp(a), reference.to_mp(direction)
+        roots = [reference.root((a_mp + s * reference.STEP * d_mp) * (a_mp + s * reference.STEP * d_mp).T) for s in (1, -1)]
+        slope = (roots[0] - roots[1]) / (2 * reference.STEP)
+        expected = float(mp.fsum(upstream[i, j].item() * slope[i, j] for i in range(6) for j in range(6)))
+    assert abs((g * direction).sum().item() - expected) < 1e-9 * g.norm().item() * direction.norm().item()
+
+
+FUNCTIONS = {
+    "sqrt": (matrix_sqrt, mp.sqrt),
+    "inv_sqrt": (matrix_inv_sqrt, lambda v: 1 / mp.sqrt(v)),
+    "power 1.7": (lambda p: matrix_power(p, 1.7), lambda v: v ** mp.mpf(1.7)),
+    "power -2": (lambda p: matrix_power(p, -2.0), lambda v: v**-2),
+    "power 0.3": (lambda p: matrix_power(p, 0.3), lambda v: v ** mp.mpf(0.3)),
+    "log": (matrix_log, mp.log),
+    "log, shifted": (lambda p: matrix_log(p, 0.1), lambda v: mp.log(v + mp.mpf(0.1))),
+}
+
+
+@pytest.mark.parametrize(
+    "spectrum", [[1.0, 2.0, 5.0], [2.0, 2.0, 2.0], [1e-9, 1e-4, 1.0], [1.0, 1.0 + 1e-12, 1.0 + 1e-6], [1e-6, 1.0, 1e6]]
+)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_divided_differences_do_not_cancel(name, spectrum):
+    """On diagonal matrices the gradient of entry (i, j) is the divided difference itself: every digit can be checked."""
+    function, scalar = FUNCTIONS[name]
+    cov = torch.diag(torch.tensor(spectrum, dtype=F64)).requires_grad_()
+    value = function(cov)
+    for i in range(3):
+        for j in range(i, 3):
+            (g,) = torch.autograd.grad(value[i, j] + (value[j, i] if i != j else 0), cov, retain_graph=True)
+            with mp.workdps(60):
+                a, b = mp.mpf(spectrum[i]), mp.mpf(spectrum[j])
+                expected = mp.diff(scalar, a) if a == b else (scalar(a) - scalar(b)) / (a - b)
+                error = abs(mp.mpf(g[i, j].item()) / expected - 1)
+            assert error < 1e-13, (i, j, g[i, j].item(), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**20), size=st.integers(1, 7), rank=st.integers(0, 7), scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    gradient=st.sampled_from(["lyapunov", "newton_schulz", "taylor"]),
+)  # fmt: skip
+def test_properties_of_the_root(seed, size, rank, scale, gradient):
+    generator = torch.Generator().manual_seed(seed)
+    factor = torch.randn(size, min(rank, size), dtype=F64, generator=generator)
+    cov = (factor @ factor.mT) * scale
+    root = matrix_sqrt(cov, gradient)
+    norm = cov.norm() + torch.finfo(F64).tiny
+    assert (root @ root - cov).norm() <= 1e-12 * norm  # Q Q = P
+    assert (root - root.mT).norm() <= 1e-14 * norm.sqrt()  # symmetric
+    u, _ = torch.linalg.qr(torch.randn(size, size, dtype=F64, generator=generator))
+    accuracy = 3e-7 if rank < size else 1e-10  # the root of a rounding error of the null space
+    assert (matrix_sqrt(u @ cov @ u.mT) - u @ root @ u.mT).norm() <= accuracy * norm.sqrt()  # f(O P O^T) = O f(P) O^T
+    assert (matrix_sqrt(4 * cov) - 2 * root).norm() <= 1e-12 * norm.sqrt()  # f(a P) = sqrt(a) f(P)
+    batch = torch.stack([cov, torch.eye(size, dtype=F64)]).expand(3, 2, size, size)
+    torch.testing.assert_close(matrix_sqrt(batch, gradient)[1, 0], root)  # any leading dimensions, each for itself
+
+
+def test_gradcheck_and_second_derivative():
+    cov = _spd([0.5, 0.5, 2.0], seed=3)
+
+    def symmetric_root(x):
+        return matrix_sqrt(cov + x @ x.mT)
+
+    x = 0.1 * _symmetric(3, 4)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(symmetric_root, x)
+    assert torch.autograd.gradgradcheck(symmetric_root, x)
+
+
+def test_functorch_transforms():
+    covs = torch.stack([_spd([1.0, 2.0, 3.0], seed) for seed in range(4)])
+    torch.testing.assert_close(torch.func.vmap(matrix_sqrt)(covs), matrix_sqrt(covs))
+    jacobian = torch.func.jacrev(matrix_sqrt)(covs[0])
+    expected = torch.autograd.functional.jacobian(matrix_sqrt, covs[0])
+    torch.testing.assert_close(jacobian, expected)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacrev(matrix_sqrt))(covs)[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_dtype_is_kept(dtype):
+    cov = _spd([1.0, 2.0, 4.0]).to(dtype).requires_grad_()
+    root = matrix_sqrt(cov)
+    assert root.dtype == dtype
+    root.sum().backward()
+    assert cov.grad is not None
+    assert cov.grad.dtype == dtype
+    np.testing.assert_allclose(root.detach().double(), matrix_sqrt(cov.detach().double()), atol=8 * torch.finfo(dtype).eps)
+
+
+def test_errors_say_what_came_and_what_to_do():
+    with pytest.raises(ShapeError, match=r"matrix_sqrt needs \(\.\.\., C, C\).*got torch.float32 \(2, 3, 4\).*covariance"):
+        matrix_sqrt(torch.ones(2, 3, 4))
+    with pytest.raises(UnknownNameError, match="no gradient rule 'pad'; nearest: 'pade'"):
+        matrix_sqrt(torch.eye(2), "pad")
+    with pytest.raises(OptionError, match="'trunc' does not take these options"):
+        matrix_sqrt(torch.eye(2), "trunc", degree=3)
+    with pytest.raises(OptionError, match="Pade coefficients exist for degree 50, 100, 200, 300; got 80"):
+        matrix_sqrt(torch.eye(2), "pade", degree=80)
+    with pytest.raises(NonFiniteError, match="NaN or infinite"):
+        matrix_sqrt(torch.tensor([[1.0, float("nan")], [float("nan"), 1.0]]))
+    with pytest.raises(GCPError, match="positive semi-definite; got an eigenvalue of -1"):
+        matrix_sqrt(torch.diag(torch.tensor([1.0, -1.0])))
+    with pytest.raises(OptionError, match="exponent other than 0"):
+        matrix_power(torch.eye(2), 0)
+    x = torch.eye(2, requires_grad=True)
+    (g,) = torch.autograd.grad(matrix_sqrt(x, "taylor").sum(), x, create_graph=True)
+    with pytest.raises(OptionError, match="no second derivative"):
+        g.sum().backward()
+
+
+def test_covariance_is_that_of_numpy():
+    x = torch.randn(2, 5, 9, dtype=F64, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(covariance(x)[1].numpy(), np.cov(x[1].numpy(), bias=True), atol=1e-14)

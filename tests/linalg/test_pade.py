@@ -1,0 +1,24 @@
+"""The shipped Pade coefficients are what the published construction gives."""
+
+from __future__ import annotations
+
+import mpmath
+import pytest
+import torch
+
+from gcp_repro.linalg.pade import pade_approximant, pade_coefficients
+
+
+@pytest.mark.parametrize("degree", [50, 100])
+def test_coefficients_are_remade_by_the_published_construction(degree):
+    with mpmath.workdps(20):
+        taylor = mpmath.taylor(lambda x: 1 / (1 - x), 0, degree)
+        numerator, denominator = mpmath.pade(taylor, degree // 2, degree // 2)
+    made = tuple(map(float, numerator)), tuple(map(float, denominator))
+    assert pade_coefficients(degree) == made
+
+
+@pytest.mark.parametrize("degree", [50, 100, 200, 300])
+def test_approximant_is_close_to_the_function(degree):
+    x = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
+    torch.testing.assert_close(pade_approximant(x, degree), 1 / (1 - x), rtol=1e-13, atol=0)

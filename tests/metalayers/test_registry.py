@@ -1,0 +1,282 @@
+"""Every registered layer, by the registry: shapes, dtypes, transforms, hostile input, errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from gcp_repro.errors import NonFiniteError, OptionError, ShapeError, UnknownNameError
+from gcp_repro.linalg.functions import SpectralFunction, sqrt
+from gcp_repro.linalg.gradient_rules import gradient_rule
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+
+VARIANTS = [
+    pytest.param(name, {"route": route} if route else {}, id=f"{name}-{route}" if route else name)
+    for name, entry in META_LAYERS.items()
+    for route in (("gram", "dense") if "route" in entry.defaults else (None,))
+]
+ROOTS = [
+    name for name in META_LAYERS if META_LAYERS[name].family in ("svd", "iterative") and name not in ("deep_o2p", "improved_bcnn")
+]
+
+
+def _features(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)).relu()
+
+
+def _gradient(layer, features, seed=1):
+    features = features.clone().requires_grad_()
+    output = layer(features)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.dtype)
+    (gradient,) = torch.autograd.grad(output, features, weights)
+    return output.detach(), gradient
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize("shape", [(2, 6, 3, 4), (1, 6, 12), (3, 1, 5), (2, 7, 1), (1, 1, 1, 1), (0, 6, 3, 4), (1, 40, 2, 2)])
+def test_shapes(name, options, shape):
+    layer = build_meta_layer(name, **options)
+    output, gradient = _gradient(layer, _features(*shape))
+    assert output.shape == (shape[0], layer.output_dim(shape[1]))
+    assert gradient.shape == shape
+    assert output.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", META_LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_dtype_of_the_features_is_kept(name, dtype):
+    features = _features(2, 6, 3, 3).to(dtype)
+    output, gradient = _gradient(build_meta_layer(name), features)
+    assert output.dtype == gradient.dtype == dtype
+    wide, _ = _gradient(build_meta_layer(name), features.double())
+    assert (output.double() - wide).abs().max() <= 2 * torch.finfo(dtype).eps * wide.abs().max()
+
+
+@pytest.mark.parametrize("name", META_LAYERS)
+def test_autocast_does_not_touch_the_spectral_part(name):
+    features = _features(2, 6, 3, 3, dtype=torch.float32)
+    for options in [{"dtype": "float32"}, {"dtype": "float64"}] if "dtype" in META_LAYERS[name].defaults else [{}]:
+        layer = build_meta_layer(name, **options)
+        expected, expected_gradient = _gradient(layer, features)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output, gradient = _gradient(layer, features)
+        assert torch.equal(output, expected)
+        assert torch.equal(gradient, expected_gradient)
+
+
+HOSTILE = {
+    "zero": torch.zeros(2, 5, 3, 3, dtype=torch.float64),
+    "constant": torch.full((2, 5, 3, 3), 2.5, dtype=torch.float64),
+    "duplicate channels": _features(2, 1, 3, 3).expand(2, 5, 3, 3).contiguous(),
+    "one position": _features(2, 5, 1, 1),
+    "times 1e6": 1e6 * _features(2, 5, 3, 3),
+    "times 1e-6": 1e-6 * _features(2, 5, 3, 3),
+    "times 1e-30": 1e-30 * _features(2, 5, 3, 3),
+    "identical samples": _features(1, 5, 3, 3).expand(4, 5, 3, 3).contiguous(),
+    "identity covariance": torch.linalg.qr(torch.cat([torch.ones(1, 1, 8, dtype=torch.float64).mT, _features(1, 8, 5)], -1))[0][
+        ..., 1:
+    ].mT
+    * 8**0.5,
+    "one active position": torch.zeros(2, 5, 9, dtype=torch.float64).index_fill(2, torch.tensor([4]), 1.0),
+}
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_never_nan(name, options, case, dtype):
+    if "dtype" in META_LAYERS[name].defaults:
+        options = {**options, "dtype": str(dtype).removeprefix("torch.")}
+    output, gradient = _gradient(build_meta_layer(name, **options), HOSTILE[case].to(dtype))
+    assert output.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [n for n, e in META_LAYERS.items() if "on_nonfinite" in e.defaults])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_non_finite_features_are_refused_or_stay_with_their_image(name, bad):
+    features = _features(3, 5, 3, 3)
+    features[1, 2, 0, 0] = bad
+    with pytest.raises(NonFiniteError, match=r"(?s)NaN or infinite entries.*on_nonfinite='propagate'"):
+        build_meta_layer(name)(features)
+    layer = build_meta_layer(name, on_nonfinite="propagate")
+    output, gradient = _gradient(layer, features)
+    assert output[1].isnan().all()
+    torch.testing.assert_close(output[[0, 2]], build_meta_layer(name)(features[[0, 2]]))
+    assert gradient[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_a_batch_is_a_loop_over_its_images(name, options):
+    """Also when it is cut into chunks for several threads."""
+    features = _features(9, 6, 3, 3)
+    layer = build_meta_layer(name, **options)
+    output, gradient = _gradient(layer, features)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).double()
+    for i in range(len(features)):
+        single = features[i : i + 1].clone().requires_grad_()
+        row = layer(single)
+        torch.testing.assert_close(row[0].detach(), output[i])
+        torch.testing.assert_close(torch.autograd.grad(row, single, weights[i : i + 1])[0][0], gradient[i], rtol=1e-6, atol=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**20), channels=st.integers(1, 6), positions=st.integers(1, 8), name=st.sampled_from(sorted(META_LAYERS))
+)
+def test_order_of_positions_does_not_matter(seed, channels, positions, name):
+    features = _features(2, channels, positions, seed=seed)
+    order = torch.randperm(positions, generator=torch.Generator().manual_seed(seed))
+    layer = build_meta_layer(name)
+    torch.testing.assert_close(layer(features[..., order]), layer(features), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["mpn_cov", "isqrt_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_lyapunov"])
+def test_routes_agree_on_full_rank(name):
+    """Well separated spectrum, more positions than channels: nothing is at the floor, so the two routes are the same function."""
+    features = torch.randn(2, 4, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    features = features * torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[:, None]
+    options = {"degree": 300} if name == "svd_taylor" else {}
+    gram = _gradient(build_meta_layer(name, route="gram", **options), features)
+    dense = _gradient(build_meta_layer(name, route="dense", **options), features)
+    torch.testing.assert_close(gram[0], dense[0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gram[1], dense[1], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["isqrt_cov", "svd_lyapunov"])
+def test_routes_agree_whatever_the_rank_where_the_gradient_is_bounded(name):
+    features = _features(3, 12, 2, 3)
+    for first, second in zip(
+        _gradient(build_meta_layer(name, route="gram"), features),
+        _gradient(build_meta_layer(name, route="dense"), features),
+        strict=True,
+    ):
+        torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-11)
+
+
+def test_second_derivative_of_svd_lyapunov():
+    layer = build_meta_layer("svd_lyapunov")
+    for shape in ((2, 3, 6), (2, 4, 3)):
+        features = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        assert torch.autograd.gradcheck(layer, features)
+        assert torch.autograd.gradgradcheck(layer, features, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", META_LAYERS)
+def test_functorch(name):
+    layer = build_meta_layer(name)
+    features = _features(3, 2, 4, 3)
+    torch.testing.assert_close(torch.func.vmap(layer)(features.unsqueeze(1)).squeeze(1), layer(features))
+    jacobian = torch.func.jacrev(layer)(features[:1])
+    assert jacobian.isfinite().all()
+    assert jacobian.shape == (1, layer.output_dim(2), 1, 2, 4, 3)
+
+
+def test_compiled_model_gives_the_same():
+    code = """
+import torch
+from gcp_repro.metalayers import build_meta_layer
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.ReLU(), build_meta_layer("svd_pade"), torch.nn.Linear(21, 4))
+x = torch.randn(2, 3, 6, 6)
+net(x).sum().backward(); expected = [p.grad.clone() for p in net.parameters()]; value = net(x)
+net.zero_grad(); compiled = torch.compile(net, backend="aot_eager"); y = compiled(x); y.sum().backward()
+torch.testing.assert_close(y, value)
+for p, e in zip(net.parameters(), expected): torch.testing.assert_close(p.grad, e)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=300)
+
+
+@pytest.mark.parametrize("name", META_LAYERS)
+def test_copies_pickles_and_has_no_state(name):
+    layer = build_meta_layer(name)
+    features = _features(2, 5, 3, 3)
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert torch.equal(twin(features), layer(features))
+    assert layer.state_dict() == {}
+    assert not list(layer.parameters())
+
+
+def test_spectral_takes_names_callables_and_the_options_of_both():
+    features = _features(2, 5, 3, 3)
+    named = build_meta_layer("spectral", forward="newton_schulz", gradient="taylor", num_iterations=3, degree=7)
+    assert named.operator(5).function.name == "newton_schulz(3)"
+    half = SpectralFunction(
+        "half root", lambda x: x.sqrt() / 2, lambda x: sqrt().gradient(x)._replace(table=sqrt().gradient(x).table / 2)
+    )
+    own = build_meta_layer("spectral", forward=half, gradient=gradient_rule("exact"))
+    torch.testing.assert_close(2 * own(features), build_meta_layer("svd_lyapunov")(features))
+
+
+def test_forward_and_gradient_are_independent():
+    """The layers of the paper are points of one grid: same value by forward, same gradient table by gradient."""
+    features = _features(2, 5, 4, 4)
+    root = build_meta_layer("svd_lyapunov")(features)
+    for name in ("svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_power_iteration", "mpn_cov"):
+        torch.testing.assert_close(build_meta_layer(name)(features), root)
+    newton = _gradient(build_meta_layer("isqrt_cov", num_iterations=10), features)[1]
+    torch.testing.assert_close(_gradient(build_meta_layer("svd_newton", num_iterations=10), features)[1], newton)
+
+
+def test_undeflated_power_iteration_gives_no_gradient():
+    """The authors' code for it projects with I - U U^T, which is zero (docs/mathematics.md)."""
+    layer = build_meta_layer("svd_power_iteration", deflate=False)
+    assert _gradient(layer, _features(2, 5, 4, 4))[1].abs().max() == 0
+
+
+def test_compact_bilinear_estimates_the_bilinear_kernel_and_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    layer = build_meta_layer("cbp", projection_dim=20_000, seed=3)
+    places, signs = layer.hashes(4, torch.device("cpu"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert places.shape == signs.shape == (2, 4)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 1, 4, 1, dtype=torch.float64, generator=generator) + 0.1
+    # one position: the sketch of x x^T is a permutation of its entries with signs, as long as none collide
+    sketch = layer(x)[0]
+    assert ((sketch != 0) & (sketch.abs() > 1e-3)).sum() == 16
+    assert not torch.equal(build_meta_layer("cbp", projection_dim=20_000, seed=4)(y), layer(y))
+
+
+def test_errors():
+    with pytest.raises(UnknownNameError, match="no meta-layer 'svd_pad'; nearest: 'svd_pade'"):
+        build_meta_layer("svd_pad")
+    with pytest.raises(OptionError, match="svd_taylor has no option 'degre'; nearest: 'degree'"):
+        build_meta_layer("svd_taylor", degre=3)
+    with pytest.raises(OptionError, match="route must be one of auto, gram, dense; got 'gramm'"):
+        build_meta_layer("svd_pade", route="gramm")
+    with pytest.raises(OptionError, match="dtype must be one of float64, float32; got 'half'"):
+        build_meta_layer("svd_pade", dtype="half")
+    with pytest.raises(OptionError, match="num_iterations >= 1; got 0"):
+        build_meta_layer("isqrt_cov", num_iterations=0)
+    with pytest.raises(OptionError, match="top_n must be positive"):
+        build_meta_layer("svd_topn", top_n=0)
+    with pytest.raises(OptionError, match="has an option 'degree'"):
+        build_meta_layer("spectral", degree=3)
+    with pytest.raises(ShapeError, match=r"\(B, C, H, W\) or \(B, C, N\).*got torch.float32 \(3, 4\)"):
+        build_meta_layer("svd_pade")(torch.ones(3, 4))
+    with pytest.raises(ShapeError, match=r"torch.int64"):
+        build_meta_layer("gap")(torch.ones(3, 4, 2, dtype=torch.long))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_gpu_agrees_with_cpu(name, options):
+    features = _features(3, 12, 4, 4)
+    layer = build_meta_layer(name, **options)
+    output, gradient = _gradient(layer, features)
+    on_gpu = features.cuda().requires_grad_()
+    gpu_output = layer(on_gpu)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).double().cuda()
+    torch.testing.assert_close(gpu_output.cpu(), output, rtol=1e-9, atol=1e-10)
+    if options.get("route") != "dense" or name in ("svd_lyapunov", "isqrt_cov"):
+        torch.testing.assert_close(torch.autograd.grad(gpu_output, on_gpu, weights)[0].cpu(), gradient, rtol=1e-7, atol=1e-9)
