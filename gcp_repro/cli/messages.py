@@ -40,6 +40,8 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
     except (GCPError, HydraException, OmegaConfBaseException) as error:
         print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     finally:
         del os.environ[WHOLE_TRACEBACK]
 
@@ -62,15 +64,19 @@ def describe(error: Exception, config_name: str) -> str:
 
 
 def _known_keys(config_name: str, wrong: str) -> list[str]:
-    """Groups and keys of the default configuration; those in the folder of `wrong` where there is such a folder."""
+    """Groups and keys of the configuration that was chosen; those in the folder of `wrong` where there is such a folder."""
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        config = compose(config_name)
-        loader = GlobalHydra.instance().config_loader()
-        groups = loader.list_groups("")
+        groups = GlobalHydra.instance().config_loader().list_groups("")
+        config = compose(config_name, _choices(groups))
+    known = {*_keys(config), *groups}
     parent = wrong.rpartition(".")[0]
-    known = [*_keys(config), *groups] if not parent else list(_keys(config))
-    return [key for key in known if key.rpartition(".")[0] == parent] or known
+    return sorted({key for key in known if key.rpartition(".")[0] == parent} or known)
+
+
+def _choices(groups: list[str]) -> list[str]:
+    """Arguments of the command that choose one option of a group."""
+    return [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -12,9 +12,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-__all__ = ["SWEEP_JOBS", "in_parallel_worker", "show_progress", "tell"]
+__all__ = ["SWEEP_JOBS", "abandoned", "hush", "in_parallel_worker", "show_progress", "tell"]
 
 log = logging.getLogger(__name__)
+
+RESULT = logging.INFO + 5
+logging.addLevelName(RESULT, "RESULT")
+
+STARTED_BY = os.getppid()
 
 SWEEP_JOBS = "GCP_SWEEP_JOBS"  # environment variable: number of jobs in the running sweep
 
@@ -22,6 +27,18 @@ SWEEP_JOBS = "GCP_SWEEP_JOBS"  # environment variable: number of jobs in the run
 def in_parallel_worker() -> bool:
     """Whether this process is one of a launcher's workers, which share one terminal."""
     return multiprocessing.current_process().name != "MainProcess"
+
+
+def abandoned() -> bool:
+    """Whether this is the worker of a sweep that has been killed; joblib would let it run on."""
+    return in_parallel_worker() and os.getppid() != STARTED_BY
+
+
+def hush() -> None:
+    """Let the console show only results and warnings; files go on to hold everything."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(RESULT)
 
 
 def show_progress(choice: bool | str) -> bool:
@@ -34,7 +51,7 @@ def show_progress(choice: bool | str) -> bool:
 @rank_zero_only
 def tell(message: str, *values: Any) -> None:
     """Log the one line that a run ends with, preceded in a sweep by its place in it, as in "[3/8] "."""
-    log.info(_place_in_sweep() + message, *values)
+    log.log(RESULT, _place_in_sweep() + message, *values)
 
 
 def _place_in_sweep() -> str:

@@ -201,7 +201,8 @@ def effective_smoothness(gradient: Callable[[Tensor], Tensor], point: Tensor, st
     length = torch.linalg.vector_norm(start)
     if length == 0:
         return None
-    return max((torch.linalg.vector_norm(gradient(point - step * start) - start) / (step * length)).item() for step in steps)
+    changes = [torch.linalg.vector_norm(gradient(point - step * start) - start) / (step * length) for step in steps]
+    return float(torch.stack(changes).max())
 
 
 def _log_epoch_mean(module: LightningModule, name: str, value: float) -> None:

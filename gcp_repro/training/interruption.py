@@ -11,6 +11,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from gcp_repro.training.console import abandoned
+
 __all__ = ["StopOnSignal", "TrainingInterrupted"]
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class StopOnSignal(Callback):
 
     Stopping anywhere else would lose or repeat a batch: Lightning's own handling of Ctrl-C may save a loader that is one batch
     ahead of the weights. After an epoch's last batch the epoch is completed first. Under DDP all processes stop at the same
-    batch. A second Ctrl-C stops at once, and the run resumes from the last checkpoint.
+    batch. The workers of a sweep whose main process has died stop in the same way. A second Ctrl-C stops at once, and the run resumes from the last checkpoint.
 
     Args:
         checkpoint: File to save to.
@@ -63,8 +65,8 @@ class StopOnSignal(Callback):
         if self._asked(trainer):
             self._stop()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back; Lightning itself puts back what was before it only after this."""
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -77,6 +79,8 @@ class StopOnSignal(Callback):
         log.warning("%s: stopping after this batch (Ctrl-C stops at once)", signal.Signals(signum).name)
 
     def _asked(self, trainer: Trainer) -> bool:
+        if abandoned():
+            self.received = signal.SIGTERM
         return bool(trainer.strategy.reduce_boolean_decision(self.received is not None, all=False))
 
     def _stop(self) -> None:

@@ -1,0 +1,87 @@
+"""Configurations small enough to train in a fraction of a second."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from gcp_repro.training.rundir import register_resolvers
+
+# Digits with 4 training batches of 10, two narrow convolutions, decays at epochs 2 and 3: a hybrid run swaps at epoch 2.
+TINY = [
+    "data.train_size=40",
+    "data.batch_size=10",
+    "data.eval_batch_size=64",
+    "model.backbone.stages=[{channels: 8, kernel: 3}, {channels: 8, kernel: 3}]",
+    "schedule.epochs=4",
+    "schedule.milestones=[2, 3]",
+    "trainer.limit_val_batches=1",
+    "trainer.accelerator=cpu",
+    "trainer.num_threads=1",
+    "callbacks=none",
+]
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_hydra():
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_settings(monkeypatch, tmp_path):
+    """Keep the tests away from the user's runs and accounts, and from Hydra's environment."""
+    for name in ("GCP_RUNS_DIR", "GCP_DATA_DIR", "WANDB_API_KEY", "WANDB_MODE", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture
+def compose_train() -> Compose:
+    """Compose `configs/train.yaml` with overrides."""
+
+    def compose_with(*overrides: str) -> DictConfig:
+        with initialize_config_module("gcp_repro.configs", version_base="1.3"):
+            return compose("train", [*overrides])
+
+    return compose_with
+
+
+@pytest.fixture
+def compose_tiny(compose_train, tmp_path) -> Compose:
+    """The same for a run of a fraction of a second; `runs` names the folder of its run directory."""
+
+    def compose_with(*overrides: str, runs: str = "runs") -> DictConfig:
+        return compose_train(*TINY, f"paths.runs_dir={tmp_path / runs}", *overrides)
+
+    return compose_with
+
+
+@pytest.fixture
+def read_rows() -> Callable[[Path], list[dict[str, str]]]:
+    """Rows of a csv file, without what depends on the clock."""
+
+    def read(path: Path) -> list[dict[str, str]]:
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        return [{k: v for k, v in row.items() if k != "seconds" and not k.endswith("time_share")} for row in rows]
+
+    return read
+
+
+@pytest.fixture
+def weights() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """The network's state in the last checkpoint of a run directory."""
+
+    def load(run_dir: Path) -> dict[str, torch.Tensor]:
+        return torch.load(Path(run_dir) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+    return load

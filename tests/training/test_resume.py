@@ -1,0 +1,118 @@
+"""Runs that are stopped and started again end as if nothing had happened."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcp_repro.training.interruption import TrainingInterrupted
+from gcp_repro.training.module import GCPModule
+from gcp_repro.training.run import train
+
+HYBRID = ["protocol=hybrid", "meta_layer=svd_trunc", "meta_layer.max_gradient=1.0"]  # a gradient far from Newton-Schulz's
+SWAP_EPOCH, LAST_BATCH = 2, 3
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_given_back():
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def stop_at(monkeypatch, epoch, batch):
+    """Send SIGTERM while a batch is trained."""
+
+    def on_train_batch_start(self, _, batch_idx):
+        if (self.current_epoch, batch_idx) == (epoch, batch):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(GCPModule, "on_train_batch_start", on_train_batch_start)
+
+
+@pytest.fixture
+def uninterrupted(compose_tiny):
+    config = compose_tiny(*HYBRID, runs="uninterrupted")
+    train(config)
+    return Path(config.paths.run_dir)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "saved_epoch"),
+    [
+        pytest.param(0, 1, 0, id="in mid-epoch before the swap"),
+        pytest.param(SWAP_EPOCH - 1, LAST_BATCH, SWAP_EPOCH - 1, id="right before the swap"),
+        pytest.param(SWAP_EPOCH, 0, SWAP_EPOCH, id="after the first batch of the swap epoch"),
+        pytest.param(SWAP_EPOCH, LAST_BATCH, SWAP_EPOCH, id="after the swap epoch"),
+        pytest.param(3, 2, 3, id="in the last epoch"),
+    ],
+)
+def test_resuming_is_exact(compose_tiny, uninterrupted, monkeypatch, read_rows, weights, epoch, batch, saved_epoch):
+    config = compose_tiny(*HYBRID)
+    run_dir = Path(config.paths.run_dir)
+    with monkeypatch.context() as patch, pytest.raises(TrainingInterrupted, match="SIGTERM; run the same command again") as stop:
+        stop_at(patch, epoch, batch)
+        train(config)
+    assert stop.value.exit_code == 143
+    assert not (run_dir / "result.json").exists()
+    assert torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == saved_epoch
+
+    result = train(config)["result"]
+
+    assert result["swap_epoch"] == SWAP_EPOCH
+    assert read_rows(run_dir / "metrics.csv") == read_rows(uninterrupted / "metrics.csv")
+    for name, expected in weights(uninterrupted).items():
+        torch.testing.assert_close(weights(run_dir)[name], expected, rtol=0, atol=0, msg=name)
+
+
+def test_the_swap_changes_the_training(compose_tiny, uninterrupted, weights, read_rows):
+    """Without this the tests above could not fail."""
+    standalone = compose_tiny("meta_layer=isqrt_cov")
+    train(standalone)
+    run_dir = Path(standalone.paths.run_dir)
+    before = slice(0, SWAP_EPOCH)
+    assert read_rows(run_dir / "metrics.csv")[before] == read_rows(uninterrupted / "metrics.csv")[before]
+    name = next(key for key in weights(run_dir) if key.startswith("network.backbone") and key.endswith("weight"))
+    assert not torch.equal(weights(run_dir)[name], weights(uninterrupted)[name])
+
+
+def test_layers_are_recorded_by_epoch(uninterrupted, read_rows):
+    rows = read_rows(uninterrupted / "metrics.csv")
+    assert [row["meta_layer"] for row in rows] == ["isqrt_cov", "isqrt_cov", "svd_trunc", "svd_trunc"]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.1, 0.1, 0.01, 0.001])
+
+
+def test_a_second_interrupt_stops_at_once_and_loses_no_epoch(compose_tiny, uninterrupted, monkeypatch, read_rows, weights):
+    config = compose_tiny(*HYBRID)
+    run_dir = Path(config.paths.run_dir)
+
+    def on_train_batch_start(self, _, batch_idx):
+        if (self.current_epoch, batch_idx) == (2, 1):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises((SystemExit, KeyboardInterrupt)):
+        patch.setattr(GCPModule, "on_train_batch_start", on_train_batch_start)
+        train(config)
+    train(config)
+    assert read_rows(run_dir / "metrics.csv") == read_rows(uninterrupted / "metrics.csv")
+
+
+def test_a_finished_run_is_skipped(compose_tiny, monkeypatch, caplog):
+    config = compose_tiny("schedule.epochs=1")
+    first = train(config)["result"]
+    monkeypatch.setattr(GCPModule, "training_step", None)
+    with caplog.at_level("INFO"):
+        again = train(config)
+    assert again["result"] == first
+    assert "already finished, skipped" in caplog.text
+
+
+def test_a_run_whose_result_is_missing_is_completed_without_training(compose_tiny, monkeypatch):
+    config = compose_tiny("schedule.epochs=2")
+    first = train(config)["result"]
+    (Path(config.paths.run_dir) / "result.json").unlink()
+    monkeypatch.setattr(GCPModule, "training_step", lambda *_: pytest.fail("trained again"))
+    again = train(config)["result"]
+    assert again == first
