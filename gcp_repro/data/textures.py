@@ -169,7 +169,9 @@ def patch_corners(image: Levels, parts: set[Part]) -> Corners:
     height, width = image.shape
     offsets = range(0, BLOCK - PATCH + 1, STRIDE)
     origins = [(top, left) for part, top, left in blocks(height, width) if part in parts]
-    candidates = np.array([(top + y, left + x) for top, left in origins for y in offsets for x in offsets], dtype=np.int64)
+    candidates = np.array(
+        [(top + y, left + x) for top, left in origins for y in offsets for x in offsets], dtype=np.int64
+    ).reshape(-1, 2)
     visible: NDArray[np.bool_] = windows(image, candidates).std(axis=(1, 2), dtype=np.float64) >= MIN_STD
     return candidates[visible]
 

@@ -1,0 +1,58 @@
+import pytest
+import timm
+import torch
+
+from gcp_repro.errors import DataError, OptionError, ShapeError, UnknownNameError
+from gcp_repro.models import TimmBackbone
+
+
+@pytest.mark.parametrize(("last_stride", "side"), [(2, 2), (1, 4)])
+def test_resnet_gives_a_map_of_features(last_stride, side):
+    backbone = TimmBackbone("resnet50", last_stride=last_stride).eval()
+    with torch.no_grad():
+        assert backbone(torch.zeros(1, 3, 64, 64)).shape == (1, 2048, side, side)
+    assert backbone.num_features == 2048
+
+
+def test_in_channels_and_other_options_reach_timm():
+    backbone = TimmBackbone("resnet18", in_channels=1, zero_init_last=False)
+    assert backbone.network.conv1.in_channels == 1
+    assert backbone.network.layer1[0].bn2.weight.unique().tolist() == [1.0]
+
+
+def test_last_stride_is_for_resnets():
+    with pytest.raises(OptionError, match=r"last_stride needs 2, or 1 for a ResNet; got 1 for 'vgg11'"):
+        TimmBackbone("vgg11", last_stride=1)
+    with pytest.raises(OptionError, match=r"got 3 for 'resnet18'"):
+        TimmBackbone("resnet18", last_stride=3)
+
+
+def test_tokens_are_refused():
+    with pytest.raises(ShapeError, match=r"must give features \(B, C, h, w\); VisionTransformer gave \(1, 197, 192\)"):
+        TimmBackbone("vit_tiny_patch16_224")(torch.zeros(1, 3, 224, 224))
+
+
+def test_unknown_model_gets_the_nearest_names():
+    with pytest.raises(UnknownNameError, match=r"no timm model 'resnet-50'; nearest: .*'resnet50'"):
+        TimmBackbone("resnet-50")
+
+
+@pytest.mark.parametrize("wrap", [lambda weights: weights, lambda weights: {"state_dict": weights, "epoch": 3}])
+def test_checkpoint_of_a_whole_model_is_loaded(tmp_path, wrap):
+    whole = timm.create_model("resnet18").eval()
+    torch.save(wrap(whole.state_dict()), tmp_path / "resnet18.pt")
+    backbone = TimmBackbone("resnet18", checkpoint=tmp_path / "resnet18.pt").eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(backbone(images), whole.forward_features(images))
+
+
+def test_missing_checkpoint_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"needs to be a file; .*none.pt is none: correct model.backbone.checkpoint"):
+        TimmBackbone("resnet18", checkpoint=tmp_path / "none.pt")
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path):
+    torch.save(timm.create_model("resnet34").state_dict(), tmp_path / "resnet34.pt")
+    with pytest.raises(DataError, match=r"weights of ResNet; .* 0 of 120 are missing .* 96 are unknown \(layer1.2.conv1"):
+        TimmBackbone("resnet18", checkpoint=tmp_path / "resnet34.pt")
