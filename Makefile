@@ -1,0 +1,67 @@
+# `make reproduce` and `make test` need nothing but Python 3.10 or newer: they create .venv, install the package there, and run.
+# A second run finds the environment installed; a change of pyproject.toml installs again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS ?= runs
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help reproduce test test-quick lint format type docs tables wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+reproduce: $(VENV)/.installed ## Train the embedded sweeps and write the report; QUICK=1: digits alone, one seed
+	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
+	@echo "report: $(CURDIR)/reports/index.html"
+
+test: $(VENV)/.installed-dev ## Run all tests; PYTEST_ARGS="tests/linalg -x" selects
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: $(VENV)/.installed-dev ## Run the tests that are not marked slow
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style, formatting and the generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/make_docs.py --check
+
+format: $(VENV)/.installed-dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(VENV)/.installed-dev ## Check types
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed ## Write the generated parts of README.md and docs/layers
+	$(BIN)/python scripts/make_docs.py
+
+tables: $(VENV)/.installed ## Write the report from the runs in RUNS (default: runs)
+	$(BIN)/gcp-tables $(RUNS)
+
+wheel: $(VENV)/.installed ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove the environment, builds and caches; runs and reports stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml
+	$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	$(call install,.[dev])
+	@touch $(VENV)/.installed $@
+
+define install
+@command -v $(PYTHON) > /dev/null || { echo "Python 3.10 or newer is needed; there is no $(PYTHON) on the PATH: install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; $(PYTHON) is $$($(PYTHON) --version): name another one: make PYTHON=python3.12" >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { echo "$(PYTHON) cannot make virtual environments; the modules venv and ensurepip are missing: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
+@echo "Installing into $(VENV); the first time PyTorch is downloaded, which takes minutes and several GB."
+$(PYTHON) -m venv $(VENV)
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(1)'
+endef
