@@ -100,7 +100,7 @@ def _write(path: Path, text: str) -> None:
 def _write_csv(report: Report, folder: Path) -> None:
     _write(folder / "runs.csv", report.results.to_csv())
     for table in report.tables:
-        if table.key != "runs":
+        if table.key != "run_list":
             _write(folder / f"{table.key}.csv", export.to_csv(table))
 
 

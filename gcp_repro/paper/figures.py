@@ -163,7 +163,7 @@ def _spans_decades(values: pd.Series) -> bool:
     return bool(len(numbers)) and bool(numbers.min() > 0) and bool(numbers.max() > 30 * numbers.min())
 
 
-def _transparent(colour: str, alpha: float = 0.12) -> str:
+def _transparent(colour: str, alpha: float = 0.09) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
 

@@ -135,7 +135,7 @@ def places(values: Mapping[Hashable, Mapping[Hashable, float]]) -> dict[Hashable
 
     Example:
         >>> places({"a": dict.fromkeys(range(5), 1.0), "b": dict.fromkeys(range(5), 2.0), "c": {0: 2.0}})
-        {'a': 1}
+        {'a': 1, 'b': 2, 'c': 2}
     """
     order = sorted((name for name in values if values[name]), key=lambda name: summarise(values[name].values()).mean)
     groups: list[list[Hashable]] = []

@@ -1,0 +1,64 @@
+import csv
+
+import pytest
+
+from gcp_repro.cli.tables import main
+from tests.paper.fake_runs import write_broken, write_run
+
+
+def test_html_is_written_and_problems_are_told(tmp_path, capsys):
+    write_run(tmp_path / "runs", status="diverged")
+    write_broken(tmp_path / "runs")
+    page = tmp_path / "out" / "index.html"
+    assert main([str(tmp_path / "runs"), "--output", str(page)]) == 0
+    assert page.read_text().startswith("<!doctype html>")
+    told = capsys.readouterr().out
+    assert "2 runs (1 diverged)" in told
+    assert "1 foreign, 1 incomplete, 5 unreadable" in told
+
+
+@pytest.mark.parametrize(("form", "name", "start"), [("md", "t.md", "## "), ("latex", "t.tex", "% needs")])
+def test_documents_for_papers(tmp_path, form, name, start):
+    write_run(tmp_path / "runs")
+    assert main([str(tmp_path / "runs"), "--format", form, "--output", str(tmp_path / name)]) == 0
+    text = (tmp_path / name).read_text()
+    assert text.startswith(start)
+    assert "904" in text
+
+
+def test_csv_is_a_folder_with_the_tidy_table_and_one_file_a_table(tmp_path):
+    write_run(tmp_path / "runs", final=3.25)
+    assert main([str(tmp_path / "runs"), "--format", "csv", "--output", str(tmp_path / "csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "csv" / "runs.csv").read_text().splitlines()))
+    assert [row["final_top1_error"] for row in rows] == ["3.25"]
+    assert {"table6.csv", "table7.csv", "table8.csv", "table9.csv", "plan.csv"} <= {
+        path.name for path in (tmp_path / "csv").iterdir()
+    }
+
+
+def test_default_output_is_reports_index_html(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    assert (tmp_path / "reports" / "index.html").is_file()
+
+
+def test_plan_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith("gcp-train experiment=")]
+    assert len(commands) > 50
+    assert any("GPU hours are not estimated" in line for line in lines if line.startswith("# "))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_does_not_exist_is_explained(tmp_path, capsys):
+    assert main([str(tmp_path / "rums")]) == 1
+    assert "rums' does not exist: give the folder that gcp-train wrote its runs to" in capsys.readouterr().err
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["--format", "pdf"])
+    assert error.value.code == 2
+    assert "choose from" in capsys.readouterr().err

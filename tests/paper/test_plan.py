@@ -1,0 +1,45 @@
+import pytest
+
+from gcp_repro.paper.plan import IMAGENET_IMAGES, PlannedRun, gpu_hours, missing_runs, plan_table, planned_runs
+from gcp_repro.paper.results import gather
+from tests.paper.fake_runs import write_run
+
+
+def test_every_row_of_the_tables_is_planned_once():
+    runs = planned_runs()
+    commands = [run.command for run in runs]
+    assert len(commands) == len(set(commands))
+    table2 = [run for run in runs if run.table == "2"]
+    assert len(table2) == 7 + 6  # seven layers standalone, six with the hybrid protocol
+    assert "gcp-train experiment=alexnet_imagenet meta_layer=svd_pade meta_layer.route=dense protocol=hybrid seed=0" in commands
+
+
+def test_a_finished_run_is_not_missing_and_one_on_another_route_is(tmp_path):
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "standalone", seed=0)
+    write_run(tmp_path, "alexnet_imagenet", "svd_trunc", "standalone", seed=0, route="gram")
+    missing = {(run.table, run.meta_layer, run.protocol, run.seed) for run in missing_runs(gather([tmp_path]))}
+    assert ("2", "svd_pade", "standalone", 0) not in missing
+    assert ("2", "svd_trunc", "standalone", 0) in missing
+
+
+def test_warm_up_is_part_of_what_is_missing(tmp_path):
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "hybrid", seed=0, warmup_epochs=2)
+    table11 = [run.warmup_epochs for run in missing_runs(gather([tmp_path])) if run.table == "11"]
+    assert table11 == [0, 3]
+
+
+def test_hours_come_from_measured_throughput_only(tmp_path):
+    run = PlannedRun("2", "alexnet_imagenet", "svd_pade", "hybrid", None, 0, 30 * IMAGENET_IMAGES)
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", seed=5, device="cpu", samples_per_second=3.0)
+    write_run(tmp_path, "alexnet_imagenet", "mpn_cov", seed=5, device="NVIDIA H100", samples_per_second=9.0)
+    assert gpu_hours(run, gather([tmp_path])) is None
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", seed=6, device="NVIDIA H100", samples_per_second=2000.0)
+    assert gpu_hours(run, gather([tmp_path])) == pytest.approx(30 * IMAGENET_IMAGES / 2000 / 3600)
+
+
+def test_table_says_that_nothing_is_estimated_without_a_measurement(tmp_path):
+    table = plan_table(gather([]))
+    assert "GPU hours are not estimated" in table.caption
+    assert all(row[5].origin == "missing" for row in table.rows)
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", seed=9, device="NVIDIA H100", samples_per_second=2000.0)
+    assert "GPU hours for the" in plan_table(gather([tmp_path])).caption

@@ -1,0 +1,104 @@
+import json
+
+import pandas as pd
+import pytest
+
+from gcp_repro.errors import DataError
+from gcp_repro.paper.results import RUN_COLUMNS, gather
+from tests.paper.fake_runs import EPOCHS, write_broken, write_run, write_sweep
+
+
+def problems_by_name(results):
+    return {problem.path.name: problem for problem in results.problems}
+
+
+def test_runs_of_any_depth_and_number_of_roots_become_one_table(tmp_path):
+    write_run(tmp_path / "a", seed=0)
+    write_run(tmp_path / "b" / "sweep" / "2026", seed=1)
+    results = gather([tmp_path / "a", tmp_path / "b"])
+    assert sorted(results.runs["seed"]) == [0, 1]
+    assert tuple(results.runs.columns[: len(RUN_COLUMNS)]) == RUN_COLUMNS
+    assert len(results.epochs) == 2 * EPOCHS
+    assert results.problems == ()
+
+
+def test_a_run_directory_is_a_root_itself_and_overlapping_roots_count_once(tmp_path):
+    run = write_run(tmp_path)
+    assert len(gather([run]).runs) == 1
+    assert len(gather([tmp_path, run, run.parent]).runs) == 1
+
+
+def test_csv_holds_versions_and_reads_back(tmp_path):
+    write_run(tmp_path)
+    target = tmp_path / "runs.csv"
+    target.write_text(gather([tmp_path]).to_csv())
+    row = pd.read_csv(target).iloc[0]
+    assert (row["torch"], row["meta_layer"], row["config_hash"]) == ("2.6.0", "isqrt_cov", "abcd1234")
+
+
+def test_missing_root_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"'.*rums' does not exist: give the folder that gcp-train wrote its runs to"):
+        gather([tmp_path / "rums"])
+
+
+def test_broken_runs_and_foreign_folders_are_reported_with_reasons(tmp_path):
+    broken = write_broken(tmp_path)
+    write_run(tmp_path, "whole", "isqrt_cov")
+    results = gather([tmp_path])
+    assert sorted(results.runs["meta_layer"]) == ["gap", "isqrt_cov"]
+    found = {(problem.kind, problem.path): problem.reason for problem in results.problems}
+    assert len(found) == len(broken)
+    assert "15 epochs in metrics.csv" in found["incomplete", broken["interrupted"]]
+    assert "not JSON" in found["unreadable", broken["half_written"] / "result.json"]
+    assert "needs schema 1; got 0" in found["unreadable", broken["old_schema"] / "result.json"]
+    assert "lacks meta_layer" in found["unreadable", broken["no_layer"] / "result.json"]
+    assert "final_top1_error is no number" in found["unreadable", broken["no_error"] / "result.json"]
+    assert "curves are missing" in found["unreadable", broken["no_curves"] / "metrics.csv"]
+    assert "none of a run" in found["foreign", broken["foreign"]]
+
+
+def test_an_empty_root_is_reported(tmp_path):
+    (tmp_path / "empty").mkdir()
+    problem = gather([tmp_path / "empty"]).problems[0]
+    assert (problem.kind, problem.reason) == ("foreign", "no run directory below it that was not found already")
+
+
+def test_hidden_folders_and_files_beside_runs_are_no_problem(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / ".submitit").mkdir()
+    (tmp_path / ".submitit" / "1.out").write_text("log")
+    (tmp_path / "multirun.yaml").write_text("a: 1")
+    assert gather([tmp_path]).problems == ()
+
+
+def test_the_same_seed_twice_counts_once_and_is_reported(tmp_path):
+    write_run(tmp_path, final=3.0)
+    write_run(tmp_path, final=9.0, config_hash="ffff0000")
+    results = gather([tmp_path])
+    assert results.runs["final_top1_error"].tolist() == [3.0]
+    assert [problem.kind for problem in results.problems] == ["repeated"]
+    assert (
+        "same experiment, layer, protocol and seed as isqrt_cov-float64-standalone-seed0-abcd1234" in results.problems[0].reason
+    )
+
+
+def test_diverged_runs_are_counted_and_belong_to_the_setting_they_were_started_in(tmp_path):
+    write_run(tmp_path, seed=0)
+    diverged = write_run(tmp_path, seed=1, status="diverged")
+    assert json.loads((diverged / "result.json").read_text())["epochs"] < EPOCHS
+    results = gather([tmp_path])
+    assert results.runs["epochs"].tolist() == [EPOCHS, EPOCHS]
+    assert len(results.finished) == 1
+
+
+def test_no_runs_at_all():
+    results = gather([])
+    assert len(results.runs) == 0
+    assert set(RUN_COLUMNS) <= set(results.runs.columns)
+
+
+def test_a_sweep_of_ninety_runs(tmp_path):
+    runs = write_sweep(tmp_path)
+    results = gather([tmp_path])
+    assert len(results.runs) == len(runs) == 90
+    assert (results.runs["status"] == "diverged").sum() == 1
