@@ -122,6 +122,13 @@ class CovariancePooling(MetaLayer):
         size = channels + (self.moment == "gaussian")
         return size * (size + 1) // 2
 
+    @property
+    def approximates_root(self) -> bool:
+        """Whether the value is the square root of the covariance, or an approximation of it."""
+        root = self.spectral_function in ("sqrt", "newton_schulz", "pade_root", "taylor_root")
+        half = self.spectral_function == "power" and self.options.get("exponent") == 0.5
+        return (root or half) and self.moment == "covariance" and not self.signed_root
+
     def operator(self, channels: int) -> Operator:
         """The operator of `gcp_repro.linalg` that this layer applies to features of so many channels."""
         return _operator(

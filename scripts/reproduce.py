@@ -1,0 +1,140 @@
+"""Train every layer and protocol on the embedded data sets, then build the report: what `make reproduce` runs.
+
+    python scripts/reproduce.py [--quick] [--jobs N] [--runs-dir DIR] [--report PATH]
+
+Each run is what `gcp-train` with the same overrides would make, in the same directory, so that finished runs are skipped and
+interrupted ones resumed. All runs share one pool of worker processes, each with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import joblib
+from rich.console import Console
+
+SVD_LAYERS = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_lyapunov")
+COVARIANCE_LAYERS = ("isqrt_cov", *SVD_LAYERS)
+WEIGHTS = {"digits": 1.0, "textures": 4.0}  # relative cost of a run, for the time left
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: its experiment and the overrides that `gcp-train` would get."""
+
+    experiment: str
+    overrides: tuple[str, ...]
+
+    @property
+    def weight(self) -> float:
+        return WEIGHTS[self.experiment]
+
+    def __str__(self) -> str:
+        return " ".join(override.removeprefix("meta_layer.") for override in self.overrides)
+
+
+def grid(experiment: str, seeds: int, **choices: tuple[str, ...]) -> list[Plan]:
+    """All combinations; `__` stands for the dot in a key, as in `meta_layer__dtype`."""
+    keys = [key.replace("__", ".") for key in choices]
+    return [
+        Plan(experiment, (f"experiment={experiment}", *map("=".join, zip(keys, values, strict=True)), f"seed={seed}"))
+        for seed, values in product(range(seeds), product(*choices.values()))
+    ]
+
+
+def plans(quick: bool) -> list[Plan]:
+    """The published route everywhere, float64; on the digits also float32, the rank-aware route, and TopN as published."""
+    dense = {"meta_layer__route": ("dense",)}
+    seeds = 1 if quick else 5
+    digits = [
+        *grid("digits", seeds, meta_layer=("gap",)),
+        *grid("digits", seeds, meta_layer=COVARIANCE_LAYERS, **dense),
+        *grid("digits", seeds, meta_layer=SVD_LAYERS, protocol=("hybrid",), **dense),
+        *grid("digits", seeds, meta_layer=("isqrt_cov", "mpn_cov"), meta_layer__dtype=("float32",), **dense),
+        *grid("digits", seeds, meta_layer=("svd_topn",), meta_layer__top_n=("14",), **dense),
+        *grid("digits", seeds, meta_layer=("isqrt_cov", "mpn_cov", "svd_pade"), meta_layer__route=("gram",)),
+    ]
+    if quick:
+        return digits
+    return [
+        *digits,
+        *grid("textures", 2, meta_layer=("gap",)),
+        *grid("textures", 2, meta_layer=COVARIANCE_LAYERS, **dense),
+        *grid("textures", 2, meta_layer=SVD_LAYERS, protocol=("hybrid",), **dense),
+    ]
+
+
+def run(plan: Plan, runs_dir: str) -> tuple[Plan, dict[str, Any]]:
+    """Train one configuration in a worker process."""
+    from hydra import compose, initialize_config_module
+
+    from gcp_repro.training.run import train
+    from gcp_repro.training.rundir import register_resolvers
+
+    register_resolvers()
+    with initialize_config_module("gcp_repro.configs", version_base="1.3"):
+        config = compose("train", [*plan.overrides, f"paths.runs_dir={runs_dir}", "trainer=cpu", "trainer.num_threads=1"])
+    return plan, train(config)["result"]
+
+
+class Progress:
+    """One line a finished run, with what is left: legible in a terminal, a log and under make alike."""
+
+    def __init__(self, planned: list[Plan]) -> None:
+        self.console = Console()
+        self.planned, self.done, self.start = planned, 0, time.monotonic()
+        self.left = sum(plan.weight for plan in planned)
+        self.spent = 0.0
+
+    def finished(self, plan: Plan, result: dict[str, Any]) -> None:
+        self.done += 1
+        self.left -= plan.weight
+        self.spent += plan.weight
+        elapsed = time.monotonic() - self.start
+        outcome = "diverged" if result["status"] == "diverged" else f"error {result['final_top1_error']:5.2f} %"
+        remaining = _duration(elapsed / self.spent * self.left)
+        self.console.print(
+            f"[{self.done:3d}/{len(self.planned)}] {outcome} | {plan} | {_duration(elapsed)} gone, about {remaining} left",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="digits alone, one seed: at most two minutes on two cores")
+    parser.add_argument(
+        "--jobs", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="worker processes (default: cores, at most 4)"
+    )
+    parser.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
+    parser.add_argument("--report", default="reports/index.html", help="the page to write (default: reports/index.html)")
+    arguments = parser.parse_args()
+
+    planned = plans(arguments.quick)
+    progress = Progress(planned)
+    print(f"{len(planned)} runs with {arguments.jobs} workers; finished ones are skipped, interrupted ones resumed", flush=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers
+    with joblib.Parallel(n_jobs=arguments.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all") as parallel:
+        for plan, result in parallel(joblib.delayed(run)(plan, arguments.runs_dir) for plan in planned):
+            progress.finished(plan, result)
+    command = [sys.executable, "-m", "gcp_repro.cli.tables", arguments.runs_dir, "--output", arguments.report]
+    code = subprocess.run(command, check=False).returncode
+    if code == 0:
+        print(f"\nThe report: {Path(arguments.report).resolve()}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
