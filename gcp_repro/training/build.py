@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from torch import nn
 
 from gcp_repro.errors import GCPError, OptionError, ProtocolError
-from gcp_repro.metalayers import META_LAYERS, MetaLayer
+from gcp_repro.metalayers import MetaLayer
 from gcp_repro.training.hybrid import HybridSwap
 from gcp_repro.training.module import GCPModule
 from gcp_repro.training.schedule import HybridPlan, Schedule, plan_hybrid
@@ -111,11 +111,9 @@ def _schedule(config: DictConfig) -> Schedule:
     return Schedule(**OmegaConf.to_container(config.schedule, resolve=True))  # type: ignore[arg-type]
 
 
-def _moment(layer: str) -> str:
-    """What a layer decomposes."""
-    entry = META_LAYERS.get(layer)
-    moment: str = entry.fixed.get("moment", "covariance") if entry else "covariance"
-    return moment
+def _kind(layer: MetaLayer) -> tuple[int, Any, Any]:
+    """What the classifier can expect: two layers of the same kind approximate the same function of the features."""
+    return layer.output_dim(4), getattr(layer, "moment", None), getattr(layer, "signed_root", None)
 
 
 def _hybrid_swap(config: DictConfig, final: MetaLayer, swap_epoch: int) -> HybridSwap:
@@ -123,7 +121,7 @@ def _hybrid_swap(config: DictConfig, final: MetaLayer, swap_epoch: int) -> Hybri
     same = config.protocol.initial == config.meta_layer
     initial: MetaLayer = final if same else build(config.protocol.initial)
     names = config.protocol.initial.name, config.meta_layer.name
-    if initial.output_dim(4) != final.output_dim(4) or _moment(names[0]) != _moment(names[1]):
+    if _kind(initial) != _kind(final):
         raise ProtocolError(
             f"the hybrid protocol needs a layer that can go on from {names[0]!r}, a function of the same covariance; got "
             f"{names[1]!r}: set protocol=standalone for it"

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from gcp_repro.errors import NonFiniteError
 from gcp_repro.training.schedule import Schedule
 
-__all__ = ["GCPModule", "TopKError"]
+__all__ = ["GCPModule", "MeanCrossEntropy", "TopKError"]
 
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
@@ -52,6 +52,31 @@ class TopKError(Metric):
     def compute(self) -> Tensor:
         """Percentage over all updates and processes."""
         return 100 * self.missed / self.total
+
+
+class MeanCrossEntropy(Metric):
+    """Cross-entropy of all samples, each counted once whatever the batch sizes.
+
+    (torchmetrics' MeanMetric drops the weights of batches when it is told not to look for NaN.)
+    """
+
+    full_state_update = False
+    summed: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("summed", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits `(B, classes)`, labels `(B,)`."""
+        self.summed += cross_entropy(logits, labels, reduction="sum")
+        self.total += len(labels)
+
+    def compute(self) -> Tensor:
+        """Mean over all updates and processes."""
+        return self.summed / self.total
 
 
 class GCPModule(LightningModule):
@@ -165,11 +190,8 @@ class GCPModule(LightningModule):
         images, labels = batch
         logits = self(images)
         loss = cross_entropy(logits, labels)
-        metrics = self._metrics_of(split)
-        detached = logits.detach()
-        metrics["loss"].update(loss.detach(), weight=len(labels))
-        metrics["top1_error"].update(detached, labels)
-        metrics["top5_error"].update(detached, labels)
+        for metric in self._metrics_of(split).values():
+            metric.update(logits.detach(), labels)
         return loss
 
     def _report(self, split: str) -> None:
@@ -191,7 +213,7 @@ class GCPModule(LightningModule):
 def _metrics() -> nn.ModuleDict:
     return nn.ModuleDict(
         {
-            "loss": MeanMetric(nan_strategy="disable"),
+            "loss": MeanCrossEntropy(),
             "top1_error": TopKError(top_k=1),
             "top5_error": TopKError(top_k=5),
         }

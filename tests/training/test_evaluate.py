@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+
+from gcp_repro.errors import DataError, OptionError
+from gcp_repro.training.evaluate import evaluate, find_checkpoint
+from gcp_repro.training.run import train
+
+HYBRID = ["protocol=hybrid", "meta_layer=svd_topn", "meta_layer.top_n=2", "schedule.milestones=[1, 3]"]
+
+
+@pytest.fixture
+def hybrid_run(compose_tiny):
+    config = compose_tiny(*HYBRID)
+    train(config)
+    return Path(config.paths.run_dir)
+
+
+def test_the_last_checkpoint_scores_as_the_run_did(hybrid_run, read_rows):
+    metrics = evaluate(hybrid_run / "checkpoints" / "last.ckpt", accelerator="cpu")
+    last = read_rows(hybrid_run / "metrics.csv")[-1]
+    assert metrics == {name: float(last[name]) for name in ("val/loss", "val/top1_error", "val/top5_error")}
+
+
+def test_a_checkpoint_from_before_the_swap_is_scored_with_its_own_layer(compose_tiny, read_rows):
+    config = compose_tiny(*HYBRID, "trainer.max_epochs=2")
+    train(config)
+    run = Path(config.paths.run_dir)
+    metrics = evaluate(run / "checkpoints" / "last.ckpt", accelerator="cpu")
+    last = read_rows(run / "metrics.csv")[-1]
+    assert last["meta_layer"] == "isqrt_cov"
+    assert metrics["val/loss"] == float(last["val/loss"])
+
+
+def test_the_layer_matters(hybrid_run):
+    """Without this the tests above could not fail."""
+    config = hybrid_run / "config.yaml"
+    right = evaluate(hybrid_run / "checkpoints" / "last.ckpt", accelerator="cpu")
+    config.write_text(config.read_text().replace("top_n: 2", "top_n: 1"))
+    assert evaluate(hybrid_run / "checkpoints" / "last.ckpt", accelerator="cpu")["val/loss"] != right["val/loss"]
+
+
+def test_which_checkpoint():
+    assert find_checkpoint("runs/a", None) == Path("runs/a/checkpoints/last.ckpt")
+    assert find_checkpoint(None, "x.ckpt") == Path("x.ckpt")
+    for arguments in ((None, None), ("a", "b")):
+        with pytest.raises(OptionError, match="one of run=DIRECTORY and checkpoint=FILE"):
+            find_checkpoint(*arguments)
+
+
+def test_missing_files_are_named(hybrid_run):
+    with pytest.raises(DataError, match=r"needs the checkpoint at .*none.ckpt; there is no such file"):
+        evaluate(hybrid_run / "checkpoints" / "none.ckpt")
+    (hybrid_run / "config.yaml").unlink()
+    with pytest.raises(DataError, match=r"needs the configuration of the run at .*config.yaml"):
+        evaluate(hybrid_run / "checkpoints" / "last.ckpt")
+
+
+def test_errors_of_this_package_are_not_wrapped(compose_tiny):
+    with pytest.raises(OptionError, match="route must be one of auto, gram, dense; got 'gramm'"):
+        train(compose_tiny("meta_layer.route=gramm"))
+    with pytest.raises(InstantiationException):
+        train(compose_tiny("optimizer._target_=torch.optim.Nothing"))
