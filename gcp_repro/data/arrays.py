@@ -146,7 +146,8 @@ ARRAY_SETS: dict[str, ArraySet] = {
         download=torchvision_datasets.FashionMNIST,
         augment=False,
         advice=(
-            "install Debian's package dataset-fashion-mnist and set data.root to the folder that dpkg -L lists, or set data.download=true"
+            "install Debian's package dataset-fashion-mnist and set data.root to the folder that dpkg -L lists, "
+            "or set data.download=true"
         ),
     ),
     "cifar10": ArraySet(

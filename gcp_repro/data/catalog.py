@@ -108,7 +108,8 @@ CATALOG: dict[str, CatalogEntry] = {
         layouts={"original": Layout("Images", _plain(parse_dogs))},
         subfolders=("StanfordDogs", "stanford_dogs", "dogs"),
         advice=(
-            "get images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs and unpack both, the lists into lists/"
+            "get images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs and unpack both, "
+            "the lists into lists/"
         ),
         expected=Expected(classes=120, train=12_000, val=8_580),
     ),

@@ -38,8 +38,8 @@ def decode_rgb(data: bytes, name: str, *, exif_orientation: bool = True, reduce_
         data: The whole file.
         name: What errors call the file.
         exif_orientation: Turn the image upright as its EXIF tag says. Torchvision's folder loaders don't.
-        reduce_to: Decode JPEGs at 1/2, 1/4 or 1/8 of their size as long as no side falls below this many pixels.
-            Faster on large photographs and not the same pixels. None decodes at full size.
+        reduce_to: Decode JPEGs at the smallest of the scales 1/8, 2/8, ... at which no side falls below this many pixels. Faster
+            on large photographs, and not the same pixels. None decodes at full size.
 
     Returns:
         `(3, H, W)`, uint8, on the CPU, channels last in memory (where torchvision resizes fastest).

@@ -1,0 +1,1 @@
+"""Measurements that compare this package with its peers in one run."""

@@ -1,0 +1,61 @@
+import argparse
+import csv
+
+import pytest
+import torch
+
+from gcp_repro.bench.data import add_arguments, baseline_pipeline, measure, our_pipeline, run, write_photographs
+from gcp_repro.data.transforms import find_recipe
+from gcp_repro.errors import DataError, OptionError
+
+
+def options(*arguments):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("transform", ["paper", "reference"])
+def test_our_pixels_are_the_baselines_to_one_level(tmp_path, transform, split):
+    recipe = find_recipe(transform, "imagenet")
+    for seed, file in enumerate(write_photographs(tmp_path, 4)):
+        images = []
+        for pipeline in (our_pipeline(recipe, split), baseline_pipeline(recipe, split, as_float=False)):
+            torch.manual_seed(seed)
+            images.append(pipeline(file).int())
+        assert (images[0] - images[1]).abs().max() <= 1
+
+
+def test_normalised_outputs_agree_too(tmp_path):
+    recipe = find_recipe("reference", "imagenet")
+    (file,) = write_photographs(tmp_path, 1)
+    ours, theirs = our_pipeline(recipe, "val", as_float=True)(file), baseline_pipeline(recipe, "val", as_float=True)(file)
+    assert (ours - theirs).abs().max() < 1.01 / 255 / 0.224
+
+
+def test_rows_are_measured_and_written(tmp_path, capsys):
+    run(options("--images", 2, "--repeats", 1, "--csv", tmp_path / "out" / "data.csv"))
+    rows = list(csv.DictReader((tmp_path / "out" / "data.csv").read_text().splitlines()))
+    assert [(row["split"], row["pipeline"]) for row in rows[::4]] == [
+        ("train", "pillow + torchvision v1"),
+        ("val", "pillow + torchvision v1"),
+    ]
+    assert len(rows) == 8
+    assert float(rows[0]["ratio"]) == 1
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
+    assert int(rows[1]["largest_difference"]) <= 1
+    assert "ours, normalised on the CPU" in capsys.readouterr().out
+
+
+def test_threads_are_restored(tmp_path):
+    threads = torch.get_num_threads()
+    measure(write_photographs(tmp_path, 1), find_recipe("paper", "cars", 32), repeats=1)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_folder_without_jpegs_and_numbers_out_of_range(tmp_path):
+    with pytest.raises(DataError, match=f"needs JPEG files; {tmp_path} has none"):
+        run(options(tmp_path))
+    with pytest.raises(OptionError, match="at least 1 image and repeat; got 0 and 7"):
+        run(options("--images", 0))

@@ -1,0 +1,77 @@
+import logging
+
+import pytest
+
+from gcp_repro.data.image_set import Expected, ImageSet, check_counts, check_labels, select_subset
+from gcp_repro.data.storage import FolderStorage
+from gcp_repro.errors import DataError, OptionError, UnknownNameError
+
+
+@pytest.fixture
+def image_set(tmp_path):
+    train = [(f"train/{label}_{number}", label) for label in range(4) for number in range(10)]
+    val = [(f"val/{label}_{number}", label) for label in range(4) for number in range(3)]
+    return ImageSet(train, val, ("a", "b", "c", "d"), FolderStorage(tmp_path))
+
+
+def changed(image_set, **fields):
+    return ImageSet(**{**image_set.__dict__, **fields})
+
+
+def test_sound_lists_pass(image_set):
+    check_labels("toys", image_set)
+    check_counts("toys", image_set, Expected(classes=4, train=40, val=12), "buy more", allow_partial=False)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_labels_out_of_range_are_named_as_the_files_count_them(image_set, label):
+    with pytest.raises(DataError, match=rf"toys needs labels from 1 to 4; out of range: train/x \(class {label + 1}\)"):
+        check_labels("toys", changed(image_set, train=[("train/x", label)]))
+
+
+def test_overlap_and_repetition(image_set):
+    with pytest.raises(DataError, match=r"without common images; 1 are in both: val/0_0: its errors would mean nothing"):
+        check_labels("toys", changed(image_set, train=[*image_set.train, ("val/0_0", 0)]))
+    with pytest.raises(DataError, match="listed twice for 'val': val/0_0"):
+        check_labels("toys", changed(image_set, val=[*image_set.val, ("val/0_0", 0)]))
+    with pytest.raises(DataError, match="needs images for 'val'; found none"):
+        check_labels("toys", changed(image_set, val=[]))
+
+
+def test_counts_say_what_is_missing_and_what_to_do(image_set, caplog):
+    expected = Expected(classes=4, train=1041, val=12)
+    with pytest.raises(
+        DataError, match=r"toys is not the published set: it has 40 of 1,041 training images: buy more; or set data\.allow"
+    ):
+        check_counts("toys", image_set, expected, "buy more", allow_partial=False)
+    with caplog.at_level(logging.WARNING):
+        check_counts("toys", image_set, expected, "buy more", allow_partial=True)
+    assert "40 of 1,041 training images; going on, because data.allow_partial=true" in caplog.text
+
+
+def test_a_fraction_is_drawn_class_by_class_and_repeats(image_set):
+    part = select_subset(image_set, fraction=0.3, seed=1)
+    assert [label for _, label in part.train] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert part.val == image_set.val
+    assert part == select_subset(image_set, fraction=0.3, seed=1)
+    assert part.train != select_subset(image_set, fraction=0.3, seed=2).train
+    assert len(select_subset(image_set, fraction=0.001).train) == 4
+
+
+def test_classes_are_numbered_anew(image_set):
+    part = select_subset(image_set, classes=["d", "b"])
+    assert part.classes == ("b", "d")
+    assert {(name[6], label) for name, label in part.train} == {("1", 0), ("3", 1)}
+    assert len(part.val) == 6
+    drawn = select_subset(image_set, classes=2, seed=0)
+    assert len(drawn.classes) == 2
+    assert drawn == select_subset(image_set, classes=2, seed=0)
+
+
+def test_subset_options_out_of_range(image_set):
+    with pytest.raises(OptionError, match=r"fraction needs a number in \(0, 1\]; got 1.5"):
+        select_subset(image_set, fraction=1.5)
+    with pytest.raises(OptionError, match="needs 1 to 4 classes; got 5"):
+        select_subset(image_set, classes=5)
+    with pytest.raises(UnknownNameError, match="no class 'e'; known: a, b, c, d"):
+        select_subset(image_set, classes=["e"])

@@ -1,0 +1,82 @@
+import logging
+import os
+import pickle
+import tarfile
+
+import pytest
+
+from gcp_repro.data.reader import UnreadableImageError
+from gcp_repro.data.tar_storage import TarStorage, index_tar
+from gcp_repro.errors import DataError
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            source = path.parent / "member"
+            source.write_bytes(data)
+            archive.add(source, name)
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path):
+    inner = write_tar(tmp_path / "n1.tar", {"n1_2.JPEG": b"two", "n1_1.JPEG": b"o" * 1000})
+    return write_tar(tmp_path / "all.tar", {"n1.tar": inner.read_bytes(), "./n2/x.jpg": b"other", "readme.txt": b"text"})
+
+
+def test_members_of_inner_archives_are_found_where_they_lie(archive):
+    content = archive.read_bytes()
+    found = {member.name: content[member.offset : member.offset + member.size] for member in index_tar(archive)}
+    assert found == {"n1/n1_2.JPEG": b"two", "n1/n1_1.JPEG": b"o" * 1000, "n2/x.jpg": b"other", "readme.txt": b"text"}
+
+
+def test_the_index_is_kept_until_the_archive_changes(archive, tmp_path, monkeypatch):
+    folder = tmp_path / "indices"
+    members = index_tar(archive, folder)
+    (index,) = folder.iterdir()
+    with monkeypatch.context() as context:
+        context.setattr(tarfile, "open", lambda *_, **__: pytest.fail("scanned again"))
+        assert index_tar(archive, folder) == members
+    write_tar(archive, {"new.jpg": b"new"})
+    os.utime(archive, ns=(0, 0))
+    assert [member.name for member in index_tar(archive, folder)] == ["new.jpg"]
+    assert list(folder.iterdir()) == [index]
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning_alone(archive, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with caplog.at_level(logging.WARNING):
+        assert len(index_tar(archive, blocked / "indices")) == 4
+    assert "it will be made anew at every start" in caplog.text
+
+
+def test_storage_lists_and_reads_like_a_folder(archive):
+    storage = TarStorage({"train": archive})
+    assert storage.folders("train") == ["n1", "n2"]
+    assert storage.names("train/n1") == ["train/n1/n1_1.JPEG", "train/n1/n1_2.JPEG"]
+    assert storage.names("train/n") == []
+    assert storage.read("train/n1/n1_2.JPEG") == b"two"
+    assert storage.locate("train/n1/n1_2.JPEG") == f"{archive}: train/n1/n1_2.JPEG"
+    assert pickle.loads(pickle.dumps(storage)).read("train/n2/x.jpg") == b"other"
+
+
+def test_damaged_archives(archive, tmp_path):
+    with pytest.raises(DataError, match=rf"an archive is needed at {tmp_path}/none.tar; it cannot be opened \(No such file"):
+        index_tar(tmp_path / "none.tar")
+    text = tmp_path / "text.tar"
+    text.write_text("no archive" * 100)
+    with pytest.raises(DataError, match=r"a whole, uncompressed tar archive is needed; .*compare its md5"):
+        index_tar(text)
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(write_tar(tmp_path / "flat.tar", {"a.jpg": b"a" * 5000, "b.jpg": b"b" * 5000}).read_bytes()[:8000])
+    with pytest.raises(DataError, match=r"cut\.tar"):
+        index_tar(cut)
+
+
+def test_an_archive_that_shrinks_later_is_reported(archive):
+    storage = TarStorage({"train": archive})
+    os.truncate(archive, 1000)
+    with pytest.raises(UnreadableImageError, match="needs 1000 bytes; the archive ends after"):
+        storage.read("train/n1/n1_1.JPEG")
