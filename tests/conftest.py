@@ -1,6 +1,7 @@
 """Configurations small enough to train in a fraction of a second."""
 
 import csv
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def _fresh_hydra():
     GlobalHydra.instance().clear()
     yield
     GlobalHydra.instance().clear()
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, logging.FileHandler) and handler.baseFilename.endswith("train.log"):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(autouse=True)

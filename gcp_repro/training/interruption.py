@@ -35,7 +35,8 @@ class StopOnSignal(Callback):
 
     Stopping anywhere else would lose or repeat a batch: Lightning's own handling of Ctrl-C may save a loader that is one batch
     ahead of the weights. After an epoch's last batch the epoch is completed first. Under DDP all processes stop at the same
-    batch. The workers of a sweep whose main process has died stop in the same way. A second Ctrl-C stops at once, and the run resumes from the last checkpoint.
+    batch. The workers of a sweep whose main process has died stop in the same way. A second Ctrl-C stops at once, and the
+    run resumes from the last checkpoint.
 
     Args:
         checkpoint: File to save to.

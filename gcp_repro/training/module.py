@@ -129,7 +129,7 @@ class GCPModule(LightningModule):
         """
         several = images.ndim == 5
         logits: Tensor = self.network(images.flatten(0, 1) if several else images)
-        return logits.unflatten(0, images.shape[:2]).mean(1) if several else logits
+        return logits.view(*images.shape[:2], -1).mean(1) if several else logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of a batch.

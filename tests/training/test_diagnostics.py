@@ -76,11 +76,8 @@ def test_training_goes_on_bit_for_bit(compose_tiny, weights, read_rows):
     assert torch.equal(state, torch.get_rng_state())
     for name, value in weights(Path(without.paths.run_dir)).items():
         assert torch.equal(value, weights(Path(measured.paths.run_dir))[name]), name
-    for plain, row in zip(
-        read_rows(Path(without.paths.run_dir) / "metrics.csv"),
-        read_rows(Path(measured.paths.run_dir) / "metrics.csv"),
-        strict=True,
-    ):
+    plain_rows, rows = (read_rows(Path(config.paths.run_dir) / "metrics.csv") for config in (without, measured))
+    for plain, row in zip(plain_rows, rows, strict=True):
         assert {key: value for key, value in row.items() if not key.startswith("diagnostics/")} == plain
         assert float(row["diagnostics/condition_number"]) >= float(row["diagnostics/condition_number_rank"]) > 1
         assert float(row["diagnostics/beta_smoothness"]) > 0
@@ -107,9 +104,7 @@ def test_averages_are_those_of_the_epoch(compose_tiny, monkeypatch, read_rows):
 
 
 def test_options_out_of_range_are_refused():
-    with pytest.raises(
-        OptionError, match="every_n_steps of a diagnostic needs at least 1; got 0: change callbacks.condition_number"
-    ):
+    with pytest.raises(OptionError, match=r"every_n_steps .* at least 1; got 0: change callbacks\.condition_number"):
         ConditionNumber(every_n_steps=0)
     with pytest.raises(OptionError, match=r"step_factors of beta_smoothness need positive numbers; got \[0.0\]"):
         BetaSmoothness(step_factors=[0.0])

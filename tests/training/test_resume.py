@@ -51,9 +51,10 @@ def uninterrupted(compose_tiny):
 def test_resuming_is_exact(compose_tiny, uninterrupted, monkeypatch, read_rows, weights, epoch, batch, saved_epoch):
     config = compose_tiny(*HYBRID)
     run_dir = Path(config.paths.run_dir)
-    with monkeypatch.context() as patch, pytest.raises(TrainingInterrupted, match="SIGTERM; run the same command again") as stop:
+    with monkeypatch.context() as patch:
         stop_at(patch, epoch, batch)
-        train(config)
+        with pytest.raises(TrainingInterrupted, match="SIGTERM; run the same command again") as stop:
+            train(config)
     assert stop.value.exit_code == 143
     assert not (run_dir / "result.json").exists()
     assert torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == saved_epoch
@@ -92,9 +93,10 @@ def test_a_second_interrupt_stops_at_once_and_loses_no_epoch(compose_tiny, unint
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    with monkeypatch.context() as patch, pytest.raises((SystemExit, KeyboardInterrupt)):
+    with monkeypatch.context() as patch:
         patch.setattr(GCPModule, "on_train_batch_start", on_train_batch_start)
-        train(config)
+        with pytest.raises((SystemExit, KeyboardInterrupt)):
+            train(config)
     train(config)
     assert read_rows(run_dir / "metrics.csv") == read_rows(uninterrupted / "metrics.csv")
 

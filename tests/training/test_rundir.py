@@ -21,7 +21,8 @@ def test_runs_go_where_the_environment_says(compose_train, monkeypatch):
     "override",
     [
         "seed=1", "optimizer.lr=0.2", "schedule.epochs=16", "meta_layer.num_iterations=6", "data.batch_size=16",
-        "trainer.precision=bf16-mixed", "trainer.limit_train_batches=2", "callbacks=none", "gradient_clip_norm=5", "protocol=hybrid",
+        "trainer.precision=bf16-mixed", "trainer.limit_train_batches=2", "callbacks=none", "gradient_clip_norm=5",
+        "protocol=hybrid",
     ],
 )  # fmt: skip
 def test_what_changes_the_result_changes_the_hash(compose_train, override):
