@@ -173,7 +173,7 @@ def table6() -> Table:
         caption="Absolute error against 1/(1-x) at x = l_j/l_i, computed while this page was made.",
         notes=(
             _BELOW_DOUBLE,
-            "The published Pade errors at 0.99 and 0.999 are those of the coefficients rounded to float64, evaluated without further rounding.",
+            "The published Pade errors at 0.99 and 0.999 are those of float64 coefficients, evaluated without further rounding.",
             *(note.text for note in published_table("6").footnotes),
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -12,9 +12,12 @@ from gcp_repro.paper.settings import Setting, Variant, cell_anchor
 from gcp_repro.paper.statistics import summarise
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, number_text, scientific
 
-__all__ = ["condition_table", "diagnostics_columns", "diagnostics_table", "metric_name"]
+__all__ = ["CONDITION", "CONDITION_RANK", "condition_table", "diagnostics_columns", "diagnostics_table", "metric_name"]
 
 CONDITION = "diagnostics/condition_number"
+CONDITION_RANK = "diagnostics/condition_number_rank"
+STAGES = {1: 1, 2: 11, 3: 21}
+"""Stages of the schedule and the epochs of the paper's Table 1, counted from 1, with which they begin."""
 SPLITS = {"val": "validation", "train": "training", "test": "test"}
 
 
@@ -61,37 +64,40 @@ def metric_name(column: str) -> str:
 def condition_table(settings: Sequence[Setting]) -> Table:
     """Table 1: condition number in the first epoch of each stage of the schedule, published and measured."""
     published = published_table("1").rows[0]
+    printed = [published[f"epoch_{epoch}"] for epoch in STAGES.values()]
     rows = [
-        (label("paper: AlexNet, ImageNet"), label("MPN-COV"), *(_published_condition(published, epoch) for epoch in (1, 11, 21)))
+        (
+            label("paper: AlexNet, ImageNet"),
+            label("MPN-COV"),
+            *(Cell(text, number_text(text), "published") for text in printed),
+            *(MISSING for _ in STAGES),
+        )
     ]
     for setting in settings:
-        if CONDITION not in diagnostics_columns(setting):
-            continue
         for variant in setting.trained("standalone"):
-            cells = _stage_cells(setting, variant)
-            if cells:
-                rows.append((label(setting.experiment), label(" ".join((variant.meta_layer, variant.dtype)).strip()), *cells))
+            cells = [cell for name in (CONDITION, CONDITION_RANK) for cell in _stage_cells(setting, variant, name)]
+            if any(cell is not MISSING for cell in cells):
+                rows.append((label(setting.experiment), label(f"{variant.meta_layer} {variant.dtype}".strip()), *cells))
+    groups = ("l_1 / l_C, eigenvalues floored at EPS", "l_1 / l_r, r the rank")
     return Table(
         "table1",
         "Table 1: condition number by stage of training",
-        (Column("setting"), Column("layer"), *(Column(f"first epoch of stage {stage}") for stage in (1, 2, 3))),
+        (Column("setting"), Column("layer"), *(Column(f"stage {stage}", group) for group in groups for stage in STAGES)),
         tuple(rows),
-        caption="Mean over seeds of the epoch's average; a decay ends a stage (the paper's epochs 1, 11, 21).",
+        caption=(
+            "Mean over seeds of the average over the first epoch of each stage; a decay of the learning rate ends a stage "
+            "(the paper's epochs 1, 11 and 21). The rank of a covariance of N positions in C channels is min(C, N - 1) at most."
+        ),
         notes=tuple(note.text for note in published_table("1").footnotes),
     )
 
 
-def _published_condition(row: Mapping[str, str], epoch: int) -> Cell:
-    text = row[f"epoch_{epoch}"]
-    return Cell(text, number_text(text), "published")
-
-
-def _stage_cells(setting: Setting, variant: Variant) -> list[Cell]:
+def _stage_cells(setting: Setting, variant: Variant, column: str) -> list[Cell]:
     epochs = setting.history(variant, "standalone")
-    if "learning_rate" not in epochs or epochs[CONDITION].isna().all():
-        return []
+    if column not in epochs or "learning_rate" not in epochs:
+        return [MISSING for _ in STAGES]
     first = epochs.sort_values("epoch").drop_duplicates(["run", "learning_rate"])
-    stage = first.groupby("run").cumcount()
+    stage = first.groupby("run").cumcount() + 1
     link = f"#{cell_anchor(setting, variant, 'standalone')}"
-    means = [summarise(first.loc[stage == index, CONDITION]).mean for index in range(3)]
+    means = [summarise(pd.to_numeric(first.loc[stage == number, column], errors="coerce")).mean for number in STAGES]
     return [MISSING if pd.isna(mean) else Cell(scientific(mean, 3), mean, "measured", link) for mean in means]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gcp_repro.paper.diagnostics import diagnostics_columns, metric_name
+from gcp_repro.paper.diagnostics import CONDITION, CONDITION_RANK, diagnostics_columns, metric_name
 from gcp_repro.paper.results import plural
 from gcp_repro.paper.settings import Setting, Variant
 from gcp_repro.paper.statistics import MIN_PAIRS, Difference
@@ -16,6 +16,10 @@ from gcp_repro.paper.tables import scientific
 __all__ = ["Finding", "find"]
 
 GRADIENT_WORDS = ("gradient", "error")
+CONDITION_NUMBERS = {
+    CONDITION: "with the smallest of all eigenvalues, floored at EPS as in the paper,",
+    CONDITION_RANK: "with the smallest eigenvalue of the range",
+}
 
 
 @dataclass(frozen=True)
@@ -125,16 +129,15 @@ def _divergence(setting: Setting) -> Iterable[str]:
 
 
 def _condition(setting: Setting) -> Iterable[str]:
-    name = "diagnostics/condition_number"
-    if name not in diagnostics_columns(setting):
-        return
-    last_epoch = setting.epochs["epoch"].max()
-    values = pd.to_numeric(setting.epochs[name], errors="coerce")
-    first, last = values[setting.epochs["epoch"] == 0].median(), values[setting.epochs["epoch"] == last_epoch].median()
-    if pd.notna(first) and pd.notna(last):
-        change = "fell" if last < 0.9 * first else "rose" if last > 1.1 * first else "stayed"
-        ends = f"from {scientific(first, 2)} in the first epoch to {scientific(last, 2)} in the last"
-        yield f"The condition number {change} {ends} (medians over all runs)."
+    for name, words in CONDITION_NUMBERS.items():
+        if name not in diagnostics_columns(setting):
+            continue
+        values = pd.to_numeric(setting.epochs[name], errors="coerce")
+        first, last = (values[setting.epochs["epoch"] == epoch].median() for epoch in (0, setting.epochs["epoch"].max()))
+        if pd.notna(first) and pd.notna(last):
+            change = "fell" if last < 0.9 * first else "rose" if last > 1.1 * first else "stayed"
+            ends = f"from {scientific(first, 2)} in the first epoch to {scientific(last, 2)} in the last"
+            yield f"The condition number {words} {change} {ends} (medians over all runs)."
 
 
 def _gradients(setting: Setting) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gcp_repro.paper.layers import layer_style
@@ -73,11 +74,11 @@ def errors_table(setting: Setting) -> Table:
             columns.append(Column(name, group))
             makers.append(_measured_maker(setting, protocol, metric, marks if metric == "final_top1_error" else {}))
         columns.append(Column("runs", group))
-        makers.append(lambda variant, protocol=protocol: _count_cell(setting, variant, protocol))  # type: ignore[misc]
+        makers.append(partial(_count_cell, setting, protocol=protocol))
         for _, name in METRICS:
             if (protocol, name) in slots:
                 columns.append(Column(name, f"{protocol}, published ({paper_setting})"))
-                makers.append(lambda variant, p=protocol, n=name: published_cell(setting.experiment, variant, p, n))  # type: ignore[misc]
+                makers.append(partial(published_cell, setting.experiment, protocol=protocol, column=name))
     rows = tuple((*variant_cells(setting, variant), *(make(variant) for make in makers)) for variant in setting.variants)
     return Table(
         f"errors-{setting.key}",

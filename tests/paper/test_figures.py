@@ -27,7 +27,7 @@ def test_every_metric_and_diagnostic_is_drawn_for_both_protocols(figures):
         "Training top-1 error",
         "Condition number",
         "Beta smoothness",
-        "Gradient relative error",
+        "Gradient error",
     ):
         assert {f"{name}, standalone (digits)", f"{name}, hybrid (digits)"} <= set(figures)
 

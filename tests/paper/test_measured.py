@@ -125,18 +125,24 @@ def test_table_11_needs_two_lengths(setting):
 
 def test_every_diagnostics_column_is_shown(setting):
     names = diagnostics_columns(setting)
-    assert names == ["diagnostics/condition_number", "diagnostics/beta_smoothness", "diagnostics/gradient_relative_error"]
+    assert names == [
+        "diagnostics/condition_number",
+        "diagnostics/condition_number_rank",
+        "diagnostics/beta_smoothness",
+        "diagnostics/gradient_error",
+    ]
     row = cells(diagnostics_table(setting), "gap")
     assert row["", "condition number"].value > 1e12
-    assert row["", "gradient relative error"].origin == "missing"
+    assert row["", "gradient error"].origin == "missing"
 
 
 def test_condition_number_by_stage_beside_table_1(setting):
     table = condition_table([setting])
-    assert [cell.text for cell in table.rows[0][2:]] == ["3.41e14", "5.36e13", "1.70e13"]
+    assert [cell.text for cell in table.rows[0][2:5]] == ["3.41e14", "5.36e13", "1.70e13"]
     measured = next(row for row in table.rows if row[1].text == "mpn_cov float64")
     assert measured[2].value == pytest.approx(3.4e14 + 1e13)  # the generator's first epoch
     assert measured[2].value > measured[3].value > measured[4].value
+    assert measured[5].value == pytest.approx(200)
 
 
 def test_numbers_link_to_the_runs_and_these_to_their_configurations(setting, tmp_path):
