@@ -1,0 +1,124 @@
+"""Unpack ImageNet's archives into `train/<wnid>/` and `val/<wnid>/`.
+
+    python scripts/prepare_imagenet.py ARCHIVES TARGET
+
+ARCHIVES holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from
+https://image-net.org/download.php. Their md5 sums are checked first and the numbers of images at the end. A run that
+was interrupted
+goes on where it stopped: files that are there in full are kept. Training can also read the archives in place
+(data.layout=tar); unpacked files are faster on a local disk and slower on most network ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from torchvision.datasets.imagenet import ARCHIVE_META
+
+from gcp_repro.data.catalog import CATALOG, OpenOptions, open_image_set
+from gcp_repro.data.layouts.imagenet import DEVKIT, TRAIN_TAR, VAL_TAR, read_validation_wnids
+from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.tar_storage import TarMember, index_tar
+from gcp_repro.errors import DataError, GCPError
+
+MD5 = dict(ARCHIVE_META.values())
+CHUNK = 1 << 24
+
+Progress = Callable[[str, int, int], None]
+
+
+def check_md5(path: Path, expected: str, stamp: Path, progress: Progress) -> None:
+    """Compare an archive's md5 with the published one, once: `stamp` remembers a sum that was right."""
+    status = path.stat()
+    state = f"{expected} {status.st_size} {status.st_mtime_ns}"
+    if stamp.exists() and stamp.read_text() == state:
+        return
+    digest, done = hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            progress(f"md5 of {path.name}", done, status.st_size)
+    if digest.hexdigest() != expected:
+        raise DataError(
+            f"{path} needs the md5 sum {expected}; it has {digest.hexdigest()} and {status.st_size:,} bytes: "
+            "the download is incomplete or damaged; fetch it again, or pass --skip-md5 if the archive is meant to differ"
+        )
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(state)
+
+
+def unpack(archive: Path, placed: Iterator[tuple[TarMember, Path]], total: int, progress: Progress) -> int:
+    """Write members of an archive to their places and return how many had to be written.
+
+    A file appears under its name when it is complete; one of the right size is kept.
+    """
+    written = 0
+    with archive.open("rb") as file:
+        for number, (member, path) in enumerate(placed, start=1):
+            if not path.is_file() or path.stat().st_size != member.size:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = path.with_name(f".{path.name}.unfinished")
+                unfinished.write_bytes(os.pread(file.fileno(), member.size, member.offset))
+                unfinished.replace(path)
+                written += 1
+            progress(f"unpacking {archive.name}", number, total)
+    return written
+
+
+def prepare(archives: Path, target: Path, *, skip_md5: bool, allow_partial: bool, progress: Progress) -> str:
+    """Check, unpack, count; returns a summary.
+
+    Raises:
+        DataError: An archive is missing or damaged, or the numbers of images are not the published ones.
+    """
+    needed = [archives / TRAIN_TAR, archives / VAL_TAR]
+    devkit = archives / f"{DEVKIT}.tar.gz"
+    missing = [path.name for path in (*needed, devkit) if not path.exists()]
+    if missing:
+        raise DataError(f"{archives} needs {', '.join(missing)}: {CATALOG['imagenet'].advice}")
+    if not skip_md5:
+        for path in (devkit, *needed):
+            check_md5(path, MD5[path.name], target / f".{path.name}.verified", progress)
+    wnids = read_validation_wnids([archives])
+    train, val = ([member for member in index_tar(path) if is_image_name(Path(member.name).name)] for path in needed)
+    strange = [member.name for member in val if Path(member.name).stem not in wnids]
+    if strange:
+        raise DataError(f"{needed[1]} holds {strange[0]}, for which the devkit has no label: fetch both again")
+    written = unpack(needed[0], ((member, target / "train" / member.name) for member in train), len(train), progress)
+    places = ((member, target / "val" / wnids[Path(member.name).stem] / Path(member.name).name) for member in val)
+    written += unpack(needed[1], places, len(val), progress)
+    found = open_image_set("imagenet", target, "folder", OpenOptions(allow_partial=allow_partial))
+    return f"{len(found.train):,} training and {len(found.val):,} validation images in {target}; {written:,} files written now"
+
+
+def show(what: str, done: int, total: int) -> None:
+    """A line that is rewritten as the work goes on."""
+    if done == total or done % 1000 == 0 or total > 1_000_000_000:
+        print(f"\r{what}: {100 * done / total:5.1f} %", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archives", type=Path, help="folder of the three archives")
+    parser.add_argument("target", type=Path, help="folder to unpack into")
+    parser.add_argument("--skip-md5", action="store_true", help="trust the archives")
+    parser.add_argument("--allow-partial", action="store_true", help="accept other numbers of images than ImageNet's")
+    options = parser.parse_args(arguments)
+    try:
+        print(
+            prepare(
+                options.archives, options.target, skip_md5=options.skip_md5, allow_partial=options.allow_partial, progress=show
+            )
+        )
+    except GCPError as error:
+        sys.exit(f"prepare_imagenet: {error}")
+
+
+if __name__ == "__main__":
+    main()
