@@ -62,6 +62,12 @@ def compose_train() -> Compose:
 
 
 @pytest.fixture
+def tiny_overrides() -> list[str]:
+    """For tests that run a command."""
+    return [*TINY]
+
+
+@pytest.fixture
 def compose_tiny(compose_train, tmp_path) -> Compose:
     """The same for a run of a fraction of a second; `runs` names the folder of its run directory."""
 

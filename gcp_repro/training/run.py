@@ -27,12 +27,13 @@ __all__ = ["ignore_irrelevant_warnings", "train"]
 
 log = logging.getLogger(__name__)
 
-# Advice of Lightning that does not apply (in-memory data need no workers, rows are logged once an epoch), and its own use of a
-# deprecated function.
+# Advice of Lightning that does not apply (in-memory data need no workers, rows are logged once an epoch, metrics are
+# gathered from all processes before they are logged), and its own use of a deprecated function.
 IRRELEVANT_WARNINGS = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 

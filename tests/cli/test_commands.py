@@ -1,0 +1,205 @@
+"""`gcp-train` and `gcp-eval` as a user runs them: alone, in sweeps, killed and started again, in several processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcp_repro.cli import evaluate, train
+from gcp_repro.cli.sweep import SWEEP_JOBS
+from gcp_repro.training.loggers import has_wandb_key
+from gcp_repro.training.run import train as train_config
+
+TIME_LIMIT = 300  # seconds; a machine with other work to do is slow at importing torch
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, tiny_overrides):
+    """Run `gcp-train` or `gcp-eval` in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SWEEP_JOBS, "")  # set by sweeps; put back after the test
+
+    def run(main, *arguments):
+        overrides = tiny_overrides if main is train.main else []
+        monkeypatch.setattr(sys, "argv", ["gcp-train", *flags_first(*overrides, *arguments)])
+        main()
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path, tiny_overrides):
+    """Start `gcp-train` as a process of its own; it is ended with the test."""
+    processes = []
+
+    def popen(*arguments):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GCP_RUNS_DIR": str(tmp_path / "runs")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gcp_repro.cli.train", *flags_first(*tiny_overrides, *arguments)],
+            cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        processes.append(process)
+        return process
+
+    yield popen
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def flags_first(*arguments):
+    return sorted(arguments, key=lambda argument: not argument.startswith("-"))
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + TIME_LIMIT
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def results(runs_dir):
+    return sorted(Path(runs_dir).rglob("result.json"))
+
+
+def test_eval_prints_the_number_that_training_ended_with(command, capsys, tmp_path):
+    command(train.main, "meta_layer=svd_pade", "protocol=hybrid")
+    (path,) = results(tmp_path / "runs")
+    result = json.loads(path.read_text())
+    said = capsys.readouterr().out
+    assert f"error {result['final_top1_error']:.2f} %" in said
+    assert "isqrt_cov gives way to svd_pade at epoch 2" in (path.parent / "train.log").read_text()
+    for argument in (f"run={path.parent}", f"checkpoint={path.parent}/checkpoints/last.ckpt"):
+        command(evaluate.main, argument, "accelerator=cpu")
+        said = capsys.readouterr().out
+        assert re.search(r"val/top1_error ([0-9.e+-]+)", said)[1] == str(result["final_top1_error"])
+        assert re.search(r"val/loss ([0-9.e+-]+)", said)[1] == str(result["final_loss"])
+    assert not list(tmp_path.glob("*.log"))
+
+
+def test_a_sweep_skips_what_is_finished(command, capsys, tmp_path):
+    arguments = ["-m", "meta_layer=gap,svd_lyapunov", "seed=0,1", "schedule.epochs=1"]
+    command(train.main, "meta_layer=gap", "schedule.epochs=1", "seed=1")
+    first = results(tmp_path / "runs")
+    command(train.main, *arguments)
+    said = capsys.readouterr().out
+    assert len(first) == 1
+    assert len(results(tmp_path / "runs")) == 4
+    assert f"[2/4] already finished, skipped: error {json.loads(first[0].read_text())['final_top1_error']:.2f} %" in said
+    assert "[4/4] error" in said
+    command(train.main, *arguments)
+    assert capsys.readouterr().out.count("already finished, skipped") == 4
+
+
+def test_a_diverged_job_does_not_stop_a_sweep(command, tmp_path):
+    command(train.main, "-m", "optimizer.lr=1e30,0.1", "meta_layer=gap")
+    assert sorted(json.loads(path.read_text())["status"] for path in results(tmp_path / "runs")) == ["diverged", "finished"]
+
+
+def test_a_refused_job_does_not_stop_a_sweep_but_fails_it(command, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command(train.main, "-m", "meta_layer=gap,svd_lyapunov", "protocol=hybrid")
+    assert exit_.value.code == 1
+    assert "got 'gap': set protocol=standalone" in capsys.readouterr().err
+    assert len(results(tmp_path / "runs")) == 1
+
+
+@pytest.mark.parametrize("debug", ["default", "tiny"])
+def test_debug_runs_are_short_and_apart(command, tmp_path, debug):
+    command(train.main, f"debug={debug}", "meta_layer=svd_pade", "protocol=hybrid")
+    (path,) = results(tmp_path / "runs" / "debug")
+    assert json.loads(path.read_text())["epochs"] == 1
+
+
+def test_wandb_is_offline_without_a_key_and_has_one_run_a_job(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    command(train.main, "-m", "seed=0,1", "logger=wandb", "schedule.epochs=2", "callbacks=default", "meta_layer=svd_pade")
+    assert len(results(tmp_path / "runs")) == 2
+    for path in results(tmp_path / "runs"):
+        (offline,) = (path.parent / "wandb").glob("offline-run-*")
+        content = next(offline.glob("*.wandb")).read_bytes()
+        names = ["val/top1_error", "val/top5_error", "train/top1_error", "train/loss", "learning_rate", "meta_layer"]
+        names += ["diagnostics/condition_number", "diagnostics/beta_smoothness", path.parent.name]
+        assert [name for name in names if name.encode() not in content] == []
+
+
+def test_where_a_wandb_key_is_looked_for(tmp_path, monkeypatch):
+    assert not has_wandb_key()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password abc\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert has_wandb_key()
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not has_wandb_key()
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    assert has_wandb_key()
+
+
+@pytest.mark.slow
+def test_a_terminated_process_resumes_where_it_was(start, compose_tiny, read_rows, weights):
+    options = ["schedule.epochs=60", "schedule.milestones=[20, 40]", "protocol=hybrid", "meta_layer=svd_pade"]
+    config = compose_tiny(*options)
+    run_dir = Path(config.paths.run_dir)
+    process = start(*options)
+    wait_for(lambda: (run_dir / "metrics.csv").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 143, said
+    assert "stopped by SIGTERM; run the same command again to go on" in said
+    assert not (run_dir / "result.json").exists()
+    assert 1 <= len(read_rows(run_dir / "metrics.csv")) < 60
+
+    train_config(config)
+
+    uninterrupted = compose_tiny(*options, runs="uninterrupted")
+    train_config(uninterrupted)
+    expected = Path(uninterrupted.paths.run_dir)
+    assert read_rows(run_dir / "metrics.csv") == read_rows(expected / "metrics.csv")
+    assert all(torch.equal(value, weights(expected)[name]) for name, value in weights(run_dir).items())
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_is_completed_by_running_it_again(start, tmp_path):
+    sweep = ["-m", "meta_layer=isqrt_cov,svd_pade", "protocol=standalone,hybrid", "seed=0,1"]
+    sweep += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "schedule.epochs=30", "schedule.milestones=[10, 20]"]
+    process = start(*sweep)
+    wait_for(lambda: len(results(tmp_path / "runs")) >= 2, process)
+    process.kill()
+    process.communicate()
+    before = {path: path.stat().st_mtime_ns for path in results(tmp_path / "runs")}
+    assert 2 <= len(before) < 8
+
+    process = start(*sweep)
+    said, _ = process.communicate(timeout=TIME_LIMIT)
+
+    assert process.returncode == 0, said
+    assert len(results(tmp_path / "runs")) == len(list((tmp_path / "runs" / "digits").iterdir())) == 8
+    assert all(path.stat().st_mtime_ns == written for path, written in before.items())
+    assert said.count("already finished, skipped") >= len(before)
+    assert all(json.loads(path.read_text())["epochs"] == 30 for path in results(tmp_path / "runs"))
+    assert sorted(re.findall(r"^\[(\d)/8\]", said, flags=re.M)) == list("12345678")
+
+
+@pytest.mark.slow
+def test_two_processes_train_each_job_of_a_sweep(start, tmp_path):
+    process = start("-m", "seed=0,1", "trainer=ddp", "trainer.devices=2", "protocol=hybrid", "meta_layer=svd_pade")
+    said, _ = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 0, said
+    assert said.count("MEMBER: 2/2") == 2
+    runs = list((tmp_path / "runs" / "digits").iterdir())
+    assert len(results(tmp_path / "runs")) == len(runs) == 2
+    for run in runs:
+        result = json.loads((run / "result.json").read_text())
+        assert (result["epochs"], result["swap_epoch"]) == (4, 2)
+        rows = (run / "metrics.csv").read_text().splitlines()
+        assert len(rows) == 5
+        loss = rows[0].split(",").index("train/loss")
+        assert all(float(row.split(",")[loss]) > 0 for row in rows[1:])
