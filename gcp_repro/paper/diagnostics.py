@@ -24,7 +24,7 @@ SPLITS = {"val": "validation", "train": "training", "test": "test"}
 def diagnostics_columns(setting: Setting) -> list[str]:
     """Every column `diagnostics/*` that holds a number."""
     names = [str(name) for name in setting.epochs.columns if str(name).startswith("diagnostics/")]
-    return [name for name in names if pd.to_numeric(setting.epochs[name], errors="coerce").notna().any()]
+    return [name for name in names if setting.epochs[name].notna().any()]
 
 
 def diagnostics_table(setting: Setting) -> Table:
@@ -45,7 +45,7 @@ def diagnostics_table(setting: Setting) -> Table:
 
 
 def _median_cell(frame: pd.DataFrame, column: str, link: str) -> Cell:
-    value = float(pd.to_numeric(frame[column], errors="coerce").median())
+    value = float(frame[column].median())
     return MISSING if pd.isna(value) else Cell(scientific(value, 2), value, "measured", link)
 
 
@@ -57,7 +57,13 @@ def metric_name(column: str) -> str:
         ('condition number', 'validation top-1 error')
     """
     split, _, name = column.rpartition("/")
-    words = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
+    words = (
+        name.replace("number_rank", "number of the range")
+        .replace("top1", "top-1")
+        .replace("top5", "top-5")
+        .replace("_", " ")
+        .replace("time share", "time (%)")
+    )
     return f"{SPLITS.get(split, '')} {words}".strip()
 
 
@@ -99,5 +105,5 @@ def _stage_cells(setting: Setting, variant: Variant, column: str) -> list[Cell]:
     first = epochs.sort_values("epoch").drop_duplicates(["run", "learning_rate"])
     stage = first.groupby("run").cumcount() + 1
     link = f"#{cell_anchor(setting, variant, 'standalone')}"
-    means = [summarise(pd.to_numeric(first.loc[stage == number, column], errors="coerce")).mean for number in STAGES]
+    means = [summarise(first.loc[stage == number, column]).mean for number in STAGES]
     return [MISSING if pd.isna(mean) else Cell(scientific(mean, 3), mean, "measured", link) for mean in means]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ def _curves(setting: Setting, column: str, protocol: str, first_epoch: int) -> g
     for variant, trained_as in _drawn(setting, protocol):
         epochs = setting.history(variant, trained_as)
         epochs = epochs[epochs["epoch"] >= first_epoch]
-        values = epochs.assign(value=pd.to_numeric(epochs[column], errors="coerce").replace([np.inf, -np.inf], np.nan))
+        values = epochs.assign(value=epochs[column])
         by_epoch = values.groupby("epoch")["value"].agg(["mean", "std", "count"]).dropna(subset=["mean"])
         if len(by_epoch):
             plot.add_traces(_band_and_line(variant, by_epoch, logarithmic))
@@ -117,8 +118,9 @@ def _curves(setting: Setting, column: str, protocol: str, first_epoch: int) -> g
             annotation_font_size=11,
         )
     _style(plot, "epoch", metric_name(column) + (" (%)" if column.endswith("error") and "/top" in column else ""))
+    plot.update_xaxes(tick0=0, dtick=max(1, math.ceil((setting.num_epochs - first_epoch) / 8)))
     if logarithmic:
-        plot.update_yaxes(type="log", exponentformat="power")
+        plot.update_yaxes(type="log")
     return plot
 
 
@@ -159,7 +161,7 @@ def _rounded(values: Any) -> list[float]:
 
 
 def _spans_decades(values: pd.Series) -> bool:
-    numbers = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan).dropna()
+    numbers = values.dropna()
     return bool(len(numbers)) and bool(numbers.min() > 0) and bool(numbers.max() > 30 * numbers.min())
 
 
@@ -180,7 +182,7 @@ def _style(plot: go.Figure, x: str, y: str) -> None:
         hovermode="closest",
     )
     plot.update_xaxes(title_text=x, zeroline=False, title_standoff=8)
-    plot.update_yaxes(title_text=y, zeroline=False, title_standoff=8)
+    plot.update_yaxes(title_text=y, zeroline=False, title_standoff=8, automargin=True, exponentformat="power")
 
 
 def quotient_figures(larger: float = 1.0) -> list[Figure]:
@@ -228,5 +230,5 @@ def _rules(gap: Any, curves: dict[str, torch.Tensor], y: str) -> go.Figure:
         )  # fmt: skip
     _style(plot, "1 - l_j/l_i", y)
     plot.update_xaxes(type="log", exponentformat="power", dtick=3)
-    plot.update_yaxes(type="log", exponentformat="power")
+    plot.update_yaxes(type="log")
     return plot

@@ -132,7 +132,7 @@ def _condition(setting: Setting) -> Iterable[str]:
     for name, words in CONDITION_NUMBERS.items():
         if name not in diagnostics_columns(setting):
             continue
-        values = pd.to_numeric(setting.epochs[name], errors="coerce")
+        values = setting.epochs[name]
         first, last = (values[setting.epochs["epoch"] == epoch].median() for epoch in (0, setting.epochs["epoch"].max()))
         if pd.notna(first) and pd.notna(last):
             change = "fell" if last < 0.9 * first else "rose" if last > 1.1 * first else "stayed"
@@ -145,7 +145,7 @@ def _gradients(setting: Setting) -> Iterable[str]:
         if all(word in column for word in GRADIENT_WORDS):
             medians = []
             for variant in setting.trained("standalone"):
-                value = pd.to_numeric(setting.history(variant, "standalone")[column], errors="coerce").median()
+                value = setting.history(variant, "standalone")[column].median()
                 if pd.notna(value):
                     medians.append(
                         f"{variant.meta_layer}{' float32' * (variant.dtype == 'float32')} {scientific(float(value), 2)}"

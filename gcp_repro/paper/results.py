@@ -7,6 +7,7 @@ read, folders that hold something else, and runs that were counted already.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Results:
 
     Attributes:
         runs: One row a run, `RUN_COLUMNS` first; `run` is its directory, absolute.
-        epochs: One row an epoch: `run`, `epoch` and the columns of `metrics.csv`.
+        epochs: One row an epoch: `run`, `epoch` and the columns of `metrics.csv`, what is no finite number as NaN.
         problems: What is not in `runs`, or is there with something missing.
     """
 
@@ -193,8 +194,11 @@ def _objection(content: Any) -> str | None:
         return f"lacks {', '.join(missing)}"
     if content["status"] not in ("finished", "diverged"):
         return f"needs status finished or diverged; got {content['status']!r}"
-    if content["status"] == "finished" and not isinstance(content.get("final_top1_error"), int | float):
-        return "finished, but final_top1_error is no number"
+    if not isinstance(content["seed"], int):
+        return f"needs an integer seed; got {content['seed']!r}"
+    error = content.get("final_top1_error")
+    if content["status"] == "finished" and not (isinstance(error, int | float) and math.isfinite(error)):
+        return f"needs a final_top1_error when finished; got {error!r}"
     return None
 
 
@@ -218,8 +222,10 @@ def _read_curve(folder: Path, problems: list[Problem]) -> list[pd.DataFrame]:
             Problem("unreadable", path, f"curves are missing: no column epoch among {', '.join(map(str, frame.columns))}")
         )
         return []
+    numbers = frame.columns.difference(["meta_layer"])
+    frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce").replace([math.inf, -math.inf], math.nan)
     frame.insert(0, "run", str(folder))
-    return [frame]
+    return [frame.dropna(subset=["epoch"])]
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

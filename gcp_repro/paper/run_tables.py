@@ -33,7 +33,7 @@ def runs_table(settings: Sequence[Setting], page: Path) -> Table:
                     rows.append(_run_row(run, anchor, page))
                     anchor = None
     return Table(
-        "run_list", "Runs", tuple(Column(name) for name in columns), tuple(rows), caption="Errors of other tables lead here."
+        "run_list", "All runs", tuple(Column(name) for name in columns), tuple(rows), caption="Errors of other tables lead here."
     )
 
 

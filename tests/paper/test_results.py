@@ -52,9 +52,33 @@ def test_broken_runs_and_foreign_folders_are_reported_with_reasons(tmp_path):
     assert "not JSON" in found["unreadable", broken["half_written"] / "result.json"]
     assert "needs schema 1; got 0" in found["unreadable", broken["old_schema"] / "result.json"]
     assert "lacks meta_layer" in found["unreadable", broken["no_layer"] / "result.json"]
-    assert "final_top1_error is no number" in found["unreadable", broken["no_error"] / "result.json"]
+    assert "needs a final_top1_error when finished; got None" in found["unreadable", broken["no_error"] / "result.json"]
     assert "curves are missing" in found["unreadable", broken["no_curves"] / "metrics.csv"]
     assert "none of a run" in found["foreign", broken["foreign"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"seed": "zero"}, "needs an integer seed; got 'zero'"),
+        ({"status": "running"}, "needs status finished or diverged; got 'running'"),
+        ({"final_top1_error": float("nan")}, "needs a final_top1_error when finished; got nan"),
+    ],
+)
+def test_results_that_are_none_are_explained(tmp_path, change, reason):
+    path = write_run(tmp_path) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    results = gather([tmp_path])
+    assert len(results.runs) == 0
+    assert [problem.reason for problem in results.problems] == [reason]
+
+
+def test_curves_hold_finite_numbers_or_nan(tmp_path):
+    run = write_run(tmp_path)
+    (run / "metrics.csv").write_text("epoch,val/loss,meta_layer\n0,inf,gap\n1,oops,gap\n2,0.5,gap\n<<<,1,gap\n")
+    epochs = gather([tmp_path]).epochs
+    assert epochs["epoch"].tolist() == [0, 1, 2]
+    assert epochs["val/loss"].isna().tolist() == [True, True, False]
 
 
 def test_an_empty_root_is_reported(tmp_path):
