@@ -18,6 +18,7 @@ CONDITION = "diagnostics/condition_number"
 CONDITION_RANK = "diagnostics/condition_number_rank"
 STAGES = {1: 1, 2: 11, 3: 21}
 """Stages of the schedule and the epochs of the paper's Table 1, counted from 1, with which they begin."""
+PHRASES = {"_": " ", "top1": "top-1", "top5": "top-5", "number rank": "number of the range", "time share": "time (%)"}
 SPLITS = {"val": "validation", "train": "training", "test": "test"}
 
 
@@ -57,13 +58,9 @@ def metric_name(column: str) -> str:
         ('condition number', 'validation top-1 error')
     """
     split, _, name = column.rpartition("/")
-    words = (
-        name.replace("number_rank", "number of the range")
-        .replace("top1", "top-1")
-        .replace("top5", "top-5")
-        .replace("_", " ")
-        .replace("time share", "time (%)")
-    )
+    words = name
+    for written, spoken in PHRASES.items():
+        words = words.replace(written, spoken)
     return f"{SPLITS.get(split, '')} {words}".strip()
 
 

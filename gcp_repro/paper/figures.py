@@ -103,8 +103,7 @@ def _curves(setting: Setting, column: str, protocol: str, first_epoch: int) -> g
     for variant, trained_as in _drawn(setting, protocol):
         epochs = setting.history(variant, trained_as)
         epochs = epochs[epochs["epoch"] >= first_epoch]
-        values = epochs.assign(value=epochs[column])
-        by_epoch = values.groupby("epoch")["value"].agg(["mean", "std", "count"]).dropna(subset=["mean"])
+        by_epoch = epochs.groupby("epoch")[column].agg(["mean", "std", "count"]).dropna(subset=["mean"])
         if len(by_epoch):
             plot.add_traces(_band_and_line(variant, by_epoch, logarithmic))
     if not plot.data:
