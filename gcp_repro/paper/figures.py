@@ -47,7 +47,7 @@ class Figure:
     @property
     def json(self) -> str:
         """Data and layout as JSON that may stand inside a script element."""
-        return str(self.plot.to_json()).replace("</", "<\\/")
+        return str(self.plot.to_json()).replace("<", "\\u003c")
 
 
 def curve_figures(setting: Setting, columns: Sequence[str] = ERROR_COLUMNS, diagnostics: bool = True) -> list[Figure]:

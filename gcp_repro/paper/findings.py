@@ -24,16 +24,16 @@ CONDITION_NUMBERS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence and the setting it is about."""
+    """A sentence and the title of the setting it is about."""
 
-    experiment: str
+    setting: str
     text: str
 
 
 def find(settings: Sequence[Setting]) -> list[Finding]:
     """What the runs show, setting by setting; where runs are too few to say, that is the sentence."""
     makers = (_average_pooling, _float64_layers, _protocols, _precision, _divergence, _condition, _gradients)
-    return [Finding(setting.experiment, text) for setting in settings for maker in makers for text in maker(setting)]
+    return [Finding(setting.title, text) for setting in settings for maker in makers for text in maker(setting)]
 
 
 def _average_pooling(setting: Setting) -> Iterable[str]:

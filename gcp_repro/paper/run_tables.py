@@ -55,9 +55,20 @@ def _run_row(run: dict[Any, Any], anchor: str | None, page: Path) -> tuple[Cell,
         _number(run["wall_time_seconds"], "{:.1f}"),
         _number(run["samples_per_second"], "{:,.0f}"),
         *(label("" if pd.isna(run[name]) else run[name]) for name in ("device", "torch", "gcp_repro")),
-        label("" if pd.isna(run["git_revision"]) else str(run["git_revision"])[:10]),
+        label("" if pd.isna(run["git_revision"]) else _short(str(run["git_revision"]))),
         label(folder.name if pd.isna(run["config_hash"]) else run["config_hash"], link),
     )
+
+
+def _short(revision: str) -> str:
+    """Ten digits of a revision, and whether files differed from it.
+
+    Example:
+        >>> _short("75869cbef1b7ee80d9772a669d944aea7e6901e1-dirty")
+        '75869cbef1-dirty'
+    """
+    commit, _, dirty = revision.partition("-")
+    return commit[:10] + ("-dirty" if dirty else "")
 
 
 def _number(value: Any, form: str, link: str | None = None) -> Cell:

@@ -93,6 +93,12 @@ def write_broken(root: Path) -> dict[str, Path]:
     }  # fmt: skip
 
 
+def cells_of(table, layer, dtype=None):
+    """The cells of a layer's row by group and column."""
+    row = next(row for row in table.rows if row[0].text == layer and dtype in (None, row[1].text))
+    return {(column.group, column.name): cell for column, cell in zip(table.columns, row, strict=True)}
+
+
 def _write_metrics(folder: Path, layer: str, protocol: str, epochs: int, final: float, noise: np.random.Generator) -> None:
     names = (
         "epoch", "train/top1_error", "train/loss", "val/top1_error", "val/top5_error", "val/loss", "diagnostics/condition_number",

@@ -68,7 +68,7 @@ def test_values_that_span_decades_are_on_a_logarithmic_scale(figures):
 
 def test_json_is_valid_and_safe_inside_a_script_element(figures):
     for figure in figures.values():
-        assert "</" not in figure.json
+        assert "<" not in figure.json
         assert json.loads(figure.json)["data"]
 
 
