@@ -17,6 +17,7 @@ from gcp_repro.linalg.autograd import Operator, apply_operator
 from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.functions import SpectralFunction, sqrt
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
+from gcp_repro.linalg.parallel import for_each_chunk
 
 __all__ = ["MatrixFunction", "PublishedPooling", "SpectralPooling", "decompose", "require_finite"]
 
@@ -35,15 +36,29 @@ def require_finite(matrix: Tensor) -> None:
         )
 
 
-def decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors of symmetric `(b, n, n)`; reads the lower triangle.
+
+    Args:
+        matrix: On any device.
+        on_host: Decompose on the CPU, one matrix a thread; the paper does, and batches on a GPU can still be slower.
 
     Raises:
         NonFiniteError: NaN or infinity in the matrix.
     """
     require_finite(matrix)
-    eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
-    return eigenvalues, eigenvectors
+    if not on_host or matrix.device.type == "cpu":
+        eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
+        return eigenvalues, eigenvectors
+    host = matrix.cpu()
+    eigenvalues, eigenvectors = torch.empty_like(host[..., 0]), torch.empty_like(host)
+
+    def work(part: Tensor, values: Tensor, vectors: Tensor) -> None:
+        for target, source in zip((values, vectors), torch.linalg.eigh(part), strict=True):
+            target.copy_(source)
+
+    for_each_chunk(work, [host, eigenvalues, eigenvectors], host[0].nbytes)
+    return eigenvalues.to(matrix.device), eigenvectors.to(matrix.device)
 
 
 def check_semi_definite(eigenvalues: Tensor) -> None:
@@ -142,6 +157,7 @@ class SpectralPooling(Operator):
         centered: Subtract the mean over positions first.
         top_n: Keep only so many eigenvalues.
         full: Decompose `X X^T` even where `X^T X` is smaller.
+        on_host: Decompose on the CPU, wherever the features are.
     """
 
     function: SpectralFunction
@@ -150,6 +166,7 @@ class SpectralPooling(Operator):
     centered: bool = True
     top_n: int | None = None
     full: bool = False
+    on_host: bool = False
 
     def _by_positions(self, rows: int, columns: int) -> bool:
         return columns < rows and not self.full
@@ -174,13 +191,13 @@ class SpectralPooling(Operator):
         rows, columns = x.shape[-2:]
         features = self._features(x)
         if self._by_positions(rows, columns):
-            eigenvalues, v = decompose(features.mT @ features)
+            eigenvalues, v = decompose(features.mT @ features, self.on_host)
             nonzero = nonzero_spectrum(eigenvalues, rows)
             saved[2].copy_(v)
             inverse = torch.where(nonzero > 0, nonzero, torch.inf).rsqrt()
             torch.bmm(features, v * inverse.unsqueeze(-2), out=saved[1])
         else:
-            eigenvalues, u = decompose(features @ features.mT)
+            eigenvalues, u = decompose(features @ features.mT, self.on_host)
             nonzero = nonzero_spectrum(eigenvalues, max(rows, columns))
             saved[1].copy_(u)
         saved[0].copy_(nonzero)
@@ -242,6 +259,7 @@ class PublishedPooling(Operator):
         dtype: Of the computation.
         top_n: Keep only so many eigenvalues; the others are set to the machine epsilon.
         float32_centering: Round the centring matrix to float32, as the authors' newest code does.
+        on_host: Decompose on the CPU, wherever the features are.
     """
 
     function: SpectralFunction
@@ -249,6 +267,7 @@ class PublishedPooling(Operator):
     dtype: torch.dtype = torch.float64
     top_n: int | None = None
     float32_centering: bool = False
+    on_host: bool = False
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         return (rows * (rows + 1) // 2,)
@@ -265,7 +284,7 @@ class PublishedPooling(Operator):
         return x @ ((-1.0 / size / size) * ones + (1.0 / size) * eye).to(x.dtype)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        eigenvalues, u = decompose(self._times_centering(x) @ x.mT)
+        eigenvalues, u = decompose(self._times_centering(x) @ x.mT, self.on_host)
         if self.float32_centering:  # the matrix may be indefinite; the published torch.svd returns absolute values
             eigenvalues, order = eigenvalues.abs().sort(-1)
             u = u.gather(-1, order.unsqueeze(-2).expand_as(u))

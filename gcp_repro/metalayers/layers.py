@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from abc import abstractmethod
@@ -18,12 +19,15 @@ from gcp_repro.linalg.covariance import as_positions, upper_triangle
 from gcp_repro.linalg.functions import SPECTRAL_FUNCTIONS, SpectralFunction, spectral_function
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, gradient_rule
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
+from gcp_repro.linalg.products import ProductsPooling
+from gcp_repro.linalg.selection import fastest
 from gcp_repro.linalg.spectral import PublishedPooling, SpectralPooling
 
 __all__ = ["BilinearPooling", "CompactBilinearPooling", "CovariancePooling", "GlobalAveragePooling", "MetaLayer"]
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 ROUTES = ("auto", "gram", "dense")
+SOLVERS = ("auto", "device", "host", "products")
 ON_NONFINITE = ("raise", "propagate")
 
 
@@ -72,6 +76,10 @@ class CovariancePooling(MetaLayer):
         dtype: `"float64"` or `"float32"`, of the spectral part, whatever the features' dtype and autocast say.
         route: `"gram"` is rank-aware and decomposes the smaller of `X^T X` and `X X^T`; `"dense"` is the `C x C`
             computation in the published order; `"auto"` is `"gram"` where the function allows it.
+        solver: `"device"` decomposes where the features are, `"host"` on the CPU, `"products"` uses Newton-Schulz
+            iterations instead of a decomposition (route `gram`; `isqrt_cov` and the root with its exact gradient).
+            `"auto"` is `"device"` on the CPU; elsewhere it measures those that apply, once for each shape, and takes
+            the fastest.
         on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features get NaN as output.
         moment: `"covariance"`; `"second_moment"` without subtracting the mean; `"gaussian"`, the second moment of the
             features with a constant 1 appended, which is the embedding `[[S + m m^T, m], [m^T, 1]]` of a Gaussian of
@@ -91,6 +99,7 @@ class CovariancePooling(MetaLayer):
         *,
         dtype: str = "float64",
         route: str = "auto",
+        solver: str = "auto",
         on_nonfinite: str = "raise",
         moment: str = "covariance",
         top_n: int | float | None = None,
@@ -101,6 +110,7 @@ class CovariancePooling(MetaLayer):
         super().__init__()
         _choice("dtype", dtype, DTYPES)
         _choice("route", route, ROUTES)
+        _choice("solver", solver, SOLVERS)
         _choice("on_nonfinite", on_nonfinite, ON_NONFINITE)
         _choice("moment", moment, ("covariance", "second_moment", "gaussian"))
         if top_n is not None and top_n <= 0:
@@ -110,8 +120,8 @@ class CovariancePooling(MetaLayer):
         self.spectral_function, self.gradient = forward, gradient
         self.dtype, self.route, self.on_nonfinite, self.moment = dtype, route, on_nonfinite, moment
         self.top_n, self.signed_root, self.float32_centering = top_n, signed_root, float32_centering
-        self.options = dict(options)
-        self.operator(channels=2)  # bad names and options are refused now
+        self.options, self.solver = dict(options), solver
+        self.operators(channels=2)  # bad names and options are refused now
 
     def extra_repr(self) -> str:
         forward, gradient = (getattr(part, "name", part) for part in (self.spectral_function, self.gradient))
@@ -129,8 +139,30 @@ class CovariancePooling(MetaLayer):
         half = self.spectral_function == "power" and self.options.get("exponent") == 0.5
         return (root or half) and self.moment == "covariance" and not self.signed_root
 
+    def operators(self, channels: int) -> list[Operator]:
+        """The operators of `gcp_repro.linalg` that compute this layer for so many channels.
+
+        One, or the candidates of `solver="auto"`, the one with a decomposition where the features are first.
+
+        Raises:
+            OptionError: `solver="products"` for a function or route that needs a decomposition.
+        """
+        decomposing = self.operator(channels)
+        if isinstance(decomposing, NewtonSchulzPooling):
+            return [decomposing]
+        candidates = {"device": decomposing, "host": dataclasses.replace(decomposing, on_host=True)}  # type: ignore[type-var]
+        products = _products(decomposing)
+        if products is not None:
+            candidates["products"] = products
+        if self.solver != "auto" and self.solver not in candidates:
+            raise OptionError(
+                "solver='products' computes isqrt_cov and the root with its exact gradient on route gram; "
+                f"got {self.extra_repr()}: use solver='device' or 'host'"
+            )
+        return list(candidates.values()) if self.solver == "auto" else [candidates[self.solver]]
+
     def operator(self, channels: int) -> Operator:
-        """The operator of `gcp_repro.linalg` that this layer applies to features of so many channels."""
+        """The operator with a decomposition where the features are."""
         return _operator(
             self.spectral_function, self.gradient, tuple(sorted(self.options.items())), self.dtype, self.route,
             self.moment, self._kept(channels), self.float32_centering,
@@ -148,7 +180,9 @@ class CovariancePooling(MetaLayer):
         if self.on_nonfinite == "propagate":
             valid = features.isfinite().all(-1).all(-1)
             features = torch.where(valid[:, None, None], features, 0.0)
-        pooled = apply_operator(self.operator(features.shape[1]), features)
+        candidates = self.operators(features.shape[1])
+        operator = candidates[0] if features.device.type == "cpu" else fastest(candidates, features)
+        pooled = apply_operator(operator, features)
         if self.signed_root:
             pooled = signed_root_and_normalise(pooled)
         return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
@@ -175,6 +209,18 @@ def _operator(
     if function.name == "sqrt" and gradient in ("exact", "lyapunov"):
         return SpectralPooling(function, rule, spectral_dtype, top_n=top_n, full=True)
     return PublishedPooling(function, rule, spectral_dtype, top_n, float32_centering)
+
+
+def _products(operator: Operator) -> ProductsPooling | None:
+    """The same function by products alone, if there is one."""
+    if not isinstance(operator, SpectralPooling) or operator.full or not operator.centered or operator.top_n is not None:
+        return None
+    if operator.function.name == "sqrt" and operator.rule.name in ("exact", "lyapunov"):
+        return ProductsPooling(None, operator.dtype)
+    name, _, steps = operator.function.name.removesuffix(")").partition("(")
+    if name == "newton_schulz" and operator.rule.name == "exact":
+        return ProductsPooling(int(steps), operator.dtype)
+    return None
 
 
 def _accepted(factories: Mapping[str, Callable[..., Any]], name: object, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class MetaLayerEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-_COMMON = {"dtype": "float64", "route": "auto", "on_nonfinite": "raise"}
-_ONE_ROUTE = {"dtype": "float64", "on_nonfinite": "raise"}
+_COMMON = {"dtype": "float64", "route": "auto", "solver": "auto", "on_nonfinite": "raise"}
+_ONE_ROUTE = {"dtype": "float64", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
 
 

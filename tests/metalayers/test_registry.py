@@ -280,3 +280,38 @@ def test_gpu_agrees_with_cpu(name, options):
     torch.testing.assert_close(gpu_output.cpu(), output, rtol=1e-9, atol=1e-10)
     if options.get("route") != "dense" or name in ("svd_lyapunov", "isqrt_cov"):
         torch.testing.assert_close(torch.autograd.grad(gpu_output, on_gpu, weights)[0].cpu(), gradient, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["isqrt_cov", "svd_lyapunov"])
+@pytest.mark.parametrize("shape", [(2, 12, 3, 3), (2, 4, 5, 5), (2, 3, 1, 1)])
+def test_products_compute_the_same_as_the_decomposition(name, shape):
+    features = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    expected = _gradient(build_meta_layer(name), features)
+    found = _gradient(build_meta_layer(name, solver="products"), features)
+    for first, second in zip(found, expected, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-7, atol=1e-9)
+
+
+def test_products_are_refused_where_a_decomposition_is_needed():
+    with pytest.raises(OptionError, match="solver='products' computes isqrt_cov and the root with its exact gradient"):
+        build_meta_layer("svd_taylor", solver="products")
+
+
+def test_the_fastest_solver_is_measured_once_a_shape(monkeypatch):
+    from gcp_repro.linalg import selection
+
+    layer = build_meta_layer("isqrt_cov")
+    candidates = layer.operators(6)
+    assert len(candidates) == 3
+    measured = []
+    monkeypatch.setattr(selection, "_seconds", lambda operator, features: measured.append(operator) or -len(measured))
+    selection.clear_choices()
+    features = _features(2, 6, 9)
+    assert selection.fastest(candidates, features) is candidates[-1]
+    assert selection.fastest(candidates, features) is candidates[-1]
+    assert len(measured) == 3
+    selection.fastest(candidates, features[:1])
+    assert len(measured) == 6
+    monkeypatch.undo()
+    assert selection.fastest(candidates, _features(2, 6, 16)) in candidates  # the real measurement, on this machine
+    selection.clear_choices()
