@@ -44,11 +44,11 @@ class Layout:
     """One form in which a data set comes.
 
     Args:
-        marker: A file or folder that shows this form, relative to the root; may be a pattern.
+        markers: Files or folders, each of which shows this form, relative to the root; may be patterns.
         parse: Reads it.
     """
 
-    marker: str
+    markers: tuple[str, ...]
     parse: Callable[[Path, OpenOptions], ImageSet]
 
 
@@ -78,13 +78,15 @@ def _plain(parse: Callable[[Path], ImageSet]) -> Callable[[Path, OpenOptions], I
 
 
 _IMAGENET_LAYOUTS = {
-    "folder": Layout("train", lambda root, options: parse_imagenet_folders(root, allow_partial=options.allow_partial)),
+    "folder": Layout(("train/*/*",), lambda root, options: parse_imagenet_folders(root, allow_partial=options.allow_partial)),
     "tar": Layout(
-        TRAIN_TAR,
+        (TRAIN_TAR,),
         lambda root, options: parse_imagenet_tars(root, index_dir=options.index_dir, allow_partial=options.allow_partial),
     ),
-    "parquet": Layout("**/train-*.parquet", _plain(parse_parquet)),
-    "webdataset": Layout("**/*train-*.tar", lambda root, options: parse_shards(root, index_dir=options.index_dir)),
+    "parquet": Layout(("train-*.parquet", "data/train-*.parquet"), _plain(parse_parquet)),
+    "webdataset": Layout(
+        ("*train-*.tar", "train/*train-*.tar"), lambda root, options: parse_shards(root, index_dir=options.index_dir)
+    ),
 }
 
 CATALOG: dict[str, CatalogEntry] = {
@@ -98,14 +100,14 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "birds": CatalogEntry(
         title="CUB-200-2011",
-        layouts={"original": Layout("images.txt", _plain(parse_cub))},
+        layouts={"original": Layout(("images.txt",), _plain(parse_cub))},
         subfolders=("CUB_200_2011", "cub", "birds", "birds/CUB_200_2011"),
         advice="get CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 and unpack it",
         expected=Expected(classes=200, train=5_994, val=5_794),
     ),
     "dogs": CatalogEntry(
         title="Stanford Dogs",
-        layouts={"original": Layout("Images", _plain(parse_dogs))},
+        layouts={"original": Layout(("Images",), _plain(parse_dogs))},
         subfolders=("StanfordDogs", "stanford_dogs", "dogs"),
         advice=(
             "get images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs and unpack both, "
@@ -116,8 +118,8 @@ CATALOG: dict[str, CatalogEntry] = {
     "cars": CatalogEntry(
         title="Stanford Cars",
         layouts={
-            "car_ims": Layout("cars_annos.mat", _plain(parse_cars)),
-            "original": Layout("devkit/cars_train_annos.mat", _plain(parse_cars)),
+            "car_ims": Layout(("cars_annos.mat",), _plain(parse_cars)),
+            "original": Layout(("devkit/cars_train_annos.mat",), _plain(parse_cars)),
         },
         subfolders=("stanford_cars", "StanfordCars", "cars"),
         advice=(
@@ -128,14 +130,14 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "aircraft": CatalogEntry(
         title="FGVC-Aircraft",
-        layouts={"original": Layout("data/images_variant_trainval.txt", _plain(parse_aircraft))},
+        layouts={"original": Layout(("data/images_variant_trainval.txt",), _plain(parse_aircraft))},
         subfolders=("fgvc-aircraft-2013b", "FGVC_Aircraft", "aircraft", "aircraft/fgvc-aircraft-2013b"),
         advice=("get fgvc-aircraft-2013b.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft and unpack it"),
         expected=Expected(classes=100, train=6_667, val=3_333),
     ),
     "image_folder": CatalogEntry(
         title="the image folder",
-        layouts={"folder": Layout("train", _plain(parse_folders))},
+        layouts={"folder": Layout(("train/*/*",), _plain(parse_folders))},
         subfolders=(),
         advice="put images into train/<class>/ and val/<class>/",
     ),
@@ -183,9 +185,9 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str) -> tuple[Layout, Pa
     wanted = list(entry.layouts.values()) if name == "auto" else [entry.layouts[name]]
     for place in (root, *(root / folder for folder in entry.subfolders)):
         for layout in wanted:
-            if place.is_dir() and next(place.glob(layout.marker), None) is not None:
+            if any(next(place.glob(marker), None) is not None for marker in layout.markers):
                 return layout, place
-    markers = " or ".join(repr(layout.marker) for layout in wanted)
+    markers = " or ".join(repr(layout.markers[0]) for layout in wanted)
     places = ", ".join(str(place) for place in (root, *(root / folder for folder in entry.subfolders)))
     raise DataError(
         f"{entry.title} needs {markers}; looked in {places}: {entry.advice}, then name the folder by data.root, "

@@ -32,6 +32,7 @@ TINY: dict[str, Callable[[Path, Tiny], None]] = {
 """Writers by name: a data set, or a data set in one of its other layouts."""
 
 MOST_CLASSES = 4
+VERSION = 1  # of what the writers write; a new number leaves cached sets behind
 
 
 def write_tiny(name: str, root: Path, tiny: Tiny | None = None) -> Path:
@@ -60,7 +61,7 @@ def tiny_root(name: str) -> Path:
 
     The folder appears in one step, so that processes that start together can share it.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gcp_repro" / "tiny"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gcp_repro" / f"tiny-{VERSION}"
     root = cache / name
     if not root.exists():
         cache.mkdir(parents=True, exist_ok=True)
