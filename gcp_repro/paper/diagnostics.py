@@ -80,7 +80,7 @@ def condition_table(settings: Sequence[Setting]) -> Table:
         for variant in setting.trained("standalone"):
             cells = [cell for name in (CONDITION, CONDITION_RANK) for cell in _stage_cells(setting, variant, name)]
             if any(cell is not MISSING for cell in cells):
-                rows.append((label(setting.experiment), label(f"{variant.meta_layer} {variant.dtype}".strip()), *cells))
+                rows.append((label(setting.experiment), label(setting.name(variant)), *cells))
     groups = ("l_1 / l_C, eigenvalues floored at EPS", "l_1 / l_r, r the rank")
     return Table(
         "table1",

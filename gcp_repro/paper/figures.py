@@ -105,7 +105,7 @@ def _curves(setting: Setting, column: str, protocol: str, first_epoch: int) -> g
         epochs = epochs[epochs["epoch"] >= first_epoch]
         by_epoch = epochs.groupby("epoch")[column].agg(["mean", "std", "count"]).dropna(subset=["mean"])
         if len(by_epoch):
-            plot.add_traces(_band_and_line(variant, by_epoch, logarithmic))
+            plot.add_traces(_band_and_line(setting.name(variant), variant, by_epoch, logarithmic))
     if not plot.data:
         return None
     for swap in sorted(setting.runs.loc[setting.runs["protocol"] == protocol, "swap_epoch"].dropna().unique()):
@@ -132,9 +132,8 @@ def _drawn(setting: Setting, protocol: str) -> list[tuple[Variant, str]]:
     return drawn
 
 
-def _band_and_line(variant: Variant, by_epoch: pd.DataFrame, logarithmic: bool) -> list[go.Scatter]:
+def _band_and_line(name: str, variant: Variant, by_epoch: pd.DataFrame, logarithmic: bool) -> list[go.Scatter]:
     style = layer_style(variant.meta_layer)
-    name = " ".join(part for part in (variant.meta_layer, variant.dtype if variant.dtype == "float32" else "") if part)
     group = f"{name} {variant.route}"
     x = by_epoch.index.tolist()
     mean, spread = by_epoch["mean"].to_numpy(), by_epoch["std"].fillna(0.0).to_numpy()

@@ -66,17 +66,17 @@ def _float64_layers(setting: Setting) -> Iterable[str]:
         found = [(v, setting.difference(v, protocol, reference)) for v in layers]
         compared = [(v, d) for v, d in found if d.n]
         if compared:
-            yield _comparison(f"{protocol.capitalize()}, float64", "isqrt_cov", compared)
+            yield _comparison(setting, f"{protocol.capitalize()}, float64", "isqrt_cov", compared)
 
 
-def _comparison(where: str, reference: str, compared: Sequence[tuple[Variant, Difference]]) -> str:
+def _comparison(setting: Setting, where: str, reference: str, compared: Sequence[tuple[Variant, Difference]]) -> str:
     enough = [(v, d) for v, d in compared if d.n >= MIN_PAIRS]
     if not enough:
         return f"{where}: {plural(len(compared), 'layer')} beside {reference}; {_too_few(max(d.n for _, d in compared))}."
     apart = [(v, d) for v, d in enough if d.separated]
     if not apart:
         return f"{where}: none of {plural(len(enough), 'layer')} differs from {reference} by more than its interval over seeds."
-    named = "; ".join(f"{v.meta_layer} {d.text()}" for v, d in apart)
+    named = "; ".join(f"{setting.name(v)} {d.text()}" for v, d in apart)
     return (
         f"{where}: {len(apart)} of {plural(len(enough), 'layer')} can be told apart from {reference} (points "
         f"of top-1 error: {named}); "
@@ -88,7 +88,7 @@ def _protocols(setting: Setting) -> Iterable[str]:
     layers = [v for v in setting.trained("hybrid") if v.dtype != "float32"]
     compared = [(v, d) for v in layers if (d := setting.difference(v, "hybrid", v)).n]
     if compared:
-        yield _comparison("Hybrid against standalone training", "their own standalone runs", compared)
+        yield _comparison(setting, "Hybrid against standalone training", "their own standalone runs", compared)
 
 
 def _precision(setting: Setting) -> Iterable[str]:
@@ -106,7 +106,7 @@ def _precision(setting: Setting) -> Iterable[str]:
         if double is None or not total:
             continue
         difference = setting.difference(single, "standalone", double)
-        sentence = f"{single.meta_layer} in float32: "
+        sentence = f"{setting.name(single, precision=False)} in float32: "
         if difference.n:
             verdict = (
                 "too few for a claim" if difference.n < MIN_PAIRS else "separated" if difference.separated else "not separated"
@@ -147,9 +147,7 @@ def _gradients(setting: Setting) -> Iterable[str]:
             for variant in setting.trained("standalone"):
                 value = setting.history(variant, "standalone")[column].median()
                 if pd.notna(value):
-                    medians.append(
-                        f"{variant.meta_layer}{' float32' * (variant.dtype == 'float32')} {scientific(float(value), 2)}"
-                    )
+                    medians.append(f"{setting.name(variant)} {scientific(float(value), 2)}")
             if medians:
                 yield f"{metric_name(column).capitalize()}, median over epochs and seeds: {', '.join(medians)}."
 

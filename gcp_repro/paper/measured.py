@@ -101,11 +101,7 @@ def errors_table(setting: Setting) -> Table:
 
 def variant_cells(setting: Setting, variant: Variant) -> tuple[Cell, Cell]:
     """The name of a layer, with its route where several were trained, and its precision."""
-    several_routes = (
-        len({v.route for v in setting.variants if v.meta_layer == variant.meta_layer and v.dtype == variant.dtype}) > 1
-    )
-    name = f"{variant.meta_layer} ({variant.route})" if several_routes else variant.meta_layer
-    return Cell(name, float(setting.variants.index(variant))), label(variant.dtype)
+    return Cell(setting.name(variant, precision=False), float(setting.variants.index(variant))), label(variant.dtype)
 
 
 def _measured_places(setting: Setting, protocol: str) -> dict[Any, int]:

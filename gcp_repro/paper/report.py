@@ -102,6 +102,7 @@ def build_report(results: Results, page: Path) -> Report:
                 "commands below fill them, given the data; gcp-tables then "
                 "shows the results beside the published numbers. The amount of work is known, the time on a GPU only "
                 "where it was measured. "
+                "Table 4 starts from the weights of the hybrid runs of Table 3. "
                 "Table 5 (seconds a batch) needs a GPU and no training.",
             ),
             (plan_table(results),),

@@ -101,7 +101,8 @@ def gather(roots: Iterable[str | Path]) -> Results:
         row = _read_run(folder, problems)
         if row is not None:
             rows.append(row)
-            curves.extend(_read_curve(folder, problems))
+            if row["status"] == "finished" or (folder / METRICS_FILE).is_file():  # a run may diverge before its first row
+                curves.extend(_read_curve(folder, problems))
     runs = _frame(rows)
     runs, repeated = _without_repetitions(runs)
     epochs = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=["run", "epoch"])

@@ -67,7 +67,7 @@ class Setting:
         """A heading."""
         return f"{self.experiment}: {self.backbone or 'network not named'}, {self.num_epochs} epochs"
 
-    @property
+    @functools.cached_property
     def variants(self) -> list[Variant]:
         """All layers trained here, in the order of the paper, float32 last."""
         rows = self.runs[["meta_layer", "dtype", "route"]].drop_duplicates()
@@ -77,6 +77,19 @@ class Setting:
     def reference(self) -> Variant | None:
         """`isqrt_cov` in float64: what all others are compared with."""
         return next((v for v in self.variants if v.meta_layer == REFERENCE_LAYER and v.dtype != "float32"), None)
+
+    def name(self, variant: Variant, precision: bool = True) -> str:
+        """A variant in words: its layer, its route where several were trained, and float32.
+
+        Args:
+            variant: One of `variants`.
+            precision: Whether to name float32.
+        """
+        routes = {
+            other.route for other in self.variants if (other.meta_layer, other.dtype) == (variant.meta_layer, variant.dtype)
+        }
+        route = f" ({variant.route})" if len(same) > 1 else ""
+        return variant.meta_layer + route + (" float32" if precision and variant.dtype == "float32" else "")
 
     def select(self, variant: Variant, protocol: str, warmup_epochs: float | None = None) -> pd.DataFrame:
         """The runs of one cell of the table; hybrid ones with the setting's usual warm-up unless told otherwise."""

@@ -115,6 +115,13 @@ def test_diverged_runs_are_counted_and_belong_to_the_setting_they_were_started_i
     assert len(results.finished) == 1
 
 
+def test_a_run_that_diverged_in_its_first_epoch_has_no_curves_and_that_is_no_problem(tmp_path):
+    (write_run(tmp_path, status="diverged") / "metrics.csv").unlink()
+    results = gather([tmp_path])
+    assert len(results.runs) == 1
+    assert results.problems == ()
+
+
 def test_no_runs_at_all():
     results = gather([])
     assert len(results.runs) == 0

@@ -17,6 +17,14 @@ def test_experiments_networks_and_lengths_are_kept_apart(tmp_path):
     assert sorted((s.experiment, s.num_epochs) for s in settings) == [("digits", 3), ("digits", EPOCHS), ("textures", EPOCHS)]
 
 
+def test_names_tell_routes_apart_only_where_there_are_several(tmp_path):
+    write_run(tmp_path, meta_layer="svd_pade")
+    write_run(tmp_path / "gram", meta_layer="svd_pade", route="gram")
+    write_run(tmp_path, meta_layer="mpn_cov", dtype="float32")
+    (setting,) = find_settings(gather([tmp_path]))
+    assert [setting.name(variant) for variant in setting.variants] == ["svd_pade (dense)", "svd_pade (gram)", "mpn_cov float32"]
+
+
 def test_layers_that_the_paper_does_not_have_come_last():
     variants = [Variant(name, "float64", "dense") for name in ("seb", "svd_lyapunov", "isqrt_cov")]
     assert [v.meta_layer for v in sorted(variants, key=lambda v: v.order)] == ["isqrt_cov", "svd_lyapunov", "seb"]
