@@ -85,9 +85,7 @@ class Setting:
             variant: One of `variants`.
             precision: Whether to name float32.
         """
-        routes = {
-            other.route for other in self.variants if (other.meta_layer, other.dtype) == (variant.meta_layer, variant.dtype)
-        }
+        same = [v for v in self.variants if (v.meta_layer, v.dtype) == (variant.meta_layer, variant.dtype)]
         route = f" ({variant.route})" if len(same) > 1 else ""
         return variant.meta_layer + route + (" float32" if precision and variant.dtype == "float32" else "")
 
