@@ -16,7 +16,6 @@ help: ## List the targets
 
 reproduce: $(VENV)/.installed ## Train the embedded sweeps and write the report; QUICK=1: digits alone, one seed
 	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
-	@echo "report: $(CURDIR)/reports/index.html"
 
 test: $(VENV)/.installed-dev ## Run all tests; PYTEST_ARGS="tests/linalg -x" selects
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
