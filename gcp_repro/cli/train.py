@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import hydra
 from omegaconf import DictConfig
 
@@ -17,17 +15,16 @@ register_resolvers()
 
 def run_job(config: DictConfig) -> float | None:
     """Train one configuration; returns the final top-1 error, which a sweeper may minimise."""
-    from gcp_repro.training.console import abandoned, hush, in_parallel_worker
+    from gcp_repro.training.console import hush, in_parallel_worker, stop_with_parent
     from gcp_repro.training.interruption import TrainingInterrupted
     from gcp_repro.training.run import train
 
     if in_parallel_worker():
         hush()
+        stop_with_parent()
     try:
         error: float | None = train(config)["result"]["final_top1_error"]
     except TrainingInterrupted as interruption:
-        if abandoned():
-            os._exit(interruption.exit_code)  # or the worker would wait for the next job of a sweep that is no more
         print(interruption)
         raise SystemExit(interruption.exit_code) from None
     return error

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import sys
+import threading
+import time
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-__all__ = ["SWEEP_JOBS", "abandoned", "hush", "in_parallel_worker", "show_progress", "tell"]
+__all__ = ["SWEEP_JOBS", "hush", "in_parallel_worker", "show_progress", "stop_with_parent", "tell"]
 
 log = logging.getLogger(__name__)
 
 RESULT = logging.INFO + 5
 logging.addLevelName(RESULT, "RESULT")
-
-STARTED_BY = os.getppid()
 
 SWEEP_JOBS = "GCP_SWEEP_JOBS"  # environment variable: number of jobs in the running sweep
 
@@ -29,9 +30,21 @@ def in_parallel_worker() -> bool:
     return multiprocessing.current_process().name != "MainProcess"
 
 
-def abandoned() -> bool:
-    """Whether this is the worker of a sweep that has been killed; joblib would let it run on."""
-    return in_parallel_worker() and os.getppid() != STARTED_BY
+def stop_with_parent() -> None:
+    """Let this worker end when the sweep's main process is killed; joblib would let it run on, or wait for ever.
+
+    It then gets SIGTERM, which a training run answers by saving a checkpoint.
+    """
+    name = "stop with parent"
+    if all(thread.name != name for thread in threading.enumerate()):
+        threading.Thread(target=_terminate_when_orphaned, args=(os.getppid(),), name=name, daemon=True).start()
+
+
+def _terminate_when_orphaned(parent: int) -> None:
+    while True:
+        time.sleep(0.5)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def hush() -> None:

@@ -11,8 +11,6 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gcp_repro.training.console import abandoned
-
 __all__ = ["StopOnSignal", "TrainingInterrupted"]
 
 log = logging.getLogger(__name__)
@@ -35,7 +33,7 @@ class StopOnSignal(Callback):
 
     Stopping anywhere else would lose or repeat a batch: Lightning's own handling of Ctrl-C may save a loader that is one batch
     ahead of the weights. After an epoch's last batch the epoch is completed first. Under DDP all processes stop at the same
-    batch. The workers of a sweep whose main process has died stop in the same way. A second Ctrl-C stops at once, and the
+    batch. A second Ctrl-C stops at once, and the
     run resumes from the last checkpoint.
 
     Args:
@@ -80,8 +78,6 @@ class StopOnSignal(Callback):
         log.warning("%s: stopping after this batch (Ctrl-C stops at once)", signal.Signals(signum).name)
 
     def _asked(self, trainer: Trainer) -> bool:
-        if abandoned():
-            self.received = signal.SIGTERM
         return bool(trainer.strategy.reduce_boolean_decision(self.received is not None, all=False))
 
     def _stop(self) -> None:

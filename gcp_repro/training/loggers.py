@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from pytorch_lightning.loggers import WandbLogger
 
@@ -25,7 +26,6 @@ def wandb_logger(
     tags: Sequence[str] = (),
     mode: Literal["auto", "online", "offline"] = "auto",
     save_dir: str = ".",
-    config: dict[str, Any] | None = None,
 ) -> WandbLogger:
     """A logger whose curves have the epoch as x axis.
 
@@ -38,11 +38,10 @@ def wandb_logger(
         tags: To filter by.
         mode: "auto" is online where a key is set and offline, without asking for one, where none is.
         save_dir: Folder that gets a folder `wandb` with the run's files.
-        config: The whole configuration.
     """
     if mode == "auto":
         mode = "online" if has_wandb_key() else "offline"
-    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    online_only: dict[str, Any] = {"resume": "allow"} if mode == "online" else {}
     logger = WandbLogger(
         name=name,
         group=group,
@@ -52,10 +51,20 @@ def wandb_logger(
         tags=list(tags),
         save_dir=save_dir,
         offline=mode == "offline",
-        config=config,
+        id=_remembered_id(Path(save_dir)),
+        **online_only,
     )
     logger.experiment.define_metric("*", step_metric="epoch")
     return logger
+
+
+def _remembered_id(folder: Path) -> str:
+    """The same for all sessions of a run that is stopped and resumed, so that they make one run of W&B."""
+    path = folder / "wandb" / "run-id.txt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid4().hex[:12])
+    return path.read_text()
 
 
 def has_wandb_key() -> bool:

@@ -197,7 +197,9 @@ class GCPModule(LightningModule):
     def _report(self, split: str) -> None:
         """Log the metrics of an epoch, over all processes, and start their sums anew."""
         for name, metric in self._metrics_of(split).items():
-            self.log(f"{split}/{name}", metric.compute(), on_step=False, on_epoch=True, logger=False, batch_size=1)
+            shown = (split, name) == ("val", "top1_error")
+            value = metric.compute()
+            self.log(f"{split}/{name}", value, prog_bar=shown, on_step=False, on_epoch=True, logger=False, batch_size=1)
             metric.reset()
 
     def _metrics_of(self, split: str) -> dict[str, Metric]:
