@@ -49,7 +49,7 @@ def taylor(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
 def pade(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
     """`P(x) / Q(x) / l_i` with the diagonal Pade approximant that matches `degree` Taylor terms (eq. 21).
 
-    Bounded by its value at `x = 1`, which rounding decides; the paper states `6.48e20 / l_i` (see docs/paper_notes.md).
+    Not bounded: the denominator is zero at `x = 1` to rounding. The paper states `6.48e20 / l_i` (see docs/paper_notes.md).
     """
     return pade_approximant(smaller / larger, degree) / larger
 

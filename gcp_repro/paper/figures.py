@@ -134,7 +134,7 @@ def _drawn(setting: Setting, protocol: str) -> list[tuple[Variant, str]]:
 
 def _band_and_line(name: str, variant: Variant, by_epoch: pd.DataFrame, logarithmic: bool) -> list[go.Scatter]:
     style = layer_style(variant.meta_layer)
-    group = f"{name} {variant.route}"
+    group = f"{name} {variant.route} {variant.options}"
     x = by_epoch.index.tolist()
     mean, spread = by_epoch["mean"].to_numpy(), by_epoch["std"].fillna(0.0).to_numpy()
     floor = mean * 0.1 if logarithmic else -np.inf

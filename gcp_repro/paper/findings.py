@@ -121,7 +121,7 @@ def _precision(setting: Setting) -> Iterable[str]:
 def _divergence(setting: Setting) -> Iterable[str]:
     diverged = setting.runs[setting.runs["status"] == "diverged"]
     if len(diverged):
-        counts = diverged.groupby(["meta_layer", "dtype"]).size()
+        counts = diverged.groupby(["meta_layer", "meta_layer_options", "dtype"]).size()
         named = ", ".join(f"{' '.join(filter(None, key))} ({count})" for key, count in counts.items())
         yield f"Diverged: {len(diverged)} of {plural(len(setting.runs), 'run')}: {named}."
     elif len(setting.runs):

@@ -108,6 +108,7 @@ def missing_runs(results: Results, benchmarks: Sequence[Benchmark] = BENCHMARKS)
 
 def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
     mask = (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer) & (runs["protocol"] == run.protocol)
+    mask &= runs["meta_layer_options"] == ""
     mask &= (runs["seed"] == run.seed) & (runs["dtype"] != "float32") & (runs["route"] == run.route)
     if run.warmup_epochs is not None:
         mask &= runs["warmup_epochs"] == run.warmup_epochs

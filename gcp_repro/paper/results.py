@@ -24,10 +24,20 @@ __all__ = ["CELL_COLUMNS", "Problem", "Results", "gather", "plural"]
 
 SCHEMA = 1
 REQUIRED = ("status", "experiment", "meta_layer", "protocol", "seed")
-CELL_COLUMNS = ("experiment", "backbone", "epochs", "meta_layer", "dtype", "route", "protocol", "warmup_epochs")
+CELL_COLUMNS = (
+    "experiment",
+    "backbone",
+    "epochs",
+    "meta_layer",
+    "meta_layer_options",
+    "dtype",
+    "route",
+    "protocol",
+    "warmup_epochs",
+)
 """Runs that agree in these and differ in the seed are repetitions of one another."""
 RUN_COLUMNS = (
-    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "route", "dtype", "protocol",
+    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "meta_layer_options", "route", "dtype", "protocol",
     "warmup_epochs", "swap_epoch",
     "seed", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error", "best_epoch",
     "wall_time_seconds", "samples_per_second", "device", "num_parameters", "python", "torch", "gcp_repro",
@@ -235,8 +245,8 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = frame.reindex(columns=columns)
     for column in NUMBERS:
         frame[column] = pd.to_numeric(frame[column], errors="coerce")
-    for column in ("backbone", "dtype", "route"):
-        frame[column] = frame[column].fillna("")
+    for column in ("backbone", "meta_layer_options", "dtype", "route"):
+        frame[column] = frame[column].astype(object).fillna("")
     return frame
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from gcp_repro.paper.statistics import Difference, Summary, paired_difference, s
 __all__ = ["PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
 
 PROTOCOLS = ("standalone", "hybrid")
+VARIANT_COLUMNS = ["meta_layer", "dtype", "route", "meta_layer_options"]
 
 
 @dataclass(frozen=True, order=True)
@@ -25,16 +27,18 @@ class Variant:
         meta_layer: Registered name.
         dtype: "float64", "float32", or empty for a layer without one.
         route: "dense", "gram", or empty.
+        options: Options other than the defaults, as in "top_n=14".
     """
 
     meta_layer: str
     dtype: str
     route: str
+    options: str = ""
 
     @property
-    def order(self) -> tuple[int, tuple[int, str], str]:
+    def order(self) -> tuple[int, tuple[int, str], str, str]:
         """Sorting key: float32 after all others, layers as in the paper."""
-        return (int(self.dtype == "float32"), layer_order(self.meta_layer), self.route)
+        return (int(self.dtype == "float32"), layer_order(self.meta_layer), self.options, self.route)
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,15 @@ class Setting:
     @functools.cached_property
     def variants(self) -> list[Variant]:
         """All layers trained here, in the order of the paper, float32 last."""
-        rows = self.runs[["meta_layer", "dtype", "route"]].drop_duplicates()
+        rows = self.runs[VARIANT_COLUMNS].drop_duplicates()
         return sorted((Variant(*row) for row in rows.itertuples(index=False)), key=lambda variant: variant.order)
 
     @property
     def reference(self) -> Variant | None:
         """`isqrt_cov` in float64: what all others are compared with."""
-        return next((v for v in self.variants if v.meta_layer == REFERENCE_LAYER and v.dtype != "float32"), None)
+        return next(
+            (v for v in self.variants if v.meta_layer == REFERENCE_LAYER and v.dtype != "float32" and not v.options), None
+        )
 
     def name(self, variant: Variant, precision: bool = True) -> str:
         """A variant in words: its layer, its route where several were trained, and float32.
@@ -85,9 +91,15 @@ class Setting:
             variant: One of `variants`.
             precision: Whether to name float32.
         """
-        same = [v for v in self.variants if (v.meta_layer, v.dtype) == (variant.meta_layer, variant.dtype)]
-        route = f" ({variant.route})" if len(same) > 1 else ""
-        return variant.meta_layer + route + (" float32" if precision and variant.dtype == "float32" else "")
+        same = [
+            v for v in self.variants if (v.meta_layer, v.dtype, v.options) == (variant.meta_layer, variant.dtype, variant.options)
+        ]
+        details = [variant.options] * bool(variant.options) + [variant.route] * (len(same) > 1)
+        return (
+            variant.meta_layer
+            + (f" ({', '.join(details)})" if details else "")
+            + (" float32" if precision and variant.dtype == "float32" else "")
+        )
 
     def select(self, variant: Variant, protocol: str, warmup_epochs: float | None = None) -> pd.DataFrame:
         """The runs of one cell of the table; hybrid ones with the setting's usual warm-up unless told otherwise."""
@@ -98,11 +110,11 @@ class Setting:
 
     def select_all(self, variant: Variant, protocol: str) -> pd.DataFrame:
         """The runs of a variant under a protocol, whatever the warm-up."""
-        return self._cells.get((variant.meta_layer, variant.dtype, variant.route, protocol), self.runs.iloc[:0])
+        return self._cells.get((*astuple(variant), protocol), self.runs.iloc[:0])
 
     @functools.cached_property
     def _cells(self) -> dict[Hashable, pd.DataFrame]:
-        return dict(iter(self.runs.groupby(["meta_layer", "dtype", "route", "protocol"])))
+        return dict(iter(self.runs.groupby([*VARIANT_COLUMNS, "protocol"])))
 
     def history(self, variant: Variant, protocol: str) -> pd.DataFrame:
         """The epochs of the runs of one cell of the table."""
@@ -133,8 +145,8 @@ class Setting:
 
 def cell_anchor(setting: Setting, variant: Variant, protocol: str) -> str:
     """Name of the place in the table of runs where a cell's runs begin."""
-    parts = (setting.key, variant.meta_layer, variant.dtype, variant.route, protocol)
-    return "-".join(("runs", *(part.replace("_", "-") for part in parts if part)))
+    parts = (setting.key, variant.meta_layer, variant.dtype, variant.route, variant.options, protocol)
+    return "-".join(("runs", *(re.sub(r"[^0-9A-Za-z]+", "-", part) for part in parts if part)))
 
 
 def find_settings(results: Results) -> list[Setting]:

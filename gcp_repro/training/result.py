@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.training.build import Experiment, label_of
 from gcp_repro.training.records import Row, RunRecorder
 from gcp_repro.training.rundir import config_hash
@@ -66,6 +67,7 @@ def build_result(
         "data": label_of(experiment.datamodule),
         "backbone": label_of(experiment.module.network.backbone),
         "meta_layer": layer.name,
+        "meta_layer_options": layer_options(layer),
         "route": layer.get("route"),
         "dtype": layer.get("dtype"),
         "protocol": config.protocol.name,
@@ -88,6 +90,17 @@ def build_result(
         "git_revision": git_revision(),
         "config_hash": config_hash(config),
     }
+
+
+def layer_options(layer: DictConfig) -> str:
+    """The options of a meta-layer that differ from its defaults, as in "top_n=14"; precision, route and solver have fields of their own.
+
+    Args:
+        layer: Its configuration.
+    """
+    defaults = META_LAYERS[layer.name].defaults
+    own = {name: value for name, value in layer.items() if name in defaults and name not in ("dtype", "route", "solver")}
+    return ", ".join(f"{name}={value}" for name, value in own.items() if value != defaults[str(name)])
 
 
 @functools.lru_cache
