@@ -69,8 +69,8 @@ def read_mat(path: Path, *variables: str) -> list[Any]:
 
 
 def mat_strings(cells: Any) -> list[str]:
-    """A cell array of strings, which is a bare string when it has one cell."""
-    return [str(cell) for cell in np.atleast_1d(cells)]
+    """A cell array of strings, which is a bare string when it has one cell, or the padded rows of a character matrix."""
+    return [str(cell).rstrip() for cell in np.atleast_1d(cells)]
 
 
 def mat_table(path: Path, variable: str, *fields: str) -> list[tuple[Any, ...]]:
