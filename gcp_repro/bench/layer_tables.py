@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -20,7 +21,7 @@ TABLE_WIDTH = 150
 
 def make_console(*, stderr: bool = False) -> Console:
     """A console that is wide enough for the tables where the width is not a terminal's."""
-    console = Console(stderr=stderr)
+    console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, width=TABLE_WIDTH)
 
 
@@ -96,7 +97,15 @@ class Steps:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=3600)
+        self._bar = Progress(
+            *columns,
+            console=console,
+            disable=not console.is_terminal,
+            speed_estimate_period=3600,
+            transient=True,
+            redirect_stdout=False,  # tables go to standard output, wherever that leads
+            redirect_stderr=False,
+        )
         self._task = self._bar.add_task("", total=total)
 
     def __enter__(self) -> Steps:
@@ -105,6 +114,15 @@ class Steps:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Take the bar away for the duration, so that something else can be written."""
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
     def describe(self, text: str) -> None:
         """Say what is being done."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from gcp_repro.bench.cases import DTYPES, NAMED_SHAPES, Case, Inputs, Shape, list_cases, parse_shapes
@@ -84,12 +85,17 @@ def run(options: argparse.Namespace) -> None:
             comparisons += compared
             write_rows(options.output, (m.row() for m in measurements), where)
             write_rows(ratios_file, (c.row() for c in comparisons), where)
-            console.print(measurement_table(measured))
-            if compared:
-                console.print(comparison_table(compared))
-            for failed in (m for m in measured if m.failure):
-                console.print(f"{failed.case} failed: {failed.failure}", markup=False)
+            with steps.pause():
+                _show(console, measured, compared)
     console.print(f"written: {options.output}" + (f", {ratios_file}" if comparisons else ""))
+
+
+def _show(console: Console, measured: Sequence[Measurement], compared: Sequence[Comparison]) -> None:
+    console.print(measurement_table(measured))
+    if compared:
+        console.print(comparison_table(compared))
+    for failed in (m for m in measured if m.failure):
+        console.print(f"{failed.case} failed: {failed.failure}", markup=False)
 
 
 def _check(options: argparse.Namespace) -> torch.device:

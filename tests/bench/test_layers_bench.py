@@ -1,4 +1,5 @@
 import csv
+import io
 from importlib.metadata import version
 
 import pytest
@@ -150,3 +151,16 @@ def test_time_left_is_said_without_a_terminal(capsys):
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("1 of 4 steps, about ")
     assert last == "4 of 4 steps, about 0 s left"
+
+
+def test_a_bar_on_a_terminal_leaves_standard_output_alone(capsys):
+    terminal = io.StringIO()
+    with Steps(2, Console(file=terminal, force_terminal=True, width=80)) as steps:
+        steps.describe("measuring")
+        steps.advance()
+        with steps.pause():
+            print("a table")
+        steps.advance()
+    assert capsys.readouterr().out == "a table\n"
+    assert "measuring" in terminal.getvalue()
+    assert "2/2" in terminal.getvalue()
