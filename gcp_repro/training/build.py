@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from torch import nn
 
 from gcp_repro.errors import GCPError, OptionError, ProtocolError
-from gcp_repro.metalayers import MetaLayer
+from gcp_repro.metalayers import META_LAYERS, MetaLayer
 from gcp_repro.training.hybrid import HybridSwap
 from gcp_repro.training.module import GCPModule
 from gcp_repro.training.schedule import HybridPlan, Schedule, plan_hybrid
@@ -111,6 +111,13 @@ def _schedule(config: DictConfig) -> Schedule:
     return Schedule(**OmegaConf.to_container(config.schedule, resolve=True))  # type: ignore[arg-type]
 
 
+def _all_options(layer: DictConfig) -> dict[str, Any]:
+    """Options of a layer's configuration, with the registry's defaults for those that it leaves out."""
+    options: dict[str, Any] = OmegaConf.to_container(layer, resolve=True)  # type: ignore[assignment]
+    entry = META_LAYERS.get(layer.name)
+    return {**entry.defaults, **options} if entry else options
+
+
 def _kind(layer: MetaLayer) -> tuple[int, Any, Any]:
     """What the classifier can expect: two layers of the same kind approximate the same function of the features."""
     return layer.output_dim(4), getattr(layer, "moment", None), getattr(layer, "signed_root", None)
@@ -118,7 +125,7 @@ def _kind(layer: MetaLayer) -> tuple[int, Any, Any]:
 
 def _hybrid_swap(config: DictConfig, final: MetaLayer, swap_epoch: int) -> HybridSwap:
     """The callback that starts with `protocol.initial` and goes over to `final`."""
-    same = config.protocol.initial == config.meta_layer
+    same = _all_options(config.protocol.initial) == _all_options(config.meta_layer)
     initial: MetaLayer = final if same else build(config.protocol.initial)
     names = config.protocol.initial.name, config.meta_layer.name
     if _kind(initial) != _kind(final):
