@@ -1,5 +1,6 @@
 """Every choice of `configs/data` and every experiment on data from disk, on generated data."""
 
+import shutil
 from pathlib import Path
 
 import gcp_repro.configs
@@ -12,7 +13,8 @@ from gcp_repro.training.run import train
 CONFIGS = Path(next(iter(gcp_repro.configs.__path__)))
 EMBEDDED = ("digits", "textures")
 ON_DISK = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml") if path.stem not in (*EMBEDDED, "imagenet_stream"))
-FINE_GRAINED = sorted(path.stem for path in (CONFIGS / "experiment").glob("resnet50_*.yaml"))
+FINE_GRAINED = [f"resnet50_{name}" for name in ("aircraft", "birds", "cars", "dogs")]
+ON_FILES = [*FINE_GRAINED, *sorted(path.stem for path in (CONFIGS / "experiment").glob("*_imagenet.yaml"))]
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +48,28 @@ def test_a_stream_says_which_options_it_needs(compose_train):
 @pytest.mark.parametrize("experiment", FINE_GRAINED)
 def test_fine_grained_experiments_follow_the_paper(experiment, compose_train):
     config = compose_train(f"experiment={experiment}")
-    if experiment == "resnet50_imagenet":
-        assert config.data.batch_size == 256
-        return
     assert (config.data.batch_size, config.schedule.epochs) == (10, 50)
     assert config.optimizer.lr == pytest.approx(1.2e-3)
     assert config.optimizer.lr * config.classifier_lr_multiplier == pytest.approx(6e-3)
     assert (config.optimizer.momentum, config.optimizer.weight_decay) == (0.9, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ON_FILES)
+def test_every_experiment_on_files_trains_on_a_tiny_set(experiment, compose_train, tmp_path):
+    config = compose_train(
+        f"experiment={experiment}",
+        "debug=tiny",
+        "data.image_size=64",
+        "model.hidden_dims=[16]",
+        "callbacks=none",
+        "trainer.accelerator=cpu",
+        f"paths.runs_dir={tmp_path / 'runs'}",
+    )
+    result = train(config)["result"]
+    shutil.rmtree(tmp_path / "runs")  # pytest keeps folders, and these hold hundreds of megabytes
+    assert result["status"] == "finished"
+    assert (result["epochs"], result["train_images"], result["val_images"]) == (1, 12, 6)
 
 
 def test_a_run_records_the_files_it_could_not_read(compose_train, tmp_path):
