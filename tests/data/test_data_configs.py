@@ -41,8 +41,9 @@ def test_the_root_follows_the_environment(compose_train, monkeypatch):
 
 
 def test_a_stream_says_which_options_it_needs(compose_train):
-    config = compose_train("data=imagenet_stream", "data.train_urls=a.tar", "data.val_urls=b.tar").data
-    assert instantiate(config).num_classes == 1000
+    urls = ['data.train_urls="https://host/train-{0000..0002}.tar"', "data.val_urls=[a.tar,b.tar]"]
+    module = instantiate(compose_train("data=imagenet_stream", *urls).data)
+    assert module.urls == {"train": [f"https://host/train-{n:04d}.tar" for n in range(3)], "val": ["a.tar", "b.tar"]}
 
 
 @pytest.mark.parametrize("experiment", FINE_GRAINED)
