@@ -58,6 +58,11 @@ class UnknownNameError(GCPError):
         nearest = nearest_names(name, known)
         hint = f"; nearest: {', '.join(map(repr, nearest))}" if nearest else ""
         super().__init__(f"no {kind} {name!r}{hint}; known: {', '.join(known)}")
+        self._arguments = (kind, name, known)
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, object, list[str]]]:
+        """Pickle by the arguments, so that the error can cross from a worker process."""
+        return type(self), self._arguments
 
 
 def nearest_names(name: object, known: Iterable[str], limit: int = 3) -> list[str]:

@@ -53,12 +53,14 @@ def grid(experiment: str, seeds: int, **choices: tuple[str, ...]) -> list[Plan]:
 def plans(quick: bool) -> list[Plan]:
     """The published route everywhere, float64; on the digits also float32, the rank-aware route, and TopN as published."""
     dense = {"meta_layer__route": ("dense",)}
+    float32 = {"meta_layer__dtype": ("float32",), **dense}
     seeds = 1 if quick else 5
     digits = [
         *grid("digits", seeds, meta_layer=("gap",)),
         *grid("digits", seeds, meta_layer=COVARIANCE_LAYERS, **dense),
         *grid("digits", seeds, meta_layer=SVD_LAYERS, protocol=("hybrid",), **dense),
-        *grid("digits", seeds, meta_layer=("isqrt_cov", "mpn_cov"), meta_layer__dtype=("float32",), **dense),
+        *grid("digits", seeds, meta_layer=("mpn_cov",), **float32),
+        *grid("digits", seeds, meta_layer=("isqrt_cov",), meta_layer__solver=("products",), **float32),
         *grid("digits", seeds, meta_layer=("svd_topn",), meta_layer__top_n=("14",), **dense),
         *grid("digits", seeds, meta_layer=("isqrt_cov", "mpn_cov", "svd_pade"), meta_layer__route=("gram",)),
     ]

@@ -27,6 +27,7 @@ class Operator(ABC):
     """
 
     dtype: torch.dtype
+    temporaries = 1  # matrices of the largest size that are in use at a time, relative to the rank-aware route
 
     @abstractmethod
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
@@ -72,7 +73,7 @@ def _narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _bytes_per_item(x: Tensor, operator: Operator) -> int:
-    return max(x.shape[-1], x.shape[-2]) ** 2 * operator.dtype.itemsize
+    return max(x.shape[-1], x.shape[-2]) ** 2 * operator.dtype.itemsize * operator.temporaries
 
 
 class _Apply(torch.autograd.Function):

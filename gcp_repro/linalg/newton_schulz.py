@@ -1,7 +1,7 @@
 """The Newton-Schulz iteration for the matrix square root, by matrix products alone (eqs. 7 to 10 of the paper).
 
-This is the published order of operations (iSQRT-COV, Li et al., CVPR 2018). The same function of the matrix, evaluated on
-eigenvalues, is `functions.newton_schulz`.
+This is the published order of operations (iSQRT-COV, Li et al., CVPR 2018), and `solver="products"` on route `dense`. The same
+function of the matrix, evaluated on eigenvalues, is `functions.newton_schulz`; on a CPU that is faster.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class NewtonSchulzPooling(Operator):
 
     num_iterations: int = 5
     dtype: torch.dtype = torch.float64
+    temporaries = 2
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         return (rows * (rows + 1) // 2,)

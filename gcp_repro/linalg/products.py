@@ -52,6 +52,14 @@ class ProductsPooling(Operator):
             (gradient,) = torch.autograd.grad(self._pool(x), x, upstream)
         return gradient
 
+    def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate the iteration twice."""
+        with torch.enable_grad():
+            x, upstream = x.detach().requires_grad_(), upstream.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self._pool(x), x, upstream, create_graph=True)
+            by_upstream, by_x = torch.autograd.grad(gradient, (upstream, x), direction)
+        return by_upstream, by_x
+
     def _pool(self, x: Tensor) -> Tensor:
         features = center(x)
         by_positions = x.shape[-1] < x.shape[-2]

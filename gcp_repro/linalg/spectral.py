@@ -268,6 +268,7 @@ class PublishedPooling(Operator):
     top_n: int | None = None
     float32_centering: bool = False
     on_host: bool = False
+    temporaries = 2
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         return (rows * (rows + 1) // 2,)

@@ -75,11 +75,12 @@ class CovariancePooling(MetaLayer):
         gradient: A name in `linalg.GRADIENT_RULES`, or a `GradientRule`; `"exact"` is the derivative of `forward`.
         dtype: `"float64"` or `"float32"`, of the spectral part, whatever the features' dtype and autocast say.
         route: `"gram"` is rank-aware and decomposes the smaller of `X^T X` and `X X^T`; `"dense"` is the `C x C`
-            computation in the published order; `"auto"` is `"gram"` where the function allows it.
+            computation, for the difference quotients in the published order with the null space's noise; `"auto"` is
+            `"gram"` where the function allows it.
         solver: `"device"` decomposes where the features are, `"host"` on the CPU, `"products"` uses Newton-Schulz
-            iterations instead of a decomposition (route `gram`; `isqrt_cov` and the root with its exact gradient).
-            `"auto"` is `"device"` on the CPU; elsewhere it measures those that apply, once for each shape, and takes
-            the fastest.
+            iterations instead of a decomposition: for `isqrt_cov`, on route `dense` in the published order, and on
+            route `gram` for the root with its exact gradient too. `"auto"` is `"device"` on the CPU; elsewhere it
+            measures those that apply, once for each shape, and takes the fastest.
         on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features get NaN as output.
         moment: `"covariance"`; `"second_moment"` without subtracting the mean; `"gaussian"`, the second moment of the
             features with a constant 1 appended, which is the embedding `[[S + m m^T, m], [m^T, 1]]` of a Gaussian of
@@ -88,8 +89,7 @@ class CovariancePooling(MetaLayer):
         signed_root: End with the signed square root of every entry and division by the l2 norm.
         float32_centering: Dense route only: round the centring matrix to float32 as the authors' newest code does.
         **options: Options of the forward function and of the gradient rule (`num_iterations`, `degree`,
-            `max_gradient`, `exponent`, ...).
-            An option that both have goes to both.
+            `max_gradient`, `exponent`, ...). An option that both have goes to both.
     """
 
     def __init__(
@@ -148,20 +148,18 @@ class CovariancePooling(MetaLayer):
             OptionError: `solver="products"` for a function or route that needs a decomposition.
         """
         decomposing = self.operator(channels)
-        if isinstance(decomposing, NewtonSchulzPooling):
-            return [decomposing]
-        candidates = {"device": decomposing, "host": dataclasses.replace(decomposing, on_host=True)}  # type: ignore[type-var]
+        candidates: dict[str, Operator] = {"device": decomposing, "host": dataclasses.replace(decomposing, on_host=True)}
         products = _products(decomposing)
         if products is not None:
             candidates["products"] = products
         if self.solver != "auto" and self.solver not in candidates:
             raise OptionError(
-                "solver='products' computes isqrt_cov and the root with its exact gradient on route gram; "
+                "solver='products' computes isqrt_cov, and on route gram the root with its exact gradient; "
                 f"got {self.extra_repr()}: use solver='device' or 'host'"
             )
         return list(candidates.values()) if self.solver == "auto" else [candidates[self.solver]]
 
-    def operator(self, channels: int) -> Operator:
+    def operator(self, channels: int) -> SpectralPooling | PublishedPooling:
         """The operator with a decomposition where the features are."""
         return _operator(
             self.spectral_function, self.gradient, tuple(sorted(self.options.items())), self.dtype, self.route,
@@ -192,7 +190,7 @@ class CovariancePooling(MetaLayer):
 def _operator(
     forward: str | SpectralFunction, gradient: str | GradientRule, options: tuple[tuple[str, Any], ...], dtype: str, route: str,
     moment: str, top_n: int | None, float32_centering: bool,
-) -> Operator:  # fmt: skip
+) -> SpectralPooling | PublishedPooling:  # fmt: skip
     given = dict(options)
     for_function = _accepted(SPECTRAL_FUNCTIONS, forward, given)
     for_gradient = _accepted(GRADIENT_RULES, gradient, given)
@@ -204,22 +202,20 @@ def _operator(
     spectral_dtype = DTYPES[dtype]
     if route != "dense":
         return SpectralPooling(function, rule, spectral_dtype, moment == "covariance", top_n)
-    if forward == "newton_schulz" and gradient == "exact" and top_n is None:
-        return NewtonSchulzPooling(for_function.get("num_iterations", 5), spectral_dtype)
-    if function.name == "sqrt" and gradient in ("exact", "lyapunov"):
+    if gradient == "exact" or (function.name == "sqrt" and gradient == "lyapunov"):
         return SpectralPooling(function, rule, spectral_dtype, top_n=top_n, full=True)
     return PublishedPooling(function, rule, spectral_dtype, top_n, float32_centering)
 
 
-def _products(operator: Operator) -> ProductsPooling | None:
+def _products(operator: SpectralPooling | PublishedPooling) -> Operator | None:
     """The same function by products alone, if there is one."""
-    if not isinstance(operator, SpectralPooling) or operator.full or not operator.centered or operator.top_n is not None:
+    if not isinstance(operator, SpectralPooling) or not operator.centered or operator.top_n is not None:
         return None
-    if operator.function.name == "sqrt" and operator.rule.name in ("exact", "lyapunov"):
-        return ProductsPooling(None, operator.dtype)
     name, _, steps = operator.function.name.removesuffix(")").partition("(")
     if name == "newton_schulz" and operator.rule.name == "exact":
-        return ProductsPooling(int(steps), operator.dtype)
+        return (NewtonSchulzPooling if operator.full else ProductsPooling)(int(steps), operator.dtype)
+    if name == "sqrt" and operator.rule.name in ("exact", "lyapunov") and not operator.full:
+        return ProductsPooling(None, operator.dtype)
     return None
 
 

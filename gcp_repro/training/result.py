@@ -93,14 +93,14 @@ def build_result(
 
 
 def layer_options(layer: DictConfig) -> str:
-    """The options of a meta-layer that differ from its defaults, as in "top_n=14"; precision, route and solver have fields of their own.
+    """The options of a meta-layer that differ from its defaults, as in "top_n=14"; not precision, route and solver.
 
     Args:
         layer: Its configuration.
     """
     defaults = META_LAYERS[layer.name].defaults
-    own = {name: value for name, value in layer.items() if name in defaults and name not in ("dtype", "route", "solver")}
-    return ", ".join(f"{name}={value}" for name, value in own.items() if value != defaults[str(name)])
+    own = {str(name): value for name, value in layer.items() if name not in ("dtype", "route", "solver")}
+    return ", ".join(f"{name}={value}" for name, value in own.items() if name in defaults and value != defaults[name])
 
 
 @functools.lru_cache

@@ -168,6 +168,8 @@ def test_second_derivative_of_svd_lyapunov():
         features = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
         assert torch.autograd.gradcheck(layer, features)
         assert torch.autograd.gradgradcheck(layer, features, atol=1e-4)
+    by_products = build_meta_layer("svd_lyapunov", solver="products")
+    assert torch.autograd.gradgradcheck(by_products, features, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", META_LAYERS)
@@ -286,14 +288,15 @@ def test_gpu_agrees_with_cpu(name, options):
 @pytest.mark.parametrize("shape", [(2, 12, 3, 3), (2, 4, 5, 5), (2, 3, 1, 1)])
 def test_products_compute_the_same_as_the_decomposition(name, shape):
     features = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    expected = _gradient(build_meta_layer(name), features)
-    found = _gradient(build_meta_layer(name, solver="products"), features)
-    for first, second in zip(found, expected, strict=True):
-        torch.testing.assert_close(first, second, rtol=1e-7, atol=1e-9)
+    for route in ("gram", "dense") if name == "isqrt_cov" else ("gram",):
+        expected = _gradient(build_meta_layer(name, route=route), features)
+        found = _gradient(build_meta_layer(name, route=route, solver="products"), features)
+        for first, second in zip(found, expected, strict=True):
+            torch.testing.assert_close(first, second, rtol=1e-7, atol=1e-9)
 
 
 def test_products_are_refused_where_a_decomposition_is_needed():
-    with pytest.raises(OptionError, match="solver='products' computes isqrt_cov and the root with its exact gradient"):
+    with pytest.raises(OptionError, match="solver='products' computes isqrt_cov, and on route gram"):
         build_meta_layer("svd_taylor", solver="products")
 
 
