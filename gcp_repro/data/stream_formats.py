@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gcp_repro.data.layouts.tables import import_extra
+from gcp_repro.data.layouts.tables import import_extra, naming
 from gcp_repro.errors import DataError
 
 __all__ = ["FORMATS", "Encoded", "expand_urls"]
@@ -24,7 +24,7 @@ def _read_webdataset(urls: Sequence[str]) -> Iterator[Encoded]:
     webdataset = import_extra("webdataset", "WebDataset shards")
     tar = webdataset.tariterators
     for url in urls:
-        with contextlib.closing(webdataset.gopen(url)) as shard:
+        with naming(url), contextlib.closing(webdataset.gopen(url)) as shard:
             files = ({**file, "__url__": url} for file in tar.tar_file_iterator(shard))
             for sample in tar.group_by_keys(files):
                 yield _encoded(sample)
@@ -44,11 +44,12 @@ def _encoded(sample: dict[str, Any]) -> Encoded:
 def _read_parquet(urls: Sequence[str]) -> Iterator[Encoded]:
     datasets = import_extra("datasets", "parquet files")
     for url in urls:
-        rows = datasets.load_dataset("parquet", data_files=[url], split="train", streaming=True)
-        if rows.features is None or isinstance(rows.features["image"], datasets.Image):
-            rows = rows.cast_column("image", datasets.Image(decode=False))
-        for number, row in enumerate(rows):
-            yield Encoded(f"{url}[{number}]", row["image"]["bytes"] or b"", int(row["label"]))
+        with naming(url):
+            rows = datasets.load_dataset("parquet", data_files=[url], split="train", streaming=True)
+            if rows.features is None or isinstance(rows.features["image"], datasets.Image):
+                rows = rows.cast_column("image", datasets.Image(decode=False))
+            for number, row in enumerate(rows):
+                yield Encoded(f"{url}[{number}]", row["image"]["bytes"] or b"", int(row["label"]))
 
 
 FORMATS: dict[str, Callable[[Sequence[str]], Iterator[Encoded]]] = {

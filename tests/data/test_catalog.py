@@ -290,6 +290,13 @@ class TestImageNet:
         with pytest.raises(DataError, match=r"ImageNet-1k needs 'ILSVRC2012_img_train\.tar'; looked in"):
             open_image_set("imagenet", root, "tar")
 
+    def test_a_damaged_parquet_file_is_named(self, tmp_path):
+        root = write_tiny("imagenet_parquet", tmp_path / "x")
+        path = root / "data" / "validation-00000-of-00001.parquet"
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(DataError, match=f"a whole shard is needed; reading {path} gave"):
+            open_image_set("imagenet", root, options=PARTIAL)
+
     def test_a_shard_without_labels(self, tmp_path):
         root = write_tiny("imagenet_webdataset", tmp_path / "x")
         with tarfile.open(root / "imagenet1k-train-0009.tar", "w") as archive:

@@ -98,6 +98,16 @@ def test_a_sample_without_label_is_named(root):
         collect(make(root).val_dataloader())
 
 
+@pytest.mark.parametrize("format", ["webdataset", "parquet"])
+def test_a_missing_or_damaged_shard_is_named(format, tmp_path):
+    (tmp_path / "text").write_text("neither tar nor parquet " * 100)
+    for name in ("none", "text"):
+        module = StreamDataModule(format, str(tmp_path / name), str(tmp_path / name), image_size=16)
+        module.setup("fit")
+        with pytest.raises(DataError, match=rf"a whole shard is needed; reading {tmp_path / name} gave .*: check its address"):
+            list(module.val_dataloader())
+
+
 def test_patterns_of_urls():
     assert expand_urls(["a-{1..2}-{08..09}.tar", "b.tar"]) == ["a-1-08.tar", "a-1-09.tar", "a-2-08.tar", "a-2-09.tar", "b.tar"]
     assert expand_urls("pipe:cat {x}") == ["pipe:cat {x}"]

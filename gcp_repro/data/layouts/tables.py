@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +14,7 @@ from gcp_repro.data.storage import is_image_name
 from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar
 from gcp_repro.errors import DataError
 
-__all__ = ["import_extra", "parse_parquet", "parse_shards"]
+__all__ = ["import_extra", "naming", "parse_parquet", "parse_shards"]
 
 VALIDATION_NAMES = ("validation", "val")
 
@@ -59,7 +61,8 @@ def parse_parquet(root: Path) -> ImageSet:
     tables = {}
     for split, names in (("train", ("train",)), ("val", VALIDATION_NAMES)):
         files = _files(root, names, ".parquet")
-        table = datasets.load_dataset("parquet", data_files=files, split="train")
+        with naming(listing(files, 2)):
+            table = datasets.load_dataset("parquet", data_files=files, split="train")
         absent = {"image", "label"} - set(table.column_names)
         if absent:
             raise DataError(
@@ -108,6 +111,24 @@ def import_extra(name: str, purpose: str) -> Any:
     except ImportError as error:
         raise DataError(
             f"reading {purpose} needs the library {name}; it is not installed: pip install 'gcp_repro[{name}]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Turn whatever a library raises over a shard into an error that names it.
+
+    Raises:
+        DataError: It raised something.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"a whole shard is needed; reading {source} gave {type(error).__name__}: {error}: check its address, that this "
+            "machine can reach it, and that it was written to the end"
         ) from error
 
 
