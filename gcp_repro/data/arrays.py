@@ -83,8 +83,7 @@ def read_idx(path: Path) -> np.ndarray:
     if kind != IDX_UINT8 or len(content) != start + size:
         raise DataError(
             f"an IDX file of bytes is needed at {source}; its header promises {size} of kind 0x{kind:02x} and "
-            f"{len(content) - start} follow: "
-            "fetch it again"
+            f"{len(content) - start} follow: fetch it again"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
@@ -258,8 +257,8 @@ class ArrayDataModule(ImageDataModule):
             ):
                 raise DataError(
                     f"{self.entry.title} in {folder} needs a label from 0 to {self.entry.expected.classes - 1} for each "
-                    f"{split} image; it has "
-                    f"{len(images)} images and {len(labels)} labels up to {labels.max(initial=0)}: {self.entry.advice}"
+                    f"{split} image; it has {len(images)} images and {len(labels)} labels up to {labels.max(initial=0)}: "
+                    f"{self.entry.advice}"
                 )
         rows = self._select_rows(arrays, folder)
         return {split: (images[rows[split][0]], rows[split][1]) for split, (images, _) in arrays.items()}

@@ -191,8 +191,7 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str) -> tuple[Layout, Pa
     places = ", ".join(str(place) for place in (root, *(root / folder for folder in entry.subfolders)))
     raise DataError(
         f"{entry.title} needs {markers}; looked in {places}: {entry.advice}, then name the folder by data.root, "
-        "paths.data_dir or the environment "
-        "variable GCP_DATA_DIR"
+        "paths.data_dir or the environment variable GCP_DATA_DIR"
     )
 
 

@@ -158,8 +158,7 @@ def drop_skipped(items: list[tuple[Tensor | None, int]]) -> Any:
     if not readable:
         raise DataError(
             f"a batch needs at least one readable image; all {len(items)} of this one were skipped: look at the files named "
-            "in the log, "
-            "and at whether the disk is still there"
+            "in the log, and at whether the disk is still there"
         )
     return default_collate(readable)
 

@@ -127,8 +127,7 @@ def build_eval_transform(recipe: Recipe, views: str = "center") -> Transform:
     if views == "ten" and recipe.resize == (recipe.crop, recipe.crop):
         raise OptionError(
             f"ten-crop evaluation needs images larger than the crop; this transform resizes to {recipe.crop}x{recipe.crop} "
-            "and crops "
-            f"{recipe.crop}: use data.eval_views=flip, or data.transform=reference where that resizes to more"
+            f"and crops {recipe.crop}: use data.eval_views=flip, or data.transform=reference where that resizes to more"
         )
     transform: Transform = v2.Compose([_resize(recipe), partial(EVALUATION_VIEWS[views], recipe.crop)])
     return transform

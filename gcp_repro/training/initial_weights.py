@@ -52,10 +52,8 @@ class InitialWeights(Callback):
         if unfit:
             raise DataError(
                 f"initial weights need the backbone and reduction of this model; {self.checkpoint} has none that fit "
-                f"{len(unfit)} of "
-                f"{len(own)} tensors, as {unfit[0]}: train the same model on ImageNet first, as with gcp-train "
-                "experiment=resnet50_imagenet "
-                "protocol=hybrid"
+                f"{len(unfit)} of {len(own)} tensors, as {unfit[0]}: train the same model on ImageNet first, as with "
+                "gcp-train experiment=resnet50_imagenet protocol=hybrid"
             )
         network.load_state_dict({name: weights[name] for name in own}, strict=False)
         log.info("starting from the weights in %s", self.checkpoint)
@@ -65,8 +63,7 @@ def _network_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(
             f"initial weights need a checkpoint; there is no file {path}: train it with gcp-train "
-            "experiment=resnet50_imagenet protocol=hybrid, "
-            "or correct callbacks.initial_weights.checkpoint"
+            "experiment=resnet50_imagenet protocol=hybrid, or correct callbacks.initial_weights.checkpoint"
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]

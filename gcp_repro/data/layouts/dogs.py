@@ -31,8 +31,7 @@ def parse_dogs(root: Path) -> ImageSet:
         if names.setdefault(label, breed) != breed:
             raise DataError(
                 f"Stanford Dogs needs one folder a class; class {label + 1} of the lists in {folder} has {names[label]} and "
-                f"{breed}: "
-                "fetch lists.tar again"
+                f"{breed}: fetch lists.tar again"
             )
     classes = tuple(names.get(label, f"class {label + 1}") for label in range(max(names, default=-1) + 1))
     return ImageSet(train, val, classes, FolderStorage(root))

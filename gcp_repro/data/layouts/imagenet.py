@@ -114,9 +114,8 @@ def read_validation_wnids(folders: Sequence[Path]) -> dict[str, str]:
                 return reader(folder / name)
     raise DataError(
         f"ImageNet's flat validation images need labels; looked for {', '.join(readers)} in {', '.join(map(str, folders))}: "
-        "put one of "
-        "them there (the devkit comes from https://image-net.org/download.php), or sort the images into class folders "
-        "with scripts/prepare_imagenet.py"
+        "put one of them there (the devkit comes from https://image-net.org/download.php), or sort the images into class "
+        "folders with scripts/prepare_imagenet.py"
     )
 
 
