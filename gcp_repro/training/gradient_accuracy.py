@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.metalayers.layers import CovariancePooling
-from gcp_repro.training.diagnostics import MetaLayerDiagnostic
+from gcp_repro.training.diagnostics import MetaLayerDiagnostic, Sample, child
 
 __all__ = ["GradientAccuracy", "gradient_accuracy"]
 
@@ -25,17 +25,17 @@ class GradientAccuracy(MetaLayerDiagnostic):
 
     label = "gradient_accuracy"
 
-    def measure(self, network: nn.Module, features: Tensor, labels: Tensor, learning_rate: float) -> dict[str, float]:
+    def measure(self, network: nn.Module, sample: Sample, learning_rate: float) -> dict[str, float]:
         """See the class."""
-        layer, classifier = network.get_submodule("meta_layer"), network.get_submodule("classifier")
-        x = features.clone().requires_grad_()
+        layer, classifier = child(network, "meta_layer"), child(network, "classifier")
+        x = sample.features.clone().requires_grad_()
         pooled = layer(x)
         detached = pooled.detach().requires_grad_()
-        (upstream,) = torch.autograd.grad(cross_entropy(classifier(detached), labels), detached)
+        (upstream,) = torch.autograd.grad(cross_entropy(classifier(detached), sample.labels), detached)
         (gradient,) = torch.autograd.grad(pooled, x, upstream)
         values = {"gradient_norm": gradient.norm().item()}
         if isinstance(layer, CovariancePooling) and layer.approximates_root:
-            error, cosine = gradient_accuracy(gradient, features, upstream)
+            error, cosine = gradient_accuracy(gradient, sample.features, upstream)
             values |= {"gradient_error": error, "gradient_cosine": cosine}
         return {name: value for name, value in values.items() if math.isfinite(value)}
 

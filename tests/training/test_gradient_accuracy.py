@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.training.diagnostics import Sample
 from gcp_repro.training.gradient_accuracy import GradientAccuracy, gradient_accuracy
 
 
@@ -22,7 +23,7 @@ def _measure(name, **options):
     generator = torch.Generator().manual_seed(1)
     network.classifier = nn.Linear(network.meta_layer.output_dim(6), 4, dtype=torch.float64)
     network.classifier.weight.data = torch.randn(network.classifier.weight.shape, dtype=torch.float64, generator=generator)
-    return GradientAccuracy().measure(network, _features(), torch.tensor([0, 1, 2]), 0.1)
+    return GradientAccuracy().measure(network, Sample(torch.empty(3, 0), _features(), torch.tensor([0, 1, 2])), 0.1)
 
 
 def test_the_exact_layer_has_no_error_and_the_others_what_they_promise():
