@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from gcp_repro.errors import NonFiniteError
 from gcp_repro.training.build import Experiment, build, build_experiment
 from gcp_repro.training.console import show_progress, tell
 from gcp_repro.training.distributed import single_job_command
+from gcp_repro.training.initial_stage import KeepInitialStage, initial_stage_path
 from gcp_repro.training.interruption import StopOnSignal
 from gcp_repro.training.records import RunRecorder, read_json, write_atomically, write_json
 from gcp_repro.training.result import RunDirectory, build_result
@@ -35,6 +37,7 @@ IRRELEVANT_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*The dirpath has changed from.*",  # a shared initial stage: best.ckpt is kept from there on
 )
 
 
@@ -65,9 +68,10 @@ def train(config: DictConfig) -> dict[str, Any]:
         _write_config(config, run)
         loggers = [build(node) for node in config.logger.values()]
         recorder = RunRecorder(run.metrics)
-        trainer = _trainer(config, run, experiment, recorder, loggers)
+        shared = initial_stage_path(config)
+        trainer = _trainer(config, run, experiment, recorder, loggers, shared)
         try:
-            diverged = _fit(trainer, experiment, run, OmegaConf.to_container(config, resolve=True))
+            diverged = _fit(trainer, experiment, _checkpoint(run, shared), OmegaConf.to_container(config, resolve=True))
         finally:
             _close(loggers)
         result = build_result(config, experiment, recorder, experiment.module.device, diverged=diverged)
@@ -77,13 +81,18 @@ def train(config: DictConfig) -> dict[str, Any]:
     return {"result": result, "experiment": experiment, "trainer": trainer}
 
 
-def _fit(trainer: Trainer, experiment: Experiment, run: RunDirectory, hyperparameters: Any) -> str | None:
+def _checkpoint(run: RunDirectory, shared: Path | None) -> Path | None:
+    """What to go on from: the run's own checkpoint, the initial stage that another hybrid run has left, or nothing."""
+    checkpoint = next((path for path in (run.last, shared) if path is not None and path.exists()), None)
+    if checkpoint is not None:
+        log.info("resuming from %s", checkpoint)
+    return checkpoint
+
+
+def _fit(trainer: Trainer, experiment: Experiment, checkpoint: Path | None, hyperparameters: Any) -> str | None:
     """Train to the end; returns why the run diverged, or None."""
     for logger in trainer.loggers:
         logger.log_hyperparams(hyperparameters)
-    checkpoint = run.last if run.last.exists() else None
-    if checkpoint is not None:
-        log.info("resuming from %s", checkpoint)
     try:
         with single_job_command():
             trainer.fit(experiment.module, experiment.datamodule, ckpt_path=checkpoint)
@@ -93,7 +102,12 @@ def _fit(trainer: Trainer, experiment: Experiment, run: RunDirectory, hyperparam
 
 
 def _trainer(
-    config: DictConfig, run: RunDirectory, experiment: Experiment, recorder: RunRecorder, loggers: list[Logger]
+    config: DictConfig,
+    run: RunDirectory,
+    experiment: Experiment,
+    recorder: RunRecorder,
+    loggers: list[Logger],
+    shared: Path | None,
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     options.pop("num_threads")
@@ -101,6 +115,7 @@ def _trainer(
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
         *([experiment.swap] if experiment.swap else []),
+        *([KeepInitialStage(experiment.swap.swap_epoch, run.last, shared)] if experiment.swap and shared else []),
         *(build(node) for node in config.callbacks.values()),
         recorder,
         StopOnSignal(run.last),

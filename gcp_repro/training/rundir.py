@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-__all__ = ["NOT_IN_HASH", "config_hash", "register_resolvers", "run_name"]
+__all__ = ["NOT_IN_HASH", "config_hash", "register_resolvers", "run_name", "without_irrelevant"]
 
 # What decides where, how fast and how visibly a run is made, but not its numbers.
 NOT_IN_HASH = (
@@ -21,6 +21,7 @@ NOT_IN_HASH = (
     "logger",
     "data.num_workers",
     "data.pin_memory",
+    "protocol.share_initial_stage",
     "trainer.accelerator",
     "trainer.num_threads",
     "trainer.progress_bar",
@@ -32,9 +33,7 @@ def config_hash(config: DictConfig) -> str:
 
     Interpolations enter as they are written, so that neither the environment nor the place of a run changes its hash.
     """
-    content: Any = OmegaConf.to_container(config, resolve=False)
-    for key in NOT_IN_HASH:
-        _remove(content, key.split("."))
+    content = without_irrelevant(OmegaConf.to_container(config, resolve=False))
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -53,6 +52,13 @@ def register_resolvers() -> None:
 
 def _run_name_of_root(*, _root_: DictConfig) -> str:
     return run_name(_root_)
+
+
+def without_irrelevant(content: Any) -> Any:
+    """A configuration, as plain containers, without what is in `NOT_IN_HASH`; changed in place."""
+    for key in NOT_IN_HASH:
+        _remove(content, key.split("."))
+    return content
 
 
 def _remove(content: dict[str, Any], path: list[str]) -> None:
