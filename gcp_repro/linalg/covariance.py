@@ -19,6 +19,7 @@ __all__ = [
     "symmetric_from_upper_triangle",
     "upper_pairs",
     "upper_triangle",
+    "upper_triangle_of_product",
 ]
 
 
@@ -94,6 +95,24 @@ def upper_triangle(matrix: Tensor) -> Tensor:
         [1, 2, 3]
     """
     return _take(matrix.flatten(-2), _triangle(matrix.shape[-1], matrix.device).to_vector)
+
+
+def upper_triangle_of_product(left: Tensor, right: Tensor, diagonal: Tensor) -> Tensor:
+    """Upper triangle of the symmetric `left @ right^T + diagonal I`, without most of the lower half of the product.
+
+    Args:
+        left: `(b, C, n)`.
+        right: `(b, C, n)`, such that the product is symmetric.
+        diagonal: `(b, 1)`.
+    """
+    size = left.shape[-2]
+    product = left.new_empty(*left.shape[:-1], size)
+    step = -(-size // 4) if size >= 128 else size
+    for start in range(0, size, step):
+        rows = slice(start, start + step)
+        torch.bmm(left[:, rows], right[:, start:].mT, out=product[:, rows, start:])
+    product.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    return upper_triangle(product)
 
 
 def from_upper_triangle(vector: Tensor, size: int) -> Tensor:

@@ -39,11 +39,24 @@ def trunc(larger: Tensor, smaller: Tensor, *, max_gradient: float = 1e10) -> Ten
 
 def taylor(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
     """`(1 + x + ... + x^K) / l_i` with `x = l_j / l_i` (eqs. 14 to 16, after Wang et al. 2019); bound `(K + 1) / l_i`."""
-    ratio = smaller / larger
-    series = torch.ones_like(ratio)
-    for _ in range(degree):
-        series.mul_(ratio).add_(1.0)
-    return series / larger
+    return geometric_sum(smaller / larger, degree).div_(larger)
+
+
+def geometric_sum(x: Tensor, degree: int) -> Tensor:
+    """`1 + x + ... + x^degree` in about `2 log2(degree)` multiplications: `T_{2m+1} = T_m (1 + x^{m+1})`, `T_{k+1} = 1 + x T_k`.
+
+    Example:
+        >>> geometric_sum(torch.tensor(2.0), 6).item()
+        127.0
+    """
+    total, power = torch.ones_like(x), x  # T_0 and x^(0 + 1)
+    for bit in bin(degree + 1)[3:]:  # degree + 1 terms, from the second binary digit on
+        total = total.addcmul(total, power)
+        power = power * power
+        if bit == "1":
+            total.mul_(x).add_(1.0)
+            power = power * x
+    return total
 
 
 def pade(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
@@ -141,7 +154,7 @@ def _power_iteration(num_iterations: int = 19, deflate: bool = True) -> Gradient
         larger, smaller = torch.maximum(rows, columns), torch.minimum(rows, columns)
         positive = larger > 0
         divisor = torch.where(positive, larger, 1.0)
-        shorter = taylor(divisor, smaller, degree=num_iterations - 1)
+        shorter = geometric_sum(smaller / divisor, num_iterations - 1) / divisor
         longer = shorter * (smaller / divisor) + 1 / divisor
         f_rows, f_columns = images.unsqueeze(-1), images.unsqueeze(-2)
         f_larger, f_smaller = torch.where(rows >= columns, f_rows, f_columns), torch.where(rows >= columns, f_columns, f_rows)

@@ -43,16 +43,36 @@ def pade_coefficients(degree: int = 100) -> tuple[tuple[float, ...], tuple[float
 def pade_approximant(x: Tensor, degree: int = 100) -> Tensor:
     """Value of the approximant at `x` in [0, 1], any shape and floating dtype; not bounded near its own poles around 1.
 
+    Numerator and denominator by Horner's scheme in `x^8`, whose coefficients, polynomials of degree 7, are one product of
+    matrices (Paterson and Stockmeyer, 1973).
+
     Example:
         >>> pade_approximant(torch.tensor(0.5, dtype=torch.float64)).item()
         2.0
     """
-    numerator, denominator = pade_coefficients(degree)
-    return _horner(numerator, x) / _horner(denominator, x)
+    numerator, denominator = _blocks(degree, x.device, x.dtype)
+    powers = [torch.ones_like(x.flatten())]
+    while len(powers) <= BLOCK:
+        powers.append(powers[-1] * x.flatten())
+    stacked = torch.stack(powers[:BLOCK])
+    p, q = (_horner(blocks @ stacked, powers[BLOCK]) for blocks in (numerator, denominator))
+    return p.div_(q).view_as(x)
 
 
-def _horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
-    result = torch.full_like(x, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
+BLOCK = 8
+
+
+@functools.lru_cache(maxsize=32)
+def _blocks(degree: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Coefficients of numerator and denominator in rows of `BLOCK`: the inner polynomials of Horner's scheme in `x^BLOCK`."""
+    padded = [(*row, *[0.0] * (-len(row) % BLOCK)) for row in pade_coefficients(degree)]
+    numerator, denominator = (torch.tensor(row, dtype=dtype, device=device).view(-1, BLOCK) for row in padded)
+    return numerator, denominator
+
+
+def _horner(coefficients: Tensor, x: Tensor) -> Tensor:
+    """Horner's scheme, each coefficient `(M,)` a value of its own for each of `x` `(M,)`; the first is overwritten."""
+    result = coefficients[-1]
+    for coefficient in coefficients[:-1].flip(0).unbind():
         result.mul_(x).add_(coefficient)
     return result

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from gcp_repro.errors import GCPError, NonFiniteError
 from gcp_repro.linalg.autograd import Operator, apply_operator
-from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
+from gcp_repro.linalg.covariance import (
+    center,
+    symmetric_from_upper_triangle,
+    upper_triangle,
+    upper_triangle_of_product,
+)
 from gcp_repro.linalg.functions import SpectralFunction, sqrt
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
 from gcp_repro.linalg.parallel import for_each_chunk
@@ -203,9 +208,8 @@ class SpectralPooling(Operator):
         saved[0].copy_(nonzero)
         u = saved[1]
         images = self.function.value(self._spectrum(nonzero))
-        root = torch.bmm(u * (images[..., 1:] - images[..., :1]).unsqueeze(-2), u.mT)
-        root.diagonal(dim1=-2, dim2=-1).add_(images[..., :1])
-        output.copy_(upper_triangle(root))
+        scaled = u * (images[..., 1:] - images[..., :1]).unsqueeze(-2)
+        output.copy_(upper_triangle_of_product(scaled, u, images[..., :1]))
 
     def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
         rows, columns = x.shape[-2:]
@@ -293,7 +297,8 @@ class PublishedPooling(Operator):
         spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
         saved[0].copy_(spectrum)
         saved[1].copy_(u)
-        output.copy_(upper_triangle((u * self.function.value(spectrum).unsqueeze(-2)) @ u.mT))
+        scaled = u * self.function.value(spectrum).unsqueeze(-2)
+        output.copy_(upper_triangle_of_product(scaled, u, torch.zeros_like(spectrum[:, :1])))
 
     def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
         spectrum, u = saved
