@@ -9,10 +9,13 @@ interrupted ones resumed. All runs share one pool of worker processes, each with
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -84,7 +87,26 @@ def run(plan: Plan, runs_dir: str) -> tuple[Plan, dict[str, Any]]:
     register_resolvers()
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
         config = compose("train", [*plan.overrides, f"paths.runs_dir={runs_dir}", "trainer=cpu", "trainer.num_threads=1"])
-    return plan, train(config)["result"]
+    with log_to(Path(config.paths.run_dir) / "train.log"):
+        return plan, train(config)["result"]
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Write what the run says to its log, as `gcp-train` does, and nothing to the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    root.setLevel(logging.INFO)
+    lightning.setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning").handlers.clear()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
 
 
 class Progress:
