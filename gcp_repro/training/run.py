@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.training.build import Experiment, build, build_experiment
 from gcp_repro.training.console import show_progress, tell
 from gcp_repro.training.distributed import single_job_command
@@ -111,6 +111,7 @@ def _trainer(
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     options.pop("num_threads")
+    _refuse_spawning(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
@@ -134,6 +135,18 @@ def _trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data modules share out the samples themselves, and exactly
     )
+
+
+def _refuse_spawning(strategy: str) -> None:
+    """Strategies that train in child processes would take the record of the run with them.
+
+    Raises:
+        OptionError: "trainer.strategy needs one that starts a command per process; got 'ddp_spawn': ..."
+    """
+    if strategy.endswith(("_spawn", "_fork", "_notebook")):
+        raise OptionError(
+            f"trainer.strategy needs one that starts a command per process; got {strategy!r}: use trainer.strategy=ddp"
+        )
 
 
 def _checkpoints(run: RunDirectory) -> list[Callback]:
