@@ -20,7 +20,11 @@ class SweepSize(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs."""
-        os.environ[SWEEP_JOBS] = str(sweep_size(config.hydra.overrides.task))
+        params = config.hydra.sweeper.get("params") or {}  # of a configuration of the group `sweep`
+        task = config.hydra.overrides.task  # wins over the configuration
+        given = {override.partition("=")[0] for override in task}
+        configured = [f"{key}={values}" for key, values in params.items() if key not in given]
+        os.environ[SWEEP_JOBS] = str(sweep_size([*configured, *task]))
 
 
 def sweep_size(overrides: list[str]) -> int:

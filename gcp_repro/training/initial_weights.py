@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gcp_repro.errors import DataError
+from gcp_repro.training.matching_run import MatchingRun
 
 __all__ = ["InitialWeights"]
 
@@ -25,20 +26,25 @@ class InitialWeights(Callback):
     A run that resumes goes on from its own checkpoint, which is loaded afterwards.
 
     Args:
-        checkpoint: `checkpoints/last.ckpt` of the other run; None starts from random weights, with a warning.
+        checkpoint: `checkpoints/last.ckpt` of the other run.
+        run: Finds that run by name where no checkpoint is given. Without either, training starts from random weights, with
+            a warning.
 
     Raises:
-        DataError: The file is missing, is no checkpoint of a run, or its weights do not fit; raised when training is set up.
+        DataError: There is no such run, the file is missing, is no checkpoint of a run, or its weights do not fit; raised
+            when training is set up.
     """
 
-    def __init__(self, checkpoint: str | None) -> None:
+    def __init__(self, checkpoint: str | None = None, run: MatchingRun | None = None) -> None:
         self.checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
+        self.run = run
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the weights."""
         if stage != "fit":
             return
-        if self.checkpoint is None:
+        checkpoint = self.checkpoint or (self.run.checkpoint() if self.run else None)
+        if checkpoint is None:
             log.warning(
                 "training starts from random weights; the paper fine-tunes an ImageNet model: "
                 "set callbacks.initial_weights.checkpoint=RUN/checkpoints/last.ckpt"
@@ -47,16 +53,16 @@ class InitialWeights(Callback):
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
         own = {name: weight for name, weight in network.state_dict().items() if not name.startswith(CLASSIFIER)}
-        weights = _network_weights(self.checkpoint)
+        weights = _network_weights(checkpoint)
         unfit = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
         if unfit:
             raise DataError(
-                f"initial weights need the backbone and reduction of this model; {self.checkpoint} has none that fit "
+                f"initial weights need the backbone and reduction of this model; {checkpoint} has none that fit "
                 f"{len(unfit)} of {len(own)} tensors, as {unfit[0]}: train the same model on ImageNet first, as with "
                 "gcp-train experiment=resnet50_imagenet protocol=hybrid"
             )
         network.load_state_dict({name: weights[name] for name in own}, strict=False)
-        log.info("starting from the weights in %s", self.checkpoint)
+        log.info("starting from the weights in %s", checkpoint)
 
 
 def _network_weights(path: Path) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ class ParameterSmoothness(BetaSmoothness):
         sizes = [parameter.numel() for parameter in parameters.values()]
 
         def gradient(point: Tensor) -> Tensor:
-            parts = [part.detach().requires_grad_() for part in point.split(sizes)]
+            parts = [part.detach().requires_grad_() for part in torch.split(point, sizes)]
             values = {name: part.view_as(parameters[name]) for name, part in zip(parameters, parts, strict=True)}
             loss = cross_entropy(functional_call(network, values, (sample.images,)), sample.labels)
             return torch.cat(torch.autograd.grad(loss, parts))

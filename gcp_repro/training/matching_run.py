@@ -1,0 +1,86 @@
+"""The run from which fine-tuning starts, found by what it trained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gcp_repro.errors import DataError
+from gcp_repro.training.records import read_json
+
+__all__ = ["MatchingRun"]
+
+log = logging.getLogger(__name__)
+
+NEWTON_SCHULZ = "isqrt_cov"  # its hybrid runs are its standalone ones
+
+
+@dataclass(frozen=True)
+class MatchingRun:
+    """The finished hybrid run of an experiment with the same meta-layer; standalone serves as well for Newton-Schulz.
+
+    Attributes:
+        runs_dir: Where runs are kept.
+        experiment: Whose runs are looked at.
+        meta_layer: Registered name.
+        dtype: Of the meta-layer; None if it has none.
+        route: Likewise.
+        seed: Preferred; without such a run, the lowest seed there is.
+        optional: Whether its absence is no error.
+    """
+
+    runs_dir: str
+    experiment: str
+    meta_layer: str
+    dtype: str | None
+    route: str | None
+    seed: int
+    optional: bool = False
+
+    @property
+    def command(self) -> str:
+        """What trains such a run."""
+        options = "".join(
+            f" meta_layer.{name}={value}" for name, value in (("dtype", self.dtype), ("route", self.route)) if value is not None
+        )
+        protocol = "standalone" if self.meta_layer == "gap" else "hybrid"
+        return (
+            f"gcp-train experiment={self.experiment} meta_layer={self.meta_layer}{options} protocol={protocol} seed={self.seed}"
+        )
+
+    def checkpoint(self) -> Path | None:
+        """Its last checkpoint; None where there is no such run and none is required.
+
+        Raises:
+            DataError: There is no such run. "fine-tuning svd_pade starts from ...; there is none in runs/...: train it with ..."
+        """
+        found = sorted(self._matches(), key=lambda match: (match[0] != self.seed, match[0], match[1]))
+        if found:
+            return found[0][1]
+        if self.optional:
+            return None
+        raise DataError(
+            f"fine-tuning {self.meta_layer} starts from a finished run of {self.experiment} with the same layer, precision and "
+            f"route; there is none in {Path(self.runs_dir) / self.experiment}: train it with {self.command}, name a checkpoint "
+            "with callbacks.initial_weights.checkpoint=FILE, or start from random weights with callbacks.initial_weights.run=null"
+        )
+
+    def _matches(self) -> Iterator[tuple[int, Path]]:
+        protocols = ("hybrid", "standalone") if self.meta_layer in (NEWTON_SCHULZ, "gap") else ("hybrid",)
+        wanted = {"status": "finished", "meta_layer": self.meta_layer, "dtype": self.dtype, "route": self.route}
+        for path in sorted((Path(self.runs_dir) / self.experiment).glob("*/result.json")):
+            result = _read(path)
+            checkpoint = path.parent / "checkpoints" / "last.ckpt"
+            if result.items() >= wanted.items() and result.get("protocol") in protocols and checkpoint.is_file():
+                yield int(result["seed"]), checkpoint
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except ValueError:  # half a file
+        log.warning("no result can be read from %s", path)
+        return {}
