@@ -13,10 +13,17 @@ from gcp_repro.paper import export
 from gcp_repro.paper.plan import plan_table
 from gcp_repro.paper.report import Report, build_report, render_html
 from gcp_repro.paper.results import Results, gather, plural
+from gcp_repro.paper.speed import read_bench
 
 __all__ = ["main"]
 
-DEFAULT_OUTPUT = {"html": "reports/index.html", "md": "reports/tables.md", "csv": "reports/csv", "latex": "reports/tables.tex"}
+DEFAULT_OUTPUT = {
+    "html": "reports/index.html",
+    "md": "reports/tables.md",
+    "csv": "reports/csv",
+    "latex": "reports/tables.tex",
+    "parquet": "reports/parquet",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,10 +38,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         type=Path,
-        help="file to write, for csv a folder (default: in reports/)",
+        help="file to write, for csv and parquet a folder (default: in reports/)",
     )
     parser.add_argument(
-        "--format", choices=tuple(DEFAULT_OUTPUT), default="html", help="html is one self-contained page (default)"
+        "--format",
+        choices=tuple(DEFAULT_OUTPUT),
+        default="html",
+        help="html is one self-contained page (default); csv and parquet: all runs and epochs as tidy tables, and csv the rest",
+    )
+    parser.add_argument(
+        "--bench",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="csv files of gcp-bench layers, or folders with them, for Table 5 (default: those in results/ and reports/)",
     )
     parser.add_argument(
         "--plan", action="store_true", help="write nothing; print the missing runs of the paper's tables as commands"
@@ -58,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_plan(results)
             return 0
         output = options.output or Path(DEFAULT_OUTPUT[options.format])
-        report = build_report(results, output)
+        report = build_report(results, output, read_bench(options.bench))
         WRITERS[options.format](report, output)
     except (GCPError, OSError) as error:
         print(f"gcp-tables: {error}", file=sys.stderr)
@@ -71,10 +88,12 @@ def _print_plan(results: Results) -> None:
     table = plan_table(results)
     for line in (table.caption, *table.notes):
         print(f"# {line}")
+    names = [column.name for column in table.columns]
     for row in table.rows:
-        number, *_, hours, command = (cell.text for cell in row)
-        cost = f", about {hours} GPU hours" if hours else ""
-        print(f"{command}  # Table {number}{cost}".replace("Table appendix", "appendix"))
+        run = dict(zip(names, (cell.text for cell in row), strict=True))
+        table_name = run["table"] if run["table"].startswith("appendix") else f"Table {run['table']}"
+        cost = f", about {run['GPU hours']} GPU hours" if run["GPU hours"] else ""
+        print(f"{run['command']}  # {table_name}, from {run['starts from']}{cost}")
 
 
 def _account(results: Results, output: Path) -> str:
@@ -98,7 +117,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_csv(report: Report, folder: Path) -> None:
-    _write(folder / "runs.csv", report.results.to_csv())
+    report.results.write_store(folder, "csv")
     for table in report.tables:
         if table.key != "run_list":
             _write(folder / f"{table.key}.csv", export.to_csv(table))
@@ -108,6 +127,7 @@ WRITERS: dict[str, Callable[[Report, Path], None]] = {
     "html": lambda report, path: _write(path, render_html(report)),
     "md": lambda report, path: _write(path, export.to_markdown(report.tables)),
     "csv": _write_csv,
+    "parquet": lambda report, path: report.results.write_store(path, "parquet"),
     "latex": lambda report, path: _write(path, export.to_latex(report.tables)),
 }
 

@@ -18,7 +18,10 @@ CONDITION = "diagnostics/condition_number"
 CONDITION_RANK = "diagnostics/condition_number_rank"
 STAGES = {1: 1, 2: 11, 3: 21}
 """Stages of the schedule and the epochs of the paper's Table 1, counted from 1, with which they begin."""
-PHRASES = {"_": " ", "top1": "top-1", "top5": "top-5", "number rank": "number of the range", "time share": "time (%)"}
+PHRASES = {
+    "_": " ", "top1": "top-1", "top5": "top-5", "number rank": "number of the range", "time share": "time (%)",
+    "overflow share": "share of overflow in K", "largest quotient": "largest |K|", "eigenvalue ratio": "ratio l_1 / l_2",
+}  # fmt: skip
 SPLITS = {"val": "validation", "train": "training", "test": "test"}
 
 

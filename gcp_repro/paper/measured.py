@@ -1,19 +1,20 @@
-"""Errors measured in training beside the published ones: the form of Tables 2 and 3, paired differences, and Table 11."""
+"""Errors and accuracies measured in training beside the published ones: Tables 2, 3, 4 and 11, and paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gcp_repro.paper.layers import layer_style
+from gcp_repro.paper.counterparts import Counterpart, counterpart
 from gcp_repro.paper.published_tables import published_table
 from gcp_repro.paper.results import plural
 from gcp_repro.paper.settings import PROTOCOLS, Setting, Variant, cell_anchor
 from gcp_repro.paper.statistics import MIN_PAIRS, Difference, places, summarise
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, number_text
 
-__all__ = ["differences_table", "errors_table", "published_cell", "variant_cells", "warmup_table"]
+__all__ = ["differences_table", "errors_table", "variant_cells", "warmup_table"]
 
 METRICS = (
     ("final_top1_error", "final top-1"),
@@ -22,80 +23,66 @@ METRICS = (
     ("best_top5_error", "best top-5"),
 )
 
-PublishedSlots = dict[tuple[str, str], str]
-TABLE2_SLOTS: PublishedSlots = {
-    ("standalone", "final top-1"): "standalone_final_top1",
-    ("standalone", "final top-5"): "standalone_final_top5",
-    ("hybrid", "final top-1"): "hybrid_final_top1",
-    ("hybrid", "final top-5"): "hybrid_final_top5",
-    ("hybrid", "best top-1"): "hybrid_best_top1",
-    ("hybrid", "best top-5"): "hybrid_best_top5",
-}
-TABLE3_SLOTS: PublishedSlots = {
-    ("standalone", "final top-1"): "standalone_top1",
-    ("standalone", "final top-5"): "standalone_top5",
-    ("hybrid", "final top-1"): "hybrid_top1",
-    ("hybrid", "final top-5"): "hybrid_top5",
-}
-RESNET_LAYER = {"gap": "Vanilla"}
-
-
-def _published_source(experiment: str) -> tuple[str, dict[str, str], PublishedSlots, str]:
-    """Which published table an experiment stands beside: number, row filter, columns, and the paper's setting in words."""
-    for backbone, name in (("resnet50", "ResNet-50"), ("resnet101", "ResNet-101")):
-        if experiment.startswith(backbone) and "imagenet" in experiment:
-            return "3", {"backbone": name}, TABLE3_SLOTS, f"{name}, ImageNet"
-    return "2", {}, TABLE2_SLOTS, "AlexNet, ImageNet"
-
-
-def published_cell(experiment: str, variant: Variant, protocol: str, column: str) -> Cell:
-    """The paper's number for a cell of the measured table, marked among the best three of its column as in the paper."""
-    number, where, slots, _ = _published_source(experiment)
-    name = RESNET_LAYER.get(variant.meta_layer, "") if number == "3" else ""
-    method = name or layer_style(variant.meta_layer).published
-    slot = slots.get((protocol, column))
-    rows = [row for row in published_table(number).rows if all(row[key] == value for key, value in where.items())]
-    row = next((row for row in rows if row["method"] == method), None)
-    if slot is None or row is None or variant.dtype == "float32":
-        return MISSING
-    better = len({candidate[slot] for candidate in rows if float(candidate[slot]) < float(row[slot])})
-    return Cell(row[slot], number_text(row[slot]), "published", place=better + 1 if better < 3 else None)
+PUBLISHED_LENGTHS = {0.0: "no warm-up", 1.0: "1 epoch", 2.0: "2 epochs", 3.0: "3 epochs"}
+"""Rows of Table 11 by warm-up epochs."""
+SHOWN_METRICS = {False: METRICS, True: (("final_top1_error", "final"), ("best_top1_error", "best"))}
+"""What tables of errors and of accuracies show."""
 
 
 def errors_table(setting: Setting) -> Table:
-    """Errors in the form of the paper's Table 2, measured beside published."""
-    _, _, slots, paper_setting = _published_source(setting.experiment)
+    """Errors or accuracies in the form of the published table beside which the setting stands, measured beside published."""
+    beside = counterpart(setting.experiment)
+    metrics = SHOWN_METRICS[beside.accuracy]
     columns: list[Column] = []
     makers: list[Callable[[Variant], Cell]] = []
-    for protocol in PROTOCOLS:
+    for protocol in _shown_protocols(setting, beside):
         group = f"{protocol}, measured ({setting.experiment})"
         marks = _measured_places(setting, protocol)
-        for metric, name in METRICS:
+        for metric, name in metrics:
             columns.append(Column(name, group))
-            makers.append(_measured_maker(setting, protocol, metric, marks if metric == "final_top1_error" else {}))
+            shown = marks if metric == "final_top1_error" else {}
+            makers.append(_measured_maker(setting, protocol, metric, shown, beside.accuracy))
         columns.append(Column("runs", group))
         makers.append(partial(_count_cell, setting, protocol=protocol))
-        for _, name in METRICS:
-            if (protocol, name) in slots:
-                columns.append(Column(name, f"{protocol}, published ({paper_setting})"))
-                makers.append(partial(published_cell, setting.experiment, protocol=protocol, column=name))
+        for metric, name in metrics:
+            if (protocol, metric) in beside.slots:
+                columns.append(Column(name, f"{protocol}, published ({beside.setting})"))
+                makers.append(partial(beside.cell, protocol=protocol, metric=metric))
     rows = tuple((*variant_cells(setting, variant), *(make(variant) for make in makers)) for variant in setting.variants)
+    quantity = "Accuracy" if beside.accuracy else "Validation error"
     return Table(
         f"errors-{setting.key}",
-        f"Validation error, {setting.title}",
+        f"Table {beside.number}: {quantity.lower()}, {setting.title}" if beside.same else f"{quantity}, {setting.title}",
         (Column("layer"), Column("precision"), *columns),
         rows,
-        caption=(
-            "Percent; mean ± standard deviation over seeds of the runs that finished. Hybrid: Newton-Schulz first, then the layer"
-            + (f", with {plural(int(setting.warmup_epochs), 'warm-up epoch')}" if setting.warmup_epochs >= 0 else "")
-            + ". Published numbers are from one run each, of another network on other data: the two are not expected to agree."
-        ),
+        caption=_errors_caption(setting, beside),
         notes=(
             "Best three: first, second, third, marked in the published columns as the paper does. A measured "
             "entry is marked only if it is "
             f"separated from the next one by a paired interval over at least {MIN_PAIRS} seeds.",
             'Footnotes to the published numbers are under "The paper\'s tables as published".',
         ),
+    )
+
+
+def _shown_protocols(setting: Setting, beside: Counterpart) -> list[str]:
+    published = {protocol for protocol, _ in beside.slots}
+    return [name for name in PROTOCOLS if name in published or any(True for _ in setting.trained(name))]
+
+
+def _errors_caption(setting: Setting, beside: Counterpart) -> str:
+    text = "Percent; mean ± standard deviation over seeds of the runs that finished."
+    if any(True for _ in setting.trained("hybrid")):
+        warmup = f", with {plural(int(setting.warmup_epochs), 'warm-up epoch')}" if setting.warmup_epochs >= 0 else ""
+        text += f" Hybrid: Newton-Schulz first, then the layer{warmup}."
+    if beside.accuracy:
+        text += " Fine-tuned from an ImageNet run with the hybrid protocol; after the last epoch, and in the best one."
+    if not beside.slots:
+        return text + " The paper does not have this data set."
+    return text + (
+        " Published numbers are from one run each."
+        if beside.same
+        else " Published numbers are from one run each, of another network on other data: the two are not expected to agree."
     )
 
 
@@ -108,11 +95,15 @@ def _measured_places(setting: Setting, protocol: str) -> dict[Any, int]:
     return places({variant: setting.values(variant, protocol) for variant in setting.trained(protocol)})
 
 
-def _measured_maker(setting: Setting, protocol: str, metric: str, marks: dict[Any, int]) -> Callable[[Variant], Cell]:
+def _measured_maker(
+    setting: Setting, protocol: str, metric: str, marks: dict[Any, int], accuracy: bool
+) -> Callable[[Variant], Cell]:
     def make(variant: Variant) -> Cell:
         summary = setting.summary(variant, protocol, metric)
         if summary.n == 0:
             return MISSING
+        if accuracy:
+            summary = replace(summary, mean=100 - summary.mean)
         link = f"#{cell_anchor(setting, variant, protocol)}"
         return Cell(summary.text(), summary.mean, "measured", link, marks.get(variant))
 
@@ -181,17 +172,35 @@ def warmup_table(setting: Setting) -> Table | None:
     if len(lengths) < 2:
         return None
     rows = []
-    for variant in setting.trained("hybrid"):
-        for length in lengths:
-            runs = setting.select(variant, "hybrid", length)
-            cells = [
-                Cell(s.text(), s.mean, "measured") if s.n else MISSING for s in (summarise(runs[metric]) for metric, _ in METRICS)
-            ]
-            rows.append((*variant_cells(setting, variant), Cell(str(int(length)), float(length)), *cells))
+    for variant in setting.trained_as("hybrid"):
+        printed = PUBLISHED_LENGTHS if variant.meta_layer == "svd_pade" and variant.dtype != "float32" else {}
+        for length in sorted({*lengths, *printed}):
+            cells = (*_warmup_cells(setting, variant, length), *_published_warmup(printed.get(length)))
+            if any(cell is not MISSING for cell in cells):
+                rows.append((*variant_cells(setting, variant), Cell(f"{length:.0f}", float(length)), *cells))
+    groups = (f"measured ({setting.experiment})", "published (AlexNet, ImageNet)")
+    columns = [Column(name, group) for group in groups for _, name in METRICS]
     return Table(
-        f"warmup-{setting.key}",
-        f"Warm-up epochs, {setting.title}",
-        (Column("layer"), Column("precision"), Column("warm-up epochs"), *(Column(name) for _, name in METRICS)),
+        f"table11-{setting.key}",
+        f"Table 11: warm-up epochs of the hybrid protocol, {setting.title}",
+        (Column("layer"), Column("precision"), Column("warm-up epochs"), *columns),
         tuple(rows),
-        caption="Error in percent; mean ± standard deviation over seeds.",
+        caption="Error in percent; mean ± standard deviation over seeds. The paper has SVD-Pade, one run each.",
+        notes=tuple(note.text for note in published_table("11").footnotes),
     )
+
+
+def _warmup_cells(setting: Setting, variant: Variant, length: float) -> list[Cell]:
+    runs = setting.select(variant, "hybrid", length)
+    finished = runs[runs["status"] == "finished"]
+    link = f"#{cell_anchor(setting, variant, 'hybrid')}"
+    summaries = [summarise(finished[metric]) for metric, _ in METRICS]
+    return [Cell(s.text(), s.mean, "measured", link) if s.n else MISSING for s in summaries]
+
+
+def _published_warmup(row: str | None) -> list[Cell]:
+    if row is None:
+        return [MISSING for _ in METRICS]
+    entries = published_table("11").row(setting=row)
+    names = (metric.removesuffix("_error") for metric, _ in METRICS)
+    return [Cell(entries[name], number_text(entries[name]), "published") for name in names]

@@ -55,6 +55,14 @@ class PlannedRun:
         return f"gcp-train experiment={self.experiment} {layer} protocol={self.protocol}{warmup} seed={self.seed}"
 
     @property
+    def starts_from(self) -> PlannedRun | None:
+        """The ImageNet run whose weights are fine-tuned; `gcp-train` finds it by its layer, precision and route."""
+        if self.table != "4":
+            return None
+        protocol = "standalone" if self.meta_layer == REFERENCE_LAYER else "hybrid"
+        return PlannedRun("3", "resnet50_imagenet", self.meta_layer, protocol, None, 0, RESNET)
+
+    @property
     def route(self) -> str:
         """The dense route, whose rounding is part of what the paper measured; average pooling has none."""
         return "" if self.meta_layer == "gap" else "dense"
@@ -94,6 +102,11 @@ BENCHMARKS = (
     Benchmark("appendix G", "alexnet_imagenet", ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
 )
 """Rows of the tables that training fills. Table 1 and Figures 1 to 5 come from the runs of Table 2; Table 5 needs none."""
+SWEEPS = (
+    ("alexnet_imagenet", "table2"), ("resnet50_imagenet", "table3"), ("resnet101_imagenet", "table3_resnet101"),
+    ("resnet50_birds,resnet50_dogs,resnet50_cars", "table4"), ("alexnet_imagenet", "table11"), ("alexnet_imagenet", "appendix_g"),
+)  # fmt: skip
+"""Experiment and configuration of the group `sweep` that train them."""
 
 
 def planned_runs(benchmarks: Sequence[Benchmark] = BENCHMARKS) -> list[PlannedRun]:
@@ -141,18 +154,28 @@ def plan_table(results: Results) -> Table:
                 label(run.protocol),
                 images,
                 cost,
+                label(_start(run, results)),
                 label(run.command),
             )
         )
-    columns = ("table", "experiment", "layer", "protocol", "million images", "GPU hours", "command")
+    columns = ("table", "experiment", "layer", "protocol", "million images", "GPU hours", "starts from", "command")
     return Table(
         "plan",
         "Missing runs",
         tuple(Column(name) for name in columns),
         tuple(rows),
         caption=_plan_caption(results),
-        notes=_not_configured(),
+        notes=(*_sweeps(), *_not_configured()),
     )
+
+
+def _start(run: PlannedRun, results: Results) -> str:
+    """The weights a run starts from, and whether they are there."""
+    source = run.starts_from
+    if source is None:
+        return "random weights"
+    state = "done" if _done(source, results.runs) else "missing: train it first"
+    return f"{source.experiment} {source.meta_layer} {source.protocol} ({state})"
 
 
 def _not_configured() -> tuple[str, ...]:
@@ -160,6 +183,11 @@ def _not_configured() -> tuple[str, ...]:
     folder = files("gcp_repro.configs").joinpath("experiment")
     absent = [name for name in names if not folder.joinpath(f"{name}.yaml").is_file()]
     return (f"This version has no configuration for {', '.join(absent)}: their commands will not run.",) if absent else ()
+
+
+def _sweeps() -> tuple[str, ...]:
+    commands = "; ".join(f"gcp-train -m experiment={experiment} sweep={sweep}" for experiment, sweep in SWEEPS)
+    return (f"One command a table, which skips finished runs: {commands}.",)
 
 
 def _plan_caption(results: Results) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 from plotly.offline import get_plotlyjs
 
 import gcp_repro
-from gcp_repro.paper import approximation, bounds, diagnostics, measured, run_tables
-from gcp_repro.paper.figures import Figure, curve_figures, quotient_figures
+from gcp_repro.paper import approximation, bounds, diagnostics, measured, run_tables, seeds, speed
+from gcp_repro.paper.counterparts import counterpart
+from gcp_repro.paper.figures import curve_figures
 from gcp_repro.paper.findings import Finding, find
+from gcp_repro.paper.further_figures import eigenvalue_ratio_figures, quotient_figures, seed_figures
 from gcp_repro.paper.plan import plan_table
+from gcp_repro.paper.plots import Figure
 from gcp_repro.paper.published_tables import CITATION, as_table
 from gcp_repro.paper.results import Results, plural
 from gcp_repro.paper.settings import Setting, find_settings
@@ -24,8 +27,8 @@ from gcp_repro.paper.tables import Table
 
 __all__ = ["Report", "Section", "build_report", "render_html"]
 
-NOT_MEASURED = ("2", "3", "4", "5", "11")
-"""Published tables shown for reference as long as nothing here measures them."""
+AS_PUBLISHED = ("2", "3", "4", "11")
+"""Published tables shown whole for reference; every other one has its numbers in a table of its own."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,30 @@ class Report:
         return [table for section in self.sections for table in section.tables if table.rows]
 
 
-def build_report(results: Results, page: Path) -> Report:
+def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None) -> Report:
     """Make all tables and figures.
 
     Args:
         results: What was gathered.
         page: Where the report will be written; links to runs are relative to its folder.
+        bench: Rows of `gcp-bench layers`, as `read_bench` gives them; `None` for none.
     """
     settings = tuple(find_settings(results))
     sections = [
         *(_setting_section(setting) for setting in settings),
-        _condition_section(settings),
+        Section(
+            "condition",
+            "Condition number and first eigenvalues (Table 1, Figure 3)",
+            (),
+            (diagnostics.condition_table(settings),),
+            tuple(eigenvalue_ratio_figures(settings)),
+        ),
+        Section(
+            "speed",
+            "Time in the meta-layer (Table 5)",
+            (),
+            (speed.speed_table(speed.read_bench(()) if bench is None else bench),),
+        ),
         Section(
             "approximation",
             "Approximation error of Taylor and Pade (Tables 6, 8, 9)",
@@ -94,6 +110,7 @@ def build_report(results: Results, page: Path) -> Report:
             (bounds.table7(),),
             tuple(quotient_figures()),
         ),
+        Section("seeds", "Random seeds (appendix G)", (), (seeds.seeds_table(settings),), tuple(seed_figures(settings))),
         Section(
             "missing",
             "What is not measured here",
@@ -102,35 +119,31 @@ def build_report(results: Results, page: Path) -> Report:
                 "commands below fill them, given the data; gcp-tables then "
                 "shows the results beside the published numbers. The amount of work is known, the time on a GPU only "
                 "where it was measured. "
-                "Table 4 starts from the weights of the hybrid runs of Table 3. "
-                "Table 5 (seconds a batch) needs a GPU and no training.",
+                "Table 4 starts from the weights of the hybrid runs of Table 3, which gcp-train finds by itself. "
+                f"Table 5 (seconds a batch) needs a GPU and no training: {speed.COMMAND}",
             ),
             (plan_table(results),),
         ),
         Section(
-            "published", "The paper's tables as published", (), tuple(as_table(number) for number in NOT_MEASURED), folded=True
+            "published", "The paper's tables as published", (), tuple(as_table(number) for number in AS_PUBLISHED), folded=True
         ),
         Section("runs", "Runs", (), (run_tables.runs_table(settings, page), run_tables.problems_table(results, page))),
     ]
-    return Report(results, settings, tuple(find(settings)), tuple(section for section in sections if section is not None))
+    return Report(results, settings, tuple(find(settings)), tuple(sections))
 
 
 def _setting_section(setting: Setting) -> Section:
-    warmup = measured.warmup_table(setting)
+    warmup, beside = measured.warmup_table(setting), counterpart(setting.experiment)
+    figures = "" if beside.accuracy else ", Figures 1, 2, 4 and 5"
     tables = (measured.errors_table(setting), measured.differences_table(setting), *((warmup,) if warmup else ()))
     logged = (diagnostics.diagnostics_table(setting),) if diagnostics.diagnostics_columns(setting) else ()
     return Section(
         f"setting-{setting.key}",
-        f"Standalone and hybrid training: {setting.title} (form of Table 2)",
+        f"{setting.title} ({'' if beside.same else 'form of '}Table {beside.number}{figures})",
         (),
         (*tables, *logged),
         tuple(curve_figures(setting)),
     )
-
-
-def _condition_section(settings: Iterable[Setting]) -> Section | None:
-    table = diagnostics.condition_table(list(settings))
-    return Section("condition", "Condition number (Table 1)", (), (table,))
 
 
 def render_html(report: Report) -> str:

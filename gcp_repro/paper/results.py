@@ -6,11 +6,12 @@ read, folders that hold something else, and runs that were counted already.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, OptionError
 
 __all__ = ["CELL_COLUMNS", "Problem", "Results", "gather", "plural"]
 
@@ -37,9 +38,9 @@ CELL_COLUMNS = (
 )
 """Runs that agree in these and differ in the seed are repetitions of one another."""
 RUN_COLUMNS = (
-    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "meta_layer_options", "route", "dtype", "protocol",
-    "warmup_epochs", "swap_epoch",
-    "seed", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error", "best_epoch",
+    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "meta_layer_options", "route", "dtype",
+    "protocol", "warmup_epochs", "swap_epoch", "seed",
+    "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error", "best_epoch",
     "wall_time_seconds", "samples_per_second", "device", "num_parameters", "python", "torch", "gcp_repro",
     "git_revision", "config_hash",
 )  # fmt: skip
@@ -49,7 +50,7 @@ NUMBERS = (
     "best_top5_error",
     "best_epoch", "wall_time_seconds", "samples_per_second", "num_parameters",
 )  # fmt: skip
-RESULT_FILE, METRICS_FILE, CONFIG_FILE = "result.json", "metrics.csv", "config.yaml"
+RESULT_FILE, METRICS_FILE, CONFIG_FILE, STEPS_FILE = "result.json", "metrics.csv", "config.yaml", "eigenvalue_ratio.csv"
 RUN_FILES = (RESULT_FILE, METRICS_FILE, CONFIG_FILE, "train.log")
 
 ProblemKind = Literal["incomplete", "unreadable", "foreign", "repeated"]
@@ -79,20 +80,36 @@ class Results:
         runs: One row a run, `RUN_COLUMNS` first; `run` is its directory, absolute.
         epochs: One row an epoch: `run`, `epoch` and the columns of `metrics.csv`, what is no finite number as NaN.
         problems: What is not in `runs`, or is there with something missing.
+        steps: One row a measurement of the first steps: `run`, `step` and the columns of `eigenvalue_ratio.csv`.
     """
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     problems: tuple[Problem, ...] = ()
+    steps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["run", "step"]))
 
     @property
     def finished(self) -> pd.DataFrame:
         """Runs that trained to their end with a finite loss."""
         return self.runs[self.runs["status"] == "finished"]
 
-    def to_csv(self) -> str:
-        """The tidy table as csv text."""
-        return str(self.runs.to_csv(index=False, lineterminator="\n"))
+    def write_store(self, folder: Path, form: Literal["csv", "parquet"]) -> None:
+        """Write the tidy tables, `runs` and `epochs`, into a folder that need not exist.
+
+        Raises:
+            OptionError: Parquet without pyarrow. "parquet files are written by pyarrow, which is not installed: ..."
+        """
+        if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
+            raise OptionError(
+                "parquet files are written by pyarrow, which is not installed: pip install pyarrow, or use --format csv"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, frame in (("runs", self.runs), ("epochs", self.epochs)):
+            path = folder / f"{name}.{form}"
+            if form == "csv":
+                frame.to_csv(path, index=False, lineterminator="\n")
+            else:
+                _with_plain_columns(frame).to_parquet(path, index=False, engine="pyarrow")
 
 
 def gather(roots: Iterable[str | Path]) -> Results:
@@ -107,17 +124,23 @@ def gather(roots: Iterable[str | Path]) -> Results:
     problems: list[Problem] = []
     rows: list[dict[str, Any]] = []
     curves: list[pd.DataFrame] = []
+    steps: list[pd.DataFrame] = []
     for folder in _run_directories(roots, problems):
         row = _read_run(folder, problems)
         if row is not None:
             rows.append(row)
             if row["status"] == "finished" or (folder / METRICS_FILE).is_file():  # a run may diverge before its first row
-                curves.extend(_read_curve(folder, problems))
+                curves.extend(_read_numbers(folder, METRICS_FILE, "epoch", problems))
+            if (folder / STEPS_FILE).is_file():  # of a diagnostic that not every run has
+                steps.extend(_read_numbers(folder, STEPS_FILE, "step", problems))
     runs = _frame(rows)
     runs, repeated = _without_repetitions(runs)
-    epochs = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=["run", "epoch"])
-    epochs = epochs[epochs["run"].isin(runs["run"])].reset_index(drop=True)
-    return Results(runs, epochs, (*problems, *repeated))
+    return Results(runs, _of_runs(curves, runs, "epoch"), (*problems, *repeated), _of_runs(steps, runs, "step"))
+
+
+def _of_runs(frames: Sequence[pd.DataFrame], runs: pd.DataFrame, key: str) -> pd.DataFrame:
+    joined = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run", key])
+    return joined[joined["run"].isin(runs["run"])].reset_index(drop=True)
 
 
 def plural(count: int, noun: str) -> str:
@@ -221,22 +244,29 @@ def _progress(folder: Path) -> str:
     return f", {plural(max(0, len(lines) - 1), 'epoch')} in {METRICS_FILE}"
 
 
-def _read_curve(folder: Path, problems: list[Problem]) -> list[pd.DataFrame]:
-    path = folder / METRICS_FILE
+def _read_numbers(folder: Path, name: str, key: str, problems: list[Problem]) -> list[pd.DataFrame]:
+    """The rows of a csv file of a run in which `key` is a number; none, and a problem, where it cannot be read."""
+    path = folder / name
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         problems.append(Problem("unreadable", path, f"curves are missing: {error}"))
         return []
-    if "epoch" not in frame:
+    if key not in frame:
         problems.append(
-            Problem("unreadable", path, f"curves are missing: no column epoch among {', '.join(map(str, frame.columns))}")
+            Problem("unreadable", path, f"curves are missing: no column {key} among {', '.join(map(str, frame.columns))}")
         )
         return []
     numbers = frame.columns.difference(["meta_layer"])
     frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce").replace([math.inf, -math.inf], math.nan)
     frame.insert(0, "run", str(folder))
-    return [frame.dropna(subset=["epoch"])]
+    return [frame.dropna(subset=[key])]
+
+
+def _with_plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed kinds as text, which parquet needs."""
+    mixed = [name for name in frame if frame[name].dtype == object]
+    return frame.assign(**{str(name): frame[name].map(str, na_action="ignore") for name in mixed})
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -52,6 +52,7 @@ class Setting:
         runs: Their rows of `Results.runs`.
         epochs: Their rows of `Results.epochs`.
         warmup_epochs: Length of the warm-up of the hybrid runs in the tables: the most frequent one.
+        steps: Their rows of `Results.steps`.
     """
 
     experiment: str
@@ -60,6 +61,7 @@ class Setting:
     runs: pd.DataFrame = field(repr=False)
     epochs: pd.DataFrame = field(repr=False)
     warmup_epochs: float = 0
+    steps: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
 
     @property
     def key(self) -> str:
@@ -139,8 +141,12 @@ class Setting:
         return paired_difference(self.values(variant, protocol), self.values(to, to_protocol))
 
     def trained(self, protocol: str) -> Iterator[Variant]:
-        """Variants with a run under a protocol."""
+        """Variants with a run in the tables: under a protocol, with the usual warm-up."""
         return (variant for variant in self.variants if len(self.select(variant, protocol)))
+
+    def trained_as(self, protocol: str) -> Iterator[Variant]:
+        """Variants with a run under a protocol, whatever the warm-up."""
+        return (variant for variant in self.variants if len(self.select_all(variant, protocol)))
 
 
 def cell_anchor(setting: Setting, variant: Variant, protocol: str) -> str:
@@ -162,6 +168,7 @@ def find_settings(results: Results) -> list[Setting]:
                 runs=runs,
                 epochs=results.epochs[results.epochs["run"].isin(runs["run"])],
                 warmup_epochs=float(hybrid.mode().iloc[0]) if len(hybrid) else -1,
+                steps=results.steps[results.steps["run"].isin(runs["run"])],
             )
         )
     return sorted(found, key=lambda setting: (-len(setting.runs), setting.key))

@@ -1,5 +1,7 @@
 import csv
+import importlib.util
 
+import pandas as pd
 import pytest
 
 from gcp_repro.cli.tables import main
@@ -36,6 +38,30 @@ def test_csv_is_a_folder_with_the_tidy_table_and_one_file_a_table(tmp_path):
     }
 
 
+def test_parquet_holds_runs_and_epochs(tmp_path):
+    pytest.importorskip("pyarrow")
+    write_run(tmp_path / "runs", final=3.25)
+    write_run(tmp_path / "runs", seed=1, status="diverged")
+    assert main([str(tmp_path / "runs"), "--format", "parquet", "--output", str(tmp_path / "store")]) == 0
+    runs = pd.read_parquet(tmp_path / "store" / "runs.parquet")
+    assert runs["final_top1_error"].tolist()[0] == 3.25
+    assert runs["status"].tolist() == ["finished", "diverged"]
+    epochs = pd.read_parquet(tmp_path / "store" / "epochs.parquet")
+    assert set(epochs["run"]) == set(runs["run"])
+
+
+def test_parquet_without_pyarrow_is_explained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["--format", "parquet", "--output", str(tmp_path / "store")]) == 1
+    assert "written by pyarrow, which is not installed: pip install pyarrow, or use --format csv" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+def test_measured_times_are_read_from_bench_files(tmp_path, capsys):
+    assert main(["--bench", str(tmp_path / "none.csv"), "--output", str(tmp_path / "index.html")]) == 1
+    assert "does not exist: run gcp-bench layers" in capsys.readouterr().err
+
+
 def test_default_output_is_reports_index_html(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([]) == 0
@@ -49,6 +75,8 @@ def test_plan_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):
     commands = [line for line in lines if line.startswith("gcp-train experiment=")]
     assert len(commands) > 50
     assert any("GPU hours are not estimated" in line for line in lines if line.startswith("# "))
+    fine_tuning = "# Table 4, from resnet50_imagenet svd_pade hybrid (missing: train it first)"
+    assert any(line.endswith(fine_tuning) for line in commands)
     assert list(tmp_path.iterdir()) == []
 
 

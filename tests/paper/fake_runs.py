@@ -101,7 +101,7 @@ def cells_of(table, layer, dtype=None):
 
 def _write_metrics(folder: Path, layer: str, protocol: str, epochs: int, final: float, noise: np.random.Generator) -> None:
     names = (
-        "epoch", "train/top1_error", "train/loss", "val/top1_error", "val/top5_error", "val/loss", "diagnostics/condition_number",
+        "epoch", "train/top1_error", "train/top5_error", "train/loss", "val/top1_error", "val/top5_error", "val/loss", "diagnostics/condition_number",
         "diagnostics/condition_number_rank", "diagnostics/beta_smoothness", "diagnostics/gradient_error",
         "learning_rate", "meta_layer", "seconds",
     )  # fmt: skip
@@ -112,7 +112,7 @@ def _write_metrics(folder: Path, layer: str, protocol: str, epochs: int, final: 
         error = final + 40 * decay + 0.2 * noise.normal() * decay
         gradient_error = "" if layer == "gap" else f"{10 ** (-3 + 0.3 * noise.normal()):.3e}"
         values = (
-            epoch, error * 0.6, error / 25, error, error / 10, error / 30, 3.4e14 * decay + 1e13,
+            epoch, error * 0.6, error * 0.06, error / 25, error, error / 10, error / 30, 3.4e14 * decay + 1e13,
             190 * decay + 10, 5 + 30 * decay, gradient_error, 0.1 * 0.1 ** (epoch // 5), active, 0.3,
         )  # fmt: skip
         lines.append(",".join(str(value) for value in values))

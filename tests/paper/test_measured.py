@@ -43,6 +43,30 @@ def test_resnets_stand_beside_table_3(tmp_path):
     assert row["standalone, published (ResNet-50, ImageNet)", "final top-1"].text == "23.85"
 
 
+def test_fine_grained_sets_are_accuracies_beside_table_4(tmp_path):
+    for seed, error in enumerate((12.0, 13.0, 14.0)):
+        write_run(tmp_path, "resnet50_birds", "svd_trunc", seed=seed, final=error)
+    write_run(tmp_path, "resnet50_birds", "svd_topn", status="diverged")
+    (setting,) = find_settings(gather([tmp_path]))
+    table = errors_table(setting)
+    assert table.title.startswith("Table 4: accuracy, resnet50_birds")
+    row = cells_of(table, "svd_trunc")
+    assert row["standalone, measured (resnet50_birds)", "final"].text == "87.00 ± 1.00"
+    assert row["standalone, measured (resnet50_birds)", "best"].text == "87.10 ± 1.00"
+    final, best = (row["standalone, published (ResNet-50, Birds)", name] for name in ("final", "best"))
+    assert (final.text, final.place, best.text, best.place) == ("87.16", 1, "87.25", 2)
+    assert cells_of(table, "svd_topn")["standalone, published (ResNet-50, Birds)", "final"].text == "does not converge"
+    assert not any(column.group.startswith("hybrid") for column in table.columns)
+
+
+def test_aircraft_is_an_accuracy_that_the_paper_does_not_have(tmp_path):
+    write_run(tmp_path, "resnet50_aircraft", "svd_pade", final=10.0)
+    (setting,) = find_settings(gather([tmp_path]))
+    table = errors_table(setting)
+    assert [cell.text for cell in table.rows[0]] == ["svd_pade", "float64", "90.00", "90.10", "1"]
+    assert "The paper does not have this data set." in table.caption
+
+
 def test_routes_are_separate_rows(tmp_path):
     write_run(tmp_path, meta_layer="svd_pade", final=3.0)
     write_run(tmp_path / "gram", meta_layer="svd_pade", final=4.0, route="gram")
@@ -79,7 +103,9 @@ def test_hybrid_cells_hold_one_length_of_warm_up_and_table_11_holds_all(tmp_path
     row = cells_of(errors_table(setting), "svd_pade")
     assert row["hybrid, measured (digits)", "final top-1"].text == "1.00 ± 0.00"
     table = warmup_table(setting)
-    assert [(row[2].text, row[3].text) for row in table.rows] == [("1", "1.00 ± 0.00"), ("2", "2.00")]
+    assert [(row[2].text, row[3].text, row[7].text) for row in table.rows] == [
+        ("0", "", "47.89"), ("1", "1.00 ± 0.00", "47.76"), ("2", "2.00", "47.70"), ("3", "", "47.95")
+    ]  # fmt: skip
 
 
 def test_table_11_needs_two_lengths(sweep_setting):

@@ -41,5 +41,16 @@ def test_table_says_that_nothing_is_estimated_without_a_measurement(tmp_path):
     table = plan_table(gather([]))
     assert "GPU hours are not estimated" in table.caption
     assert all(row[5].origin == "missing" for row in table.rows)
+    assert "gcp-train -m experiment=alexnet_imagenet sweep=table2" in table.notes[0]
     write_run(tmp_path, "alexnet_imagenet", "svd_pade", seed=9, device="NVIDIA H100", samples_per_second=2000.0)
     assert "GPU hours for the" in plan_table(gather([tmp_path])).caption
+
+
+def test_fine_tuning_names_the_run_it_starts_from(tmp_path):
+    def starts(results):
+        return {row[2].text: row[6].text for row in plan_table(results).rows if row[1].text == "resnet50_birds"}
+
+    assert starts(gather([]))["svd_pade"] == "resnet50_imagenet svd_pade hybrid (missing: train it first)"
+    assert starts(gather([]))["isqrt_cov"].startswith("resnet50_imagenet isqrt_cov standalone")
+    write_run(tmp_path, "resnet50_imagenet", "svd_pade", "hybrid")
+    assert starts(gather([tmp_path]))["svd_pade"] == "resnet50_imagenet svd_pade hybrid (done)"

@@ -30,9 +30,8 @@ def test_a_run_directory_is_a_root_itself_and_overlapping_roots_count_once(tmp_p
 
 def test_csv_holds_versions_and_reads_back(tmp_path):
     write_run(tmp_path)
-    target = tmp_path / "runs.csv"
-    target.write_text(gather([tmp_path]).to_csv())
-    row = pd.read_csv(target).iloc[0]
+    gather([tmp_path]).write_store(tmp_path / "store", "csv")
+    row = pd.read_csv(tmp_path / "store" / "runs.csv").iloc[0]
     assert (row["torch"], row["meta_layer"], row["config_hash"]) == ("2.6.0", "isqrt_cov", "abcd1234")
 
 
