@@ -120,7 +120,7 @@ def _caption(spec: Curves) -> str:
 
 def _plot(setting: Setting, spec: Curves, first: int) -> go.Figure | None:
     plot = go.Figure()
-    logarithmic = spans_decades(setting.epochs[spec.column])
+    logarithmic = spans_decades(setting.epochs.loc[setting.epochs["epoch"] >= first, spec.column])
     for variant, trained_as in _drawn(setting, spec):
         curve = _mean_and_spread(setting.history(variant, trained_as), spec)
         curve = curve[curve.index >= first]

@@ -88,9 +88,11 @@ def rounded(values: Any) -> list[float]:
 
 
 def spans_decades(values: pd.Series) -> bool:
-    """Whether numbers are positive and belong on a logarithmic scale."""
+    """Whether numbers are positive and belong on a logarithmic scale: they span decades, or are all far below 1."""
     numbers = values.dropna()
-    return bool(len(numbers)) and bool(numbers.min() > 0) and bool(numbers.max() > 30 * numbers.min())
+    if not len(numbers) or numbers.min() <= 0:
+        return False
+    return bool(numbers.max() > 30 * numbers.min()) or bool(numbers.max() < 1e-6)
 
 
 def _transparent(colour: str, alpha: float = 0.09) -> str:

@@ -101,7 +101,8 @@ def cells_of(table, layer, dtype=None):
 
 def _write_metrics(folder: Path, layer: str, protocol: str, epochs: int, final: float, noise: np.random.Generator) -> None:
     names = (
-        "epoch", "train/top1_error", "train/top5_error", "train/loss", "val/top1_error", "val/top5_error", "val/loss", "diagnostics/condition_number",
+        "epoch", "train/top1_error", "train/top5_error", "train/loss",
+        "val/top1_error", "val/top5_error", "val/loss", "diagnostics/condition_number",
         "diagnostics/condition_number_rank", "diagnostics/beta_smoothness", "diagnostics/gradient_error",
         "learning_rate", "meta_layer", "seconds",
     )  # fmt: skip

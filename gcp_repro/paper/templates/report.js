@@ -77,10 +77,21 @@
   document.querySelectorAll("table").forEach(markGroupEdges);
   document.querySelectorAll("tr:not(.groups) > th > button").forEach((b) => b.addEventListener("click", () => sortBy(b.parentElement)));
 
-  const watcher = new IntersectionObserver((entries) => entries.forEach((entry) => {
-    if (!entry.isIntersecting) return;
-    watcher.unobserve(entry.target);
-    draw(entry.target);
-  }), { rootMargin: "600px" });
-  document.querySelectorAll(".canvas").forEach((canvas) => watcher.observe(canvas));
+  // Figures in view are drawn first and the others one by one while the page is idle, so that long screenshots have them too.
+  const waiting = new Set(document.querySelectorAll(".canvas"));
+  const drawOnce = (canvas) => { if (waiting.delete(canvas)) draw(canvas); };
+  const whenIdle = window.requestIdleCallback ?? ((next) => setTimeout(next, 1));
+  const drawRest = () => {
+    const [canvas] = waiting;
+    if (!canvas) return;
+    drawOnce(canvas);
+    whenIdle(drawRest, { timeout: 200 });
+  };
+  const watcher = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => drawOnce(entry.target)), { rootMargin: "600px" });
+  waiting.forEach((canvas) => watcher.observe(canvas));
+  whenIdle(drawRest, { timeout: 200 });
+
+  window.addEventListener("beforeprint", () => { [...waiting].forEach(drawOnce); setTheme("light"); });
+  window.addEventListener("afterprint", () => setTheme(remembered() ?? (system.matches ? "dark" : "light")));
 })();
