@@ -1,0 +1,112 @@
+"""`gcp-import`: published checkpoints in, runs of ours out; with `--export` the other way."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from gcp_repro.cli.messages import describe
+from gcp_repro.errors import GCPError
+from gcp_repro.weights import ARCHITECTURES, CENTERINGS, ConvertedWeights, export_weights, import_weights
+
+__all__ = ["main"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="gcp-import",
+        description="Turn a checkpoint of DifferentiableSVD or fast-MPN-COV, or of a ResNet of torchvision or timm, into a run "
+        "directory that gcp-eval scores. Reads weights only and runs no code from the file.",
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, help="file with a state dict; with --export a run directory or a checkpoint in it"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="configuration, as gcp-train takes it: meta_layer.top_n=206 data=image_folder data.root=FOLDER",
+    )
+    parser.add_argument("--architecture", help=f"{', '.join(ARCHITECTURES)}; default: what the file says")
+    parser.add_argument(
+        "--meta-layer", default="isqrt_cov", help="layer that the weights were trained with (default: %(default)s)"
+    )
+    parser.add_argument("--num-classes", type=int, metavar="N", help="checked if given; default: the classifier's")
+    parser.add_argument(
+        "--centering",
+        choices=CENTERINGS,
+        default="published",
+        help="SVD layers: with DifferentiableSVD's float32 centring matrix, which gives its logits (default), or exact",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="run directory to write; with --export a file")
+    parser.add_argument("--export", action="store_true", help="write a run's weights under the names of the code bases instead")
+    parser.add_argument(
+        "--layout", help="with --export: sequential (default), named (fast-MPN-COV's released ResNets) or finetuned"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point.
+
+    Args:
+        arguments: Of the command line; `None` for the process's own.
+
+    Returns:
+        Exit status: 0, or 1 for a user's mistake, which is explained on standard error.
+    """
+    parser = build_parser()
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        print(_export(options, parser) if options.export else _import(options, parser))
+    except (GCPError, HydraException, OmegaConfBaseException) as error:
+        print(f"gcp-import: {describe(error, 'train')}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _import(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    if options.layout is not None:
+        parser.error("--layout is for --export; an import finds it out")
+    converted = import_weights(
+        options.checkpoint,
+        options.architecture,
+        options.meta_layer,
+        num_classes=options.num_classes,
+        centering=options.centering,
+        overrides=options.overrides,
+    )
+    converted.write_run(options.output)
+    return f"{_account(converted)} -> {options.output}\nscore it: gcp-eval run={options.output}"
+
+
+def _account(converted: ConvertedWeights) -> str:
+    source = converted.source
+    facts = [
+        converted.architecture,
+        converted.meta_layer,
+        f"{converted.num_classes:,} classes",
+        f"layout {converted.layout.name}",
+    ]
+    if source.epoch is not None:
+        facts.append(f"{source.epoch} epochs")
+    if source.best_top1_accuracy is not None:
+        facts.append(f"its own record: {source.best_top1_accuracy:.2f} % top-1 accuracy")
+    return f"{len(source.weights)} tensors ({', '.join(facts)})"
+
+
+def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    if options.architecture is None:
+        parser.error("--export needs --architecture")
+    weights = export_weights(options.checkpoint, options.architecture, options.output, options.layout)
+    return f"{len(weights)} tensors -> {options.output}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

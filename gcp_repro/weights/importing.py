@@ -1,0 +1,224 @@
+"""From a published checkpoint to a network and a run directory of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from gcp_repro.errors import OptionError
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from gcp_repro.training.build import build, build_network
+from gcp_repro.training.records import write_atomically, write_json
+from gcp_repro.training.result import RunDirectory
+from gcp_repro.training.rundir import register_resolvers
+from gcp_repro.weights.files import WeightFile, read_weights
+from gcp_repro.weights.layouts import ARCHITECTURES, Layout, find_architecture
+from gcp_repro.weights.matching import detect_layout, fit, rename
+
+__all__ = ["CENTERINGS", "ConvertedWeights", "convert", "import_weights"]
+
+DATA_OF_CLASSES = {1000: "imagenet", 200: "birds", 120: "dogs", 196: "cars", 100: "aircraft"}
+"""The paper's data sets by their number of classes; for another number a folder of images."""
+
+
+CENTERINGS = ("published", "exact")
+
+DECOMPOSING = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_power_iteration", "seb")
+"""Layers of DifferentiableSVD that decompose a covariance whose centring matrix is rounded to float32."""
+
+
+@dataclass(frozen=True)
+class ConvertedWeights:
+    """A published checkpoint as a network of ours.
+
+    Attributes:
+        source: The file.
+        architecture: Its name in `ARCHITECTURES`.
+        meta_layer: Name of the layer that the weights belong to.
+        layout: How the file names its tensors.
+        config: Composed from `configs/train.yaml`; with the data that the number of classes stands for.
+        num_classes: Of the classifier.
+        state: State dict of the `GCPClassifier`.
+    """
+
+    source: WeightFile
+    architecture: str
+    meta_layer: str
+    layout: Layout
+    config: DictConfig
+    num_classes: int
+    state: dict[str, Tensor]
+
+    def network(self) -> nn.Module:
+        """A `GCPClassifier` with these weights."""
+        network = _network(self.config, self.num_classes)
+        network.load_state_dict(self.state)
+        return network
+
+    def write_run(self, output: Path) -> None:
+        """Write a run directory that `gcp-eval run=OUTPUT` scores.
+
+        It holds `config.yaml`, `checkpoints/last.ckpt` and, on where the weights are from, `import.json`; there is no
+        `result.json`, because nothing was trained here.
+
+        Raises:
+            OptionError: The directory already holds a run.
+        """
+        run = RunDirectory(output)
+        if run.config.exists() or run.last.exists():
+            raise OptionError(f"an import needs a directory of its own; {output} already holds a run: choose another --output")
+        config = self.config.copy()
+        config.paths.run_dir = str(output)
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        torch.save(
+            {
+                "epoch": max((self.source.epoch or 1) - 1, 0),  # counted from 0
+                "global_step": 0,
+                "pytorch-lightning_version": version("pytorch-lightning"),
+                "state_dict": {f"network.{name}": value for name, value in self.state.items()},
+            },
+            run.last,
+        )
+        write_json(output / "import.json", self.provenance())
+        write_atomically(run.config, OmegaConf.to_yaml(config, resolve=True))
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights are from."""
+        return {
+            "file": self.source.path.name,
+            "sha256": self.source.sha256(),
+            "architecture": self.architecture,
+            "layout": self.layout.name,
+            "meta_layer": self.meta_layer,
+            "num_classes": self.num_classes,
+            "epochs": self.source.epoch,
+            "best_top1_accuracy": self.source.best_top1_accuracy,
+        }
+
+
+def import_weights(
+    path: str | Path,
+    architecture: str | None = None,
+    meta_layer: str = "isqrt_cov",
+    *,
+    num_classes: int | None = None,
+    centering: str = "published",
+    overrides: Sequence[str] = (),
+) -> ConvertedWeights:
+    """Read a checkpoint of DifferentiableSVD or fast-MPN-COV, or of a ResNet of torchvision or timm.
+
+    Args:
+        path: The file.
+        architecture: A name in `ARCHITECTURES`; None takes the file's own `arch`.
+        meta_layer: What the weights were trained with.
+        num_classes: Checked if given; None takes the classifier's.
+        centering: "published" computes the SVD layers as the newest code of DifferentiableSVD does, with a centring matrix
+            rounded to float32, and gives its logits; "exact" takes the layers of this package as they are.
+        overrides: Of `configs/train.yaml`, as in `["meta_layer.top_n=206", "data=birds"]`.
+
+    Raises:
+        DataError: The file cannot be read, or does not fit.
+        OptionError: The architecture is unknown or contradicts the file, or the layer has no counterpart in the code bases.
+    """
+    source = read_weights(Path(path).expanduser())
+    name = _architecture_name(source, architecture)
+    return convert(source, name, meta_layer, num_classes=num_classes, centering=centering, overrides=overrides)
+
+
+def convert(
+    source: WeightFile,
+    architecture: str,
+    meta_layer: str,
+    *,
+    num_classes: int | None = None,
+    centering: str = "published",
+    overrides: Sequence[str] = (),
+) -> ConvertedWeights:
+    """Fit the tensors of a file to the network that they are said to be from.
+
+    Raises:
+        GCPError: As `import_weights`.
+    """
+    described = find_architecture(architecture)
+    layout = detect_layout(source.weights, described)
+    renamed = rename(source.weights, layout)
+    classes = num_classes or _classes(renamed)
+    config = _compose(architecture, _layer_overrides(meta_layer, centering), layout, renamed, classes, overrides)
+    with torch.device("meta"):  # names and shapes alone
+        expected = _network(config, classes).state_dict()
+    where = f"{source.path} and {architecture} with {meta_layer} and {classes} classes (names of layout '{layout.name}') differ"
+    hint = "pass the architecture, meta-layer and number of classes that the file was trained with"
+    state = fit(source.weights, expected, layout, where=where, hint=f"{hint}; {described.hint}" if described.hint else hint)
+    return ConvertedWeights(source, architecture, meta_layer, layout, config, classes, state)
+
+
+def _architecture_name(source: WeightFile, asked: str | None) -> str:
+    """What was asked for, or what the file says; they must agree, for strides leave no trace in shapes."""
+    name = asked or source.architecture
+    if name is None:
+        raise OptionError(
+            f"an import needs the architecture; {source.path} does not say it: pass --architecture, one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    find_architecture(name)
+    if source.architecture not in (None, name):
+        raise OptionError(
+            f"--architecture must be the file's; {source.path} says {source.architecture!r}, got {name!r}: leave the option out"
+        )
+    return name
+
+
+def _classes(renamed: Mapping[str, Tensor]) -> int:
+    """Rows of the classifier's last layer; 1000, the code bases' default, if there is none."""
+    classifier = [name for name in renamed if name.startswith("classifier.") and name.endswith(".weight")]
+    return renamed[max(classifier)].shape[0] if classifier else 1000
+
+
+def _compose(
+    architecture: str, layer: Sequence[str], layout: Layout, renamed: Mapping[str, Tensor], classes: int, overrides: Sequence[str]
+) -> DictConfig:
+    """The configuration of the network and of data to score it on."""
+    described = ARCHITECTURES[architecture]
+    reduction = renamed.get("reduce.0.weight")
+    own = ["~experiment", f"experiment_name=imported_{architecture}", f"model={described.model}", *described.overrides, *layer]
+    if reduction is not None:
+        own.append(f"model.reduce_dim={reduction.shape[0]}")
+    if layout.hidden_dims is not None:
+        own.append(f"model.hidden_dims={list(layout.hidden_dims)}")
+    if not any(override.startswith("data=") for override in overrides):
+        own.append(f"data={DATA_OF_CLASSES.get(classes, 'image_folder')}")
+    register_resolvers()
+    with initialize_config_module("gcp_repro.configs", version_base="1.3"):
+        return compose("train", [*own, *overrides])
+
+
+def _layer_overrides(name: str, centering: str) -> list[str]:
+    """The choice of a meta-layer, by name or with the rounding of the published code."""
+    if centering not in CENTERINGS:
+        raise OptionError(f"centering needs one of {', '.join(CENTERINGS)}; got {centering!r}: change --centering")
+    layer = build_meta_layer(name)
+    if not (getattr(layer, "approximates_root", False) or name in ("gap", "seb")):
+        raise OptionError(
+            "published weights need the layer that they were trained with: gap, seb, or a square root of the covariance, as "
+            f"isqrt_cov and svd_pade; got {name!r}, which the code bases lack or compute otherwise: change --meta-layer"
+        )
+    if centering == "exact" or name not in DECOMPOSING:
+        return [f"meta_layer={name}"]
+    entry = META_LAYERS[name]
+    options = {**entry.fixed, **entry.defaults, "route": "dense", "float32_centering": True}
+    if options["gradient"] == "exact":
+        options["gradient"] = "svd"
+    return ["meta_layer=spectral", *(f"++meta_layer.{option}={value}" for option, value in options.items())]
+
+
+def _network(config: DictConfig, num_classes: int) -> nn.Module:
+    return build_network(config.model, SimpleNamespace(in_channels=3, num_classes=num_classes), build(config.meta_layer))
