@@ -26,7 +26,7 @@ from rich.console import Console
 
 SVD_LAYERS = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_lyapunov")
 COVARIANCE_LAYERS = ("isqrt_cov", *SVD_LAYERS)
-WEIGHTS = {"digits": 1.0, "textures": 4.0}  # relative cost of a run, for the time left
+WEIGHTS = {"digits": 1.0, "digits_few": 0.7, "textures": 2.2}  # relative cost of a run, for the time left
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def grid(experiment: str, seeds: int, **choices: tuple[str, ...]) -> list[Plan]:
 
 
 def plans(quick: bool) -> list[Plan]:
-    """The published route everywhere, float64; on the digits also float32, the rank-aware route, and TopN as published."""
+    """The published route everywhere, float64; on the digits also float32, the rank-aware route, TopN as published, fewer examples."""
     dense = {"meta_layer__route": ("dense",)}
     float32 = {"meta_layer__dtype": ("float32",), **dense}
     seeds = 1 if quick else 5
@@ -71,6 +71,8 @@ def plans(quick: bool) -> list[Plan]:
         return digits
     return [
         *digits,
+        *grid("digits_few", seeds, meta_layer=("gap",)),
+        *grid("digits_few", seeds, meta_layer=("isqrt_cov", "mpn_cov"), **dense),
         *grid("textures", 2, meta_layer=("gap",)),
         *grid("textures", 2, meta_layer=COVARIANCE_LAYERS, **dense),
         *grid("textures", 2, meta_layer=SVD_LAYERS, protocol=("hybrid",), **dense),
