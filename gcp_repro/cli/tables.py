@@ -91,7 +91,7 @@ def _print_plan(results: Results) -> None:
     names = [column.name for column in table.columns]
     for row in table.rows:
         run = dict(zip(names, (cell.text for cell in row), strict=True))
-        table_name = run["table"] if run["table"].startswith("appendix") else f"Table {run['table']}"
+        table_name = f"Table {run['table']}" if run["table"].isdigit() else run["table"]
         cost = f", about {run['GPU hours']} GPU hours" if run["GPU hours"] else ""
         print(f"{run['command']}  # {table_name}, from {run['starts from']}{cost}")
 

@@ -36,6 +36,7 @@ class PlannedRun:
         warmup_epochs: Of the hybrid protocol; `None` for the experiment's own.
         seed: Of initialisation and data order.
         images: Training images seen: size of the training set times epochs.
+        dtype: Of the meta-layer.
     """
 
     table: str
@@ -45,13 +46,15 @@ class PlannedRun:
     warmup_epochs: int | None
     seed: int
     images: int
+    dtype: str = "float64"
 
     @property
     def command(self) -> str:
         """What to type."""
         warmup = "" if self.warmup_epochs is None else f" protocol.warmup_epochs={self.warmup_epochs}"
         route = f" meta_layer.route={self.route}" if self.route else ""
-        layer = f"meta_layer={self.meta_layer}{route}"
+        dtype = "" if self.dtype == "float64" else f" meta_layer.dtype={self.dtype}"
+        layer = f"meta_layer={self.meta_layer}{route}{dtype}"
         return f"gcp-train experiment={self.experiment} {layer} protocol={self.protocol}{warmup} seed={self.seed}"
 
     @property
@@ -79,15 +82,16 @@ class Benchmark:
     hybrid: tuple[str, ...]
     warmups: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
+    dtype: str = "float64"
 
     def runs(self) -> Iterable[PlannedRun]:
         """One run for each row and protocol; the reference layer is its own hybrid."""
         for seed in self.seeds:
             for layer in self.standalone:
-                yield PlannedRun(self.table, self.experiment, layer, "standalone", None, seed, self.images)
+                yield PlannedRun(self.table, self.experiment, layer, "standalone", None, seed, self.images, self.dtype)
             for layer in self.hybrid:
                 for warmup in self.warmups or (None,):
-                    yield PlannedRun(self.table, self.experiment, layer, "hybrid", warmup, seed, self.images)
+                    yield PlannedRun(self.table, self.experiment, layer, "hybrid", warmup, seed, self.images, self.dtype)
 
 
 ALEXNET, RESNET = 30 * IMAGENET_IMAGES, 60 * IMAGENET_IMAGES
@@ -99,12 +103,14 @@ BENCHMARKS = (
     Benchmark("4", "resnet50_dogs", 50 * 12_000, (REFERENCE_LAYER, *SVD_LAYERS), ()),
     Benchmark("4", "resnet50_cars", 50 * 8_144, (REFERENCE_LAYER, *SVD_LAYERS), ()),
     Benchmark("11", "alexnet_imagenet", ALEXNET, (), ("svd_pade",), warmups=(0, 2, 3)),
+    Benchmark("Figure 2", "alexnet_imagenet", ALEXNET, (REFERENCE_LAYER, "mpn_cov"), (), dtype="float32"),
     Benchmark("appendix G", "alexnet_imagenet", ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
 )
-"""Rows of the tables that training fills. Table 1 and Figures 1 to 5 come from the runs of Table 2; Table 5 needs none."""
+"""Rows of the tables that training fills. Table 1 and the other figures come from the runs of Table 2; Table 5 needs none."""
 SWEEPS = (
     ("alexnet_imagenet", "table2"), ("resnet50_imagenet", "table3"), ("resnet101_imagenet", "table3_resnet101"),
-    ("resnet50_birds,resnet50_dogs,resnet50_cars", "table4"), ("alexnet_imagenet", "table11"), ("alexnet_imagenet", "appendix_g"),
+    ("resnet50_birds,resnet50_dogs,resnet50_cars", "table4"), ("alexnet_imagenet", "table11"), ("alexnet_imagenet", "figure2"),
+    ("alexnet_imagenet", "appendix_g"),
 )  # fmt: skip
 """Experiment and configuration of the group `sweep` that train them."""
 
@@ -122,7 +128,7 @@ def missing_runs(results: Results, benchmarks: Sequence[Benchmark] = BENCHMARKS)
 def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
     mask = (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer) & (runs["protocol"] == run.protocol)
     mask &= runs["meta_layer_options"] == ""
-    mask &= (runs["seed"] == run.seed) & (runs["dtype"] != "float32") & (runs["route"] == run.route)
+    mask &= (runs["seed"] == run.seed) & ((runs["dtype"] == "float32") == (run.dtype == "float32")) & (runs["route"] == run.route)
     if run.warmup_epochs is not None:
         mask &= runs["warmup_epochs"] == run.warmup_epochs
     return bool(mask.any())

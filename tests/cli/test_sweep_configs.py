@@ -13,6 +13,7 @@ SWEEPS = (
     ("table3", "resnet50_imagenet", "3"),
     ("table3_resnet101", "resnet101_imagenet", "3"),
     ("table4", "resnet50_birds", "4"),
+    ("figure2", "alexnet_imagenet", "Figure 2"),
 )
 
 
@@ -35,7 +36,7 @@ def planned(experiment, *tables):
 def test_jobs_are_the_rows_of_the_table(sweep, experiment, table):
     swept = {config_hash(config) for config in jobs(sweep, f"experiment={experiment}")}
     assert swept == {config_hash(config) for config in planned(experiment, table)}
-    assert len(swept) > 5
+    assert len(swept) > 1
 
 
 def test_warm_ups_and_seeds():

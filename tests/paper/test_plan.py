@@ -22,6 +22,13 @@ def test_a_finished_run_is_not_missing_and_one_on_another_route_is(tmp_path):
     assert ("2", "svd_trunc", "standalone", 0) in missing
 
 
+def test_precision_is_part_of_what_is_missing(tmp_path):
+    write_run(tmp_path, "alexnet_imagenet", "mpn_cov", "standalone", seed=0, dtype="float32")
+    missing = {(run.table, run.meta_layer) for run in missing_runs(gather([tmp_path])) if run.protocol == "standalone"}
+    assert ("Figure 2", "mpn_cov") not in missing
+    assert {("Figure 2", "isqrt_cov"), ("2", "mpn_cov")} <= missing
+
+
 def test_warm_up_is_part_of_what_is_missing(tmp_path):
     write_run(tmp_path, "alexnet_imagenet", "svd_pade", "hybrid", seed=0, warmup_epochs=2)
     table11 = [run.warmup_epochs for run in missing_runs(gather([tmp_path])) if run.table == "11"]

@@ -36,7 +36,7 @@ def test_how_often_is_measured(compose_tiny, monkeypatch, every, measurements):
     )
     config = compose_tiny("callbacks=condition_number", f"callbacks.condition_number.every_n_steps={every}", "schedule.epochs=1")
     train(config)
-    assert calls == [(torch.Size([8, 8, 8, 8]), 0.1)] * measurements
+    assert calls == [(torch.Size([4, 8, 8, 8]), 0.1)] * measurements
 
 
 def test_averages_are_those_of_the_epoch(compose_tiny, monkeypatch, read_rows):
