@@ -8,7 +8,7 @@ back to a narrower dtype, `torch.func` transforms, and a second derivative where
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.parallel import for_each_chunk
 
-__all__ = ["Operator", "apply_operator"]
+__all__ = ["Operator", "apply_operator", "differentiate_twice"]
 
 
 class Operator(ABC):
@@ -60,6 +60,17 @@ def apply_operator(operator: Operator, x: Tensor) -> Tensor:
     output = _Apply.apply(x.reshape(-1, *x.shape[-2:]), operator)[0]  # type: ignore[no-untyped-call]
     result: Tensor = output.reshape(*leading, *output.shape[1:])
     return result
+
+
+def differentiate_twice(
+    function: Callable[[Tensor], Tensor], direction: Tensor, upstream: Tensor, x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """An operator's `double_backward`, from a way to compute its forward that autograd can differentiate twice."""
+    with torch.enable_grad():
+        x, upstream = x.detach().requires_grad_(), upstream.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(x), x, upstream, create_graph=True)
+        by_upstream, by_x = torch.autograd.grad(gradient, (upstream, x), direction)
+    return by_upstream, by_x
 
 
 def _without_autocast(x: Tensor) -> torch.autocast:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import Operator
+from gcp_repro.linalg.autograd import Operator, differentiate_twice
 from gcp_repro.linalg.covariance import center, upper_triangle
 from gcp_repro.linalg.spectral import require_finite
 
@@ -54,11 +54,7 @@ class ProductsPooling(Operator):
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the iteration twice."""
-        with torch.enable_grad():
-            x, upstream = x.detach().requires_grad_(), upstream.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self._pool(x), x, upstream, create_graph=True)
-            by_upstream, by_x = torch.autograd.grad(gradient, (upstream, x), direction)
-        return by_upstream, by_x
+        return differentiate_twice(self._pool, direction, upstream, x)
 
     def _pool(self, x: Tensor) -> Tensor:
         features = center(x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import GCPError, NonFiniteError
-from gcp_repro.linalg.autograd import Operator, apply_operator
+from gcp_repro.linalg.autograd import Operator, apply_operator, differentiate_twice
 from gcp_repro.linalg.covariance import (
     center,
     symmetric_from_upper_triangle,
@@ -230,11 +230,7 @@ class SpectralPooling(Operator):
         """Differentiate `Q = X (X^T X)^(-1/2) X^T`, a second way of writing the root that is smooth at constant rank."""
         if self.function.name != "sqrt" or self.rule.name not in ("exact", "lyapunov") or self.top_n is not None:
             return super().double_backward(direction, upstream, x, *saved)
-        with torch.enable_grad():
-            x, upstream = x.detach().requires_grad_(), upstream.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self._smooth_root(x), x, upstream, create_graph=True)
-            by_upstream, by_x = torch.autograd.grad(gradient, (upstream, x), direction)
-        return by_upstream, by_x
+        return differentiate_twice(self._smooth_root, direction, upstream, x)
 
     def _smooth_root(self, x: Tensor) -> Tensor:
         rows, columns = x.shape[-2:]
