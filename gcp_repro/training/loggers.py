@@ -7,13 +7,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 __all__ = ["has_wandb_key", "wandb_logger"]
 
-HOST = "api.wandb.ai"
+HOST = "api.wandb.ai"  # where keys of older releases are kept; newer ones name the host that they are set to
 
 
 def wandb_logger(
@@ -73,6 +75,9 @@ def has_wandb_key() -> bool:
         return True
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
-        return netrc.netrc(path).authenticators(HOST) is not None
+        keys = netrc.netrc(path)
     except (OSError, netrc.NetrcParseError):
         return False
+    own = os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url
+    hosts = (HOST, urlsplit(own).netloc)
+    return any(keys.authenticators(host) is not None for host in hosts)

@@ -71,7 +71,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         shared = initial_stage_path(config)
         trainer = _trainer(config, run, experiment, recorder, loggers, shared)
         try:
-            diverged = _fit(trainer, experiment, _checkpoint(run, shared), OmegaConf.to_container(config, resolve=True))
+            diverged = _fit(trainer, experiment, _checkpoint(run, shared), _hyperparameters(config, experiment))
         finally:
             _close(loggers)
         result = build_result(config, experiment, recorder, experiment.module.device, diverged=diverged)
@@ -161,6 +161,12 @@ def _checkpoints(run: RunDirectory) -> list[Callback]:
         ModelCheckpoint(filename=run.last.stem, **common),
         ModelCheckpoint(filename=run.best.stem, monitor="val/top1_error", mode="min", save_weights_only=True, **common),
     ]
+
+
+def _hyperparameters(config: DictConfig, experiment: Experiment) -> dict[str, Any]:
+    """What loggers record of a run: its configuration, and the epoch of the hybrid swap that follows from it."""
+    options: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return options | {"swap_epoch": experiment.swap.swap_epoch if experiment.swap else None}
 
 
 @rank_zero_only
