@@ -93,11 +93,12 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     classifier = f"{network.default_cfg['classifier']}."  # type: ignore[index, union-attr]
     own = network.state_dict()
     unused = [key for key in weights if key not in own and not key.startswith(classifier)]
-    missing = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    optional = {key for key in own if key.endswith("num_batches_tracked")} - weights.keys()  # files older than PyTorch 0.4.1
+    missing = [key for key in own if key not in optional and (key not in weights or weights[key].shape != own[key].shape)]
     if unused or missing:
         raise DataError(
             f"the checkpoint must hold the weights of {type(network).__name__}; in {path} {len(missing)} of {len(own)} "
             f"are missing or differ in shape ({', '.join(missing[:3])}) and {len(unused)} are unknown "
             f"({', '.join(unused[:3])}): convert it, or name the model it was made from in model.backbone.name"
         )
-    network.load_state_dict({key: weights[key] for key in own})
+    network.load_state_dict({key: weights.get(key, own[key]) for key in own})

@@ -47,6 +47,13 @@ def test_checkpoint_of_a_whole_model_is_loaded(tmp_path, wrap):
         assert torch.equal(backbone(images), whole.forward_features(images))
 
 
+def test_checkpoint_from_before_the_counters_of_batch_norm(tmp_path):
+    weights = timm.create_model("resnet18").state_dict()
+    torch.save({key: value for key, value in weights.items() if "num_batches" not in key}, tmp_path / "resnet18.pt")
+    network = TimmBackbone("resnet18", checkpoint=tmp_path / "resnet18.pt").network
+    assert torch.equal(network.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
+
+
 def test_missing_checkpoint_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"needs to be a file; .*none.pt is none: correct model.backbone.checkpoint"):
         TimmBackbone("resnet18", checkpoint=tmp_path / "none.pt")
