@@ -60,7 +60,13 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
         for rows in slices:
             work(*(tensor[rows] for tensor in tensors))
         return None
+    inference = torch.is_inference_mode_enabled()  # a mode of this thread, which the workers have to share
+
+    def in_worker(*parts: Tensor) -> None:
+        with torch.inference_mode(inference):
+            work(*parts)
+
     pool = _pool(threads)
-    for future in [pool.submit(work, *(tensor[rows] for tensor in tensors)) for rows in slices]:
+    for future in [pool.submit(in_worker, *(tensor[rows] for tensor in tensors)) for rows in slices]:
         future.result()
     return None

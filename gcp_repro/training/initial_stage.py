@@ -34,7 +34,7 @@ def initial_stage_path(config: DictConfig) -> Path | None:
     text = json.dumps(without_irrelevant(content), sort_keys=True, default=str)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     runs: Path = Path(config.paths.runs_dir)
-    return runs / str(config.experiment_name) / ".initial_stages" / f"{name}.ckpt"
+    return runs / ".initial_stages" / f"{name}.ckpt"
 
 
 class KeepInitialStage(Callback):

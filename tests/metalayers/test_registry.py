@@ -128,6 +128,24 @@ def test_a_batch_is_a_loop_over_its_images(name, options):
         torch.testing.assert_close(torch.autograd.grad(row, single, weights[i : i + 1])[0][0], gradient[i], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_modes_without_gradients_and_any_number_of_threads(name, options):
+    features = _features(9, 6, 3, 3)
+    layer = build_meta_layer(name, **options)
+    threads = torch.get_num_threads()
+    try:
+        outputs = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+                with mode():
+                    outputs.append(layer(features).clone())
+    finally:
+        torch.set_num_threads(threads)
+    for output in outputs[1:]:
+        torch.testing.assert_close(output, outputs[0])
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**20), channels=st.integers(1, 6), positions=st.integers(1, 8), name=st.sampled_from(sorted(META_LAYERS))
