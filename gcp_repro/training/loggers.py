@@ -51,7 +51,7 @@ def wandb_logger(
         project=project,
         entity=entity,
         tags=list(tags),
-        save_dir=save_dir,
+        save_dir=str(Path(save_dir).resolve()),  # W&B's service may have been started in another folder
         offline=mode == "offline",
         id=_remembered_id(Path(save_dir)),
         **online_only,
