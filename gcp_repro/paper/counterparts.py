@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from gcp_repro.paper.layers import layer_style
+from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER, layer_style
 from gcp_repro.paper.published_tables import published_table
 from gcp_repro.paper.settings import Variant
 from gcp_repro.paper.tables import MISSING, Cell, label, number_text
 
-__all__ = ["FINE_GRAINED", "Counterpart", "counterpart"]
+__all__ = ["FINE_GRAINED", "Counterpart", "counterpart", "reproducing"]
 
 FINE_GRAINED = ("birds", "dogs", "cars", "aircraft")
 """Data sets that are scored by accuracy; the paper has the first three."""
@@ -27,17 +27,31 @@ class Counterpart:
         number: Of the table.
         setting: The paper's network and data, in words.
         slots: Its columns.
+        num_epochs: Length of the paper's training.
         where: Entries of its rows that belong to the experiment.
-        same: Whether the experiment is the paper's own, not another network on other data.
+        departure: In what the runs differ from the paper's experiment; empty if in nothing.
         accuracy: Whether it gives accuracies; else errors.
     """
 
     number: str
     setting: str
     slots: Slots
+    num_epochs: int
     where: Mapping[str, str] = field(default_factory=dict)
-    same: bool = True
+    departure: str = ""
     accuracy: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Whether the experiment is the paper's own."""
+        return not self.departure
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The layers of its rows, as the paper computes them."""
+        methods = {row["method"] for row in self.rows}
+        layers = (name for name in LAYERS if _method(name, self.number) in methods)
+        return [Variant(name, "", "") if name == "gap" else Variant(name, "float64", "dense") for name in layers]
 
     @property
     def rows(self) -> list[Mapping[str, str]]:
@@ -49,13 +63,13 @@ class Counterpart:
         """The published entry, marked among the best three of its column as in the paper.
 
         Args:
-            variant: Float32 has no entries.
+            variant: Its layer decides; see `reproducing` for the variants that may stand beside it.
             protocol: "standalone" or "hybrid".
             metric: As in result.json, "final_top1_error".
         """
         slot = self.slots.get((protocol, metric))
-        row = next((row for row in self.rows if row["method"] == _method(variant, self.number)), None)
-        if slot is None or row is None or variant.dtype == "float32" or variant.options:
+        row = next((row for row in self.rows if row["method"] == _method(variant.meta_layer, self.number)), None)
+        if slot is None or row is None:
             return MISSING
         value = number_text(row[slot])
         if value is None:  # "does not converge"
@@ -65,9 +79,25 @@ class Counterpart:
         return Cell(row[slot], value, "published", place=better + 1 if better < 3 else None)
 
 
-def _method(variant: Variant, number: str) -> str:
-    vanilla = "Vanilla" if number == "3" else None
-    return (vanilla if variant.meta_layer == "gap" else None) or layer_style(variant.meta_layer).published
+def reproducing(variants: Sequence[Variant]) -> frozenset[Variant]:
+    """The variants that compute what the paper did, one a layer: published numbers stand beside them alone.
+
+    That is float64 on the dense route, whose rounding the paper measured. Newton-Schulz is the same function on every route,
+    so it may be another one where the dense route was not trained.
+
+    Example:
+        >>> trained = [Variant(*words.split()) for words in ("mpn_cov float64 gram", "isqrt_cov float64 auto")]
+        >>> [variant.meta_layer for variant in reproducing(trained)]
+        ['isqrt_cov']
+    """
+    plain = [variant for variant in variants if variant.dtype != "float32" and not variant.options]
+    published = {variant.meta_layer: variant for variant in plain if variant.route in ("", "dense")}
+    reference = {variant.meta_layer: variant for variant in plain if variant.meta_layer == REFERENCE_LAYER}
+    return frozenset((reference | published).values())
+
+
+def _method(meta_layer: str, number: str) -> str:
+    return "Vanilla" if (meta_layer, number) == ("gap", "3") else layer_style(meta_layer).published
 
 
 TABLE2_SLOTS: Slots = {
@@ -89,22 +119,31 @@ TABLE3_SLOTS: Slots = {
 def _fine_grained(data: str) -> Counterpart:
     printed = data in FINE_GRAINED[:3]
     slots = {("standalone", f"{when}_top1_error"): f"{data}_{when}" for when in ("final", "best")} if printed else {}
-    return Counterpart("4", f"ResNet-50, {data.capitalize()}", slots, accuracy=True)
+    return Counterpart("4", f"ResNet-50, {data.capitalize()}", slots, 50, accuracy=True)
 
 
 COUNTERPARTS: Mapping[str, Counterpart] = {
-    "alexnet_imagenet": Counterpart("2", "AlexNet, ImageNet", TABLE2_SLOTS),
-    "resnet50_imagenet": Counterpart("3", "ResNet-50, ImageNet", TABLE3_SLOTS, {"backbone": "ResNet-50"}),
-    "resnet101_imagenet": Counterpart("3", "ResNet-101, ImageNet", TABLE3_SLOTS, {"backbone": "ResNet-101"}),
+    "alexnet_imagenet": Counterpart("2", "AlexNet, ImageNet", TABLE2_SLOTS, 30),
+    "resnet50_imagenet": Counterpart("3", "ResNet-50, ImageNet", TABLE3_SLOTS, 60, {"backbone": "ResNet-50"}),
+    "resnet101_imagenet": Counterpart("3", "ResNet-101, ImageNet", TABLE3_SLOTS, 60, {"backbone": "ResNet-101"}),
     **{f"resnet50_{data}": _fine_grained(data) for data in FINE_GRAINED},
 }
 
 
-def counterpart(experiment: str) -> Counterpart:
+def counterpart(experiment: str, num_epochs: int) -> Counterpart:
     """The published table beside an experiment: its own, or Table 2 for experiments that the paper does not have.
 
+    Args:
+        experiment: As in `gcp-train experiment=...`.
+        num_epochs: Length of its runs; another one than the paper's is a departure from it.
+
     Example:
-        >>> counterpart("resnet50_birds").number, counterpart("digits").number
+        >>> counterpart("resnet50_birds", 50).number, counterpart("digits", 15).number
         ('4', '2')
+        >>> counterpart("alexnet_imagenet", 1).departure
+        'trained for 30 epochs'
     """
-    return COUNTERPARTS.get(experiment) or Counterpart("2", "AlexNet, ImageNet", TABLE2_SLOTS, same=False)
+    found = COUNTERPARTS.get(experiment)
+    if found is None:
+        return replace(COUNTERPARTS["alexnet_imagenet"], departure="of another network on other data")
+    return found if num_epochs == found.num_epochs else replace(found, departure=f"trained for {found.num_epochs} epochs")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gcp_repro.paper.measured import variant_cells
+from gcp_repro.paper.measured import VARIANT_HEADINGS, variant_cells
 from gcp_repro.paper.published_tables import published_table
 from gcp_repro.paper.settings import Setting, Variant, cell_anchor
 from gcp_repro.paper.statistics import summarise
@@ -38,11 +38,11 @@ def diagnostics_table(setting: Setting) -> Table:
     for variant in setting.trained("standalone"):
         last = setting.history(variant, "standalone").sort_values("epoch").groupby("run").tail(1)
         cells = [_median_cell(last, name, f"#{cell_anchor(setting, variant, 'standalone')}") for name in names]
-        rows.append((*variant_cells(setting, variant), *cells))
+        rows.append((*variant_cells(variant), *cells))
     return Table(
         f"diagnostics-{setting.key}",
         f"Diagnostics at the last epoch, {setting.title}",
-        (Column("layer"), Column("precision"), *(Column(metric_name(name)) for name in names)),
+        (*VARIANT_HEADINGS, *(Column(metric_name(name)) for name in names)),
         tuple(rows),
         caption="Median over seeds of the standalone runs; for a run that diverged, its last epoch.",
     )

@@ -91,28 +91,28 @@ def _protocols(setting: Setting) -> Iterable[str]:
         yield _comparison(setting, "Hybrid against standalone training", "their own standalone runs", compared)
 
 
+def _in_double(setting: Setting, single: Variant) -> Variant | None:
+    """The float64 variant of the same layer and options, on the same route if it was trained there."""
+    twins = [v for v in setting.variants if (v.meta_layer, v.options, v.dtype) == (single.meta_layer, single.options, "float64")]
+    return min(twins, key=lambda twin: twin.route != single.route, default=None)
+
+
 def _precision(setting: Setting) -> Iterable[str]:
     for single in (v for v in setting.variants if v.dtype == "float32"):
-        double = next(
-            (
-                v
-                for v in setting.variants
-                if v.dtype == "float64" and v.meta_layer == single.meta_layer and v.route == single.route
-            ),
-            None,
-        )
+        double = _in_double(setting, single)
         diverged = setting.diverged(single, "standalone")
         total = len(setting.select(single, "standalone"))
         if double is None or not total:
             continue
         difference = setting.difference(single, "standalone", double)
-        sentence = f"{setting.name(single, precision=False)} in float32: "
+        routes = ("", "") if double.route == single.route else (f" on route {single.route}", f" on route {double.route}")
+        sentence = f"{setting.name(single, precision=False)} in float32{routes[0]}: "
         if difference.n:
             verdict = (
                 "too few for a claim" if difference.n < MIN_PAIRS else "separated" if difference.separated else "not separated"
             )
             errors = [setting.summary(variant, "standalone").text() for variant in (single, double)]
-            sentence += f"{errors[0]}% against {errors[1]}% in float64 ({_interval(difference)}; {verdict})"
+            sentence += f"{errors[0]}% against {errors[1]}% in float64{routes[1]} ({_interval(difference)}; {verdict})"
         else:
             sentence += "no finished run has a counterpart in float64"
         yield sentence + (f"; {diverged} of {plural(total, 'run')} diverged." if diverged else ".")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gcp_repro.paper.counterparts import Counterpart, counterpart
+from gcp_repro.paper.counterparts import Counterpart, counterpart, reproducing
+from gcp_repro.paper.layers import REFERENCE_LAYER, layer_order
 from gcp_repro.paper.published_tables import published_table
 from gcp_repro.paper.results import plural
 from gcp_repro.paper.settings import PROTOCOLS, Setting, Variant, cell_anchor
 from gcp_repro.paper.statistics import MIN_PAIRS, Difference, places, summarise
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, number_text
 
-__all__ = ["differences_table", "errors_table", "variant_cells", "warmup_table"]
+__all__ = ["VARIANT_HEADINGS", "differences_table", "errors_table", "variant_cells", "warmup_table"]
 
+VARIANT_HEADINGS = (Column("layer"), Column("route"), Column("precision"))
 METRICS = (
     ("final_top1_error", "final top-1"),
     ("final_top5_error", "final top-5"),
@@ -30,8 +32,13 @@ SHOWN_METRICS = {False: METRICS, True: (("final_top1_error", "final"), ("best_to
 
 
 def errors_table(setting: Setting) -> Table:
-    """Errors or accuracies in the form of the published table beside which the setting stands, measured beside published."""
-    beside = counterpart(setting.experiment)
+    """Errors or accuracies in the form of the published table beside which the setting stands, measured beside published.
+
+    Of the paper's own experiments the published rows that were not trained here are shown as well.
+    """
+    beside = counterpart(setting.experiment, setting.num_epochs)
+    reproduced = reproducing(setting.variants)
+    untrained = _untrained(beside, reproduced)
     metrics = SHOWN_METRICS[beside.accuracy]
     columns: list[Column] = []
     makers: list[Callable[[Variant], Cell]] = []
@@ -47,16 +54,19 @@ def errors_table(setting: Setting) -> Table:
         for metric, name in metrics:
             if (protocol, metric) in beside.slots:
                 columns.append(Column(name, f"{protocol}, published ({beside.setting})"))
-                makers.append(partial(beside.cell, protocol=protocol, metric=metric))
-    rows = tuple((*variant_cells(setting, variant), *(make(variant) for make in makers)) for variant in setting.variants)
+                makers.append(_published_maker(beside, {*reproduced, *untrained}, protocol, metric))
+    variants = sorted((*setting.variants, *untrained), key=lambda variant: variant.order)
+    rows = tuple((*variant_cells(variant), *(make(variant) for make in makers)) for variant in variants)
     quantity = "Accuracy" if beside.accuracy else "Validation error"
     return Table(
         f"errors-{setting.key}",
         f"Table {beside.number}: {quantity.lower()}, {setting.title}" if beside.same else f"{quantity}, {setting.title}",
-        (Column("layer"), Column("precision"), *columns),
+        (*VARIANT_HEADINGS, *columns),
         rows,
         caption=_errors_caption(setting, beside),
         notes=(
+            "A published number stands beside the variant that computes what the paper did: float64, dense route, default "
+            "options. isqrt_cov is the same function on every route: another one will do where dense was not trained.",
             "Best three: first, second, third, marked in the published columns as the paper does. A measured "
             "entry is marked only if it is "
             f"separated from the next one by a paired interval over at least {MIN_PAIRS} seeds.",
@@ -79,16 +89,25 @@ def _errors_caption(setting: Setting, beside: Counterpart) -> str:
         text += " Fine-tuned from an ImageNet run with the hybrid protocol; after the last epoch, and in the best one."
     if not beside.slots:
         return text + " The paper does not have this data set."
-    return text + (
-        " Published numbers are from one run each."
-        if beside.same
-        else " Published numbers are from one run each, of another network on other data: the two are not expected to agree."
-    )
+    if beside.same:
+        return text + " Published numbers are from one run each."
+    return text + f" Published numbers are from one run each, {beside.departure}: the two are not expected to agree."
 
 
-def variant_cells(setting: Setting, variant: Variant) -> tuple[Cell, Cell]:
-    """The name of a layer, with its route where several were trained, and its precision."""
-    return Cell(setting.name(variant, precision=False), float(setting.variants.index(variant))), label(variant.dtype)
+def _untrained(beside: Counterpart, reproduced: Set[Variant]) -> list[Variant]:
+    """The published rows of the paper's own experiments for which there is no run."""
+    trained = {variant.meta_layer for variant in reproduced}
+    return [variant for variant in beside.variants if variant.meta_layer not in trained] if beside.same and beside.slots else []
+
+
+def _published_maker(beside: Counterpart, shown: Set[Variant], protocol: str, metric: str) -> Callable[[Variant], Cell]:
+    return lambda variant: beside.cell(variant, protocol, metric) if variant in shown else MISSING
+
+
+def variant_cells(variant: Variant) -> tuple[Cell, Cell, Cell]:
+    """Layer (sorted as in the paper) with its options, route and precision."""
+    name = variant.meta_layer + (f" ({variant.options})" if variant.options else "")
+    return Cell(name, float(layer_order(variant.meta_layer)[0])), label(variant.route), label(variant.dtype)
 
 
 def _measured_places(setting: Setting, protocol: str) -> dict[Any, int]:
@@ -131,15 +150,13 @@ def differences_table(setting: Setting) -> Table:
         ]
         to_itself = setting.difference(variant, "hybrid", variant)
         if any(difference is not None and difference.n for difference in (*to_reference, to_itself)):
-            rows.append(
-                (*variant_cells(setting, variant), *(cell for d in (*to_reference, to_itself) for cell in _difference_cells(d)))
-            )
+            rows.append((*variant_cells(variant), *(cell for d in (*to_reference, to_itself) for cell in _difference_cells(d))))
     groups = ("standalone minus isqrt_cov", "hybrid minus isqrt_cov", "hybrid minus standalone, same layer")
     columns = [Column(name, group) for group in groups for name in ("difference [interval]", "pairs", "separated")]
     return Table(
         f"differences-{setting.key}",
         f"Paired differences, {setting.title}",
-        (Column("layer"), Column("precision"), *columns),
+        (*VARIANT_HEADINGS, *columns),
         tuple(rows),
         caption=(
             "Final top-1 error in points, pairs of runs with the same seed; isqrt_cov is the standalone one in "
@@ -171,23 +188,31 @@ def warmup_table(setting: Setting) -> Table | None:
     lengths = sorted(hybrid["warmup_epochs"].dropna().unique())
     if len(lengths) < 2:
         return None
-    rows = []
+    rows = [_reference_row(setting)]
+    reproduced = reproducing(setting.variants)
     for variant in setting.trained_as("hybrid"):
-        printed = PUBLISHED_LENGTHS if variant.meta_layer == "svd_pade" and variant.dtype != "float32" else {}
+        printed = PUBLISHED_LENGTHS if variant.meta_layer == "svd_pade" and variant in reproduced else {}
         for length in sorted({*lengths, *printed}):
             cells = (*_warmup_cells(setting, variant, length), *_published_warmup(printed.get(length)))
             if any(cell is not MISSING for cell in cells):
-                rows.append((*variant_cells(setting, variant), Cell(f"{length:.0f}", float(length)), *cells))
+                rows.append((*variant_cells(variant), Cell(f"{length:.0f}", float(length)), *cells))
     groups = (f"measured ({setting.experiment})", "published (AlexNet, ImageNet)")
     columns = [Column(name, group) for group in groups for _, name in METRICS]
     return Table(
         f"table11-{setting.key}",
         f"Table 11: warm-up epochs of the hybrid protocol, {setting.title}",
-        (Column("layer"), Column("precision"), Column("warm-up epochs"), *columns),
+        (*VARIANT_HEADINGS, Column("warm-up epochs"), *columns),
         tuple(rows),
-        caption="Error in percent; mean ± standard deviation over seeds. The paper has SVD-Pade, one run each.",
+        caption="Error in percent; mean ± standard deviation over seeds. The paper has SVD-Pade, dense route, one run each.",
         notes=tuple(note.text for note in published_table("11").footnotes),
     )
+
+
+def _reference_row(setting: Setting) -> tuple[Cell, ...]:
+    """Newton-Schulz to the end, which the warm-ups are compared with."""
+    reference = setting.reference or Variant(REFERENCE_LAYER, "float64", "dense")
+    makers = (_measured_maker(setting, "standalone", metric, {}, accuracy=False) for metric, _ in METRICS)
+    return (*variant_cells(reference), label("none"), *(make(reference) for make in makers), *_published_warmup("iSQRT-COV"))
 
 
 def _warmup_cells(setting: Setting, variant: Variant, length: float) -> list[Cell]:

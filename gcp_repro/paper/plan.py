@@ -35,7 +35,8 @@ class PlannedRun:
         protocol: "standalone" or "hybrid".
         warmup_epochs: Of the hybrid protocol; `None` for the experiment's own.
         seed: Of initialisation and data order.
-        images: Training images seen: size of the training set times epochs.
+        epochs: Length of training.
+        train_images: Size of the training set.
         dtype: Of the meta-layer.
     """
 
@@ -45,8 +46,14 @@ class PlannedRun:
     protocol: str
     warmup_epochs: int | None
     seed: int
-    images: int
+    epochs: int
+    train_images: int
     dtype: str = "float64"
+
+    @property
+    def images(self) -> int:
+        """Training images seen."""
+        return self.epochs * self.train_images
 
     @property
     def command(self) -> str:
@@ -63,7 +70,7 @@ class PlannedRun:
         if self.table != "4":
             return None
         protocol = "standalone" if self.meta_layer == REFERENCE_LAYER else "hybrid"
-        return PlannedRun("3", "resnet50_imagenet", self.meta_layer, protocol, None, 0, RESNET)
+        return PlannedRun("3", "resnet50_imagenet", self.meta_layer, protocol, None, 0, 60, IMAGENET_IMAGES)
 
     @property
     def route(self) -> str:
@@ -77,7 +84,8 @@ class Benchmark:
 
     table: str
     experiment: str
-    images: int
+    epochs: int
+    train_images: int
     standalone: tuple[str, ...]
     hybrid: tuple[str, ...]
     warmups: tuple[int, ...] = ()
@@ -86,25 +94,26 @@ class Benchmark:
 
     def runs(self) -> Iterable[PlannedRun]:
         """One run for each row and protocol; the reference layer is its own hybrid."""
+        rows: list[tuple[str, str, int | None]] = [(layer, "standalone", None) for layer in self.standalone]
+        rows += [(layer, "hybrid", warmup) for layer in self.hybrid for warmup in self.warmups or (None,)]
         for seed in self.seeds:
-            for layer in self.standalone:
-                yield PlannedRun(self.table, self.experiment, layer, "standalone", None, seed, self.images, self.dtype)
-            for layer in self.hybrid:
-                for warmup in self.warmups or (None,):
-                    yield PlannedRun(self.table, self.experiment, layer, "hybrid", warmup, seed, self.images, self.dtype)
+            for layer, protocol, warmup in rows:
+                yield PlannedRun(
+                    self.table, self.experiment, layer, protocol, warmup, seed, self.epochs, self.train_images, self.dtype
+                )
 
 
-ALEXNET, RESNET = 30 * IMAGENET_IMAGES, 60 * IMAGENET_IMAGES
+ALEXNET, RESNET = (30, IMAGENET_IMAGES), (60, IMAGENET_IMAGES)
 BENCHMARKS = (
-    Benchmark("2", "alexnet_imagenet", ALEXNET, (REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
-    Benchmark("3", "resnet50_imagenet", RESNET, ("gap", REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
-    Benchmark("3", "resnet101_imagenet", RESNET, ("gap", REFERENCE_LAYER, "svd_pade", "mpn_cov"), ("svd_pade", "mpn_cov")),
-    Benchmark("4", "resnet50_birds", 50 * 5_994, (REFERENCE_LAYER, *SVD_LAYERS), ()),
-    Benchmark("4", "resnet50_dogs", 50 * 12_000, (REFERENCE_LAYER, *SVD_LAYERS), ()),
-    Benchmark("4", "resnet50_cars", 50 * 8_144, (REFERENCE_LAYER, *SVD_LAYERS), ()),
-    Benchmark("11", "alexnet_imagenet", ALEXNET, (), ("svd_pade",), warmups=(0, 2, 3)),
-    Benchmark("Figure 2", "alexnet_imagenet", ALEXNET, (REFERENCE_LAYER, "mpn_cov"), (), dtype="float32"),
-    Benchmark("appendix G", "alexnet_imagenet", ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
+    Benchmark("2", "alexnet_imagenet", *ALEXNET, (REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
+    Benchmark("3", "resnet50_imagenet", *RESNET, ("gap", REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
+    Benchmark("3", "resnet101_imagenet", *RESNET, ("gap", REFERENCE_LAYER, "svd_pade", "mpn_cov"), ("svd_pade", "mpn_cov")),
+    Benchmark("4", "resnet50_birds", 50, 5_994, (REFERENCE_LAYER, *SVD_LAYERS), ()),
+    Benchmark("4", "resnet50_dogs", 50, 12_000, (REFERENCE_LAYER, *SVD_LAYERS), ()),
+    Benchmark("4", "resnet50_cars", 50, 8_144, (REFERENCE_LAYER, *SVD_LAYERS), ()),
+    Benchmark("11", "alexnet_imagenet", *ALEXNET, (), ("svd_pade",), warmups=(0, 2, 3)),
+    Benchmark("Figure 2", "alexnet_imagenet", *ALEXNET, (REFERENCE_LAYER, "mpn_cov"), (), dtype="float32"),
+    Benchmark("appendix G", "alexnet_imagenet", *ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
 )
 """Rows of the tables that training fills. Table 1 and the other figures come from the runs of Table 2; Table 5 needs none."""
 SWEEPS = (
@@ -127,7 +136,7 @@ def missing_runs(results: Results, benchmarks: Sequence[Benchmark] = BENCHMARKS)
 
 def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
     mask = (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer) & (runs["protocol"] == run.protocol)
-    mask &= runs["meta_layer_options"] == ""
+    mask &= (runs["meta_layer_options"] == "") & (runs["epochs"] == run.epochs)
     mask &= (runs["seed"] == run.seed) & ((runs["dtype"] == "float32") == (run.dtype == "float32")) & (runs["route"] == run.route)
     if run.warmup_epochs is not None:
         mask &= runs["warmup_epochs"] == run.warmup_epochs

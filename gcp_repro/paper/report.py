@@ -133,7 +133,7 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
 
 
 def _setting_section(setting: Setting) -> Section:
-    warmup, beside = measured.warmup_table(setting), counterpart(setting.experiment)
+    warmup, beside = measured.warmup_table(setting), counterpart(setting.experiment, setting.num_epochs)
     figures = "" if beside.accuracy else ", Figures 1, 2, 4 and 5"
     tables = (measured.errors_table(setting), measured.differences_table(setting), *((warmup,) if warmup else ()))
     logged = (diagnostics.diagnostics_table(setting),) if diagnostics.diagnostics_columns(setting) else ()

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, field
 import pandas as pd
 
 from gcp_repro.paper.layers import REFERENCE_LAYER, layer_order
-from gcp_repro.paper.results import Results
+from gcp_repro.paper.results import Results, plural
 from gcp_repro.paper.statistics import Difference, Summary, paired_difference, summarise
 
 __all__ = ["PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
@@ -71,7 +71,7 @@ class Setting:
     @property
     def title(self) -> str:
         """A heading."""
-        return f"{self.experiment}: {self.backbone or 'network not named'}, {self.num_epochs} epochs"
+        return f"{self.experiment}: {self.backbone or 'network not named'}, {plural(self.num_epochs, 'epoch')}"
 
     @functools.cached_property
     def variants(self) -> list[Variant]:

@@ -34,7 +34,8 @@ def write_run(
     error = float(error if final is not None else error + 0.3 * np.random.default_rng(seed).normal() + 0.1 * noise.normal())
     epochs = 6 if status == "diverged" else EPOCHS
     _write_metrics(folder, meta_layer, protocol, epochs, error, noise)
-    (folder / "config.yaml").write_text(f"seed: {seed}\nmeta_layer:\n  name: {meta_layer}\nschedule:\n  epochs: {EPOCHS}\n")
+    planned = changes.get("epochs", EPOCHS)
+    (folder / "config.yaml").write_text(f"seed: {seed}\nmeta_layer:\n  name: {meta_layer}\nschedule:\n  epochs: {planned}\n")
     result = {
         "schema": 1, "status": status, "experiment": experiment, "data": experiment, "backbone": "narrow_alexnet",
         "meta_layer": meta_layer,
@@ -94,8 +95,8 @@ def write_broken(root: Path) -> dict[str, Path]:
 
 
 def cells_of(table, layer, dtype=None):
-    """The cells of a layer's row by group and column."""
-    row = next(row for row in table.rows if row[0].text == layer and dtype in (None, row[1].text))
+    """The cells of a layer's first row by group and column."""
+    row = next(row for row in table.rows if row[0].text == layer and dtype in (None, row[2].text))
     return {(column.group, column.name): cell for column, cell in zip(table.columns, row, strict=True)}
 
 

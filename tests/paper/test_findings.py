@@ -71,5 +71,30 @@ def test_precision_divergence_condition_and_gradients(tmp_path):
     assert "Gradient error, median over epochs and seeds: isqrt_cov " in texts
 
 
+def test_precisions_are_compared_on_the_same_route(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path, meta_layer="mpn_cov", dtype="float32", seed=seed, final=8.0)
+        write_run(tmp_path, meta_layer="mpn_cov", seed=seed, final=3.0)
+        write_run(tmp_path / "gram", meta_layer="mpn_cov", seed=seed, final=1.0, route="gram")
+    (text,) = [text for text in sentences(tmp_path) if "in float32" in text]
+    assert text.startswith("mpn_cov in float32: 8.00 ± 0.00% against 3.00 ± 0.00% in float64 (paired difference +5.00 points")
+
+
+def test_precisions_on_different_routes_are_compared_and_the_routes_named(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path, meta_layer="isqrt_cov", dtype="float32", seed=seed, final=4.0)
+        write_run(tmp_path, meta_layer="isqrt_cov", seed=seed, final=3.0, route="auto")
+    (text,) = [text for text in sentences(tmp_path) if "in float32" in text]
+    assert text.startswith(
+        "isqrt_cov in float32 on route dense: 4.00 ± 0.00% against 3.00 ± 0.00% in float64 on route auto (paired difference +1.00"
+    )
+
+
+def test_precisions_of_other_options_are_not_compared(tmp_path):
+    write_run(tmp_path, meta_layer="svd_topn", dtype="float32")
+    write_run(tmp_path, meta_layer="svd_topn", meta_layer_options="top_n=14")
+    assert not any("in float32" in text for text in sentences(tmp_path))
+
+
 def test_nothing_is_said_about_no_runs():
     assert find([]) == []

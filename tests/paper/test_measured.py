@@ -45,8 +45,8 @@ def test_resnets_stand_beside_table_3(tmp_path):
 
 def test_fine_grained_sets_are_accuracies_beside_table_4(tmp_path):
     for seed, error in enumerate((12.0, 13.0, 14.0)):
-        write_run(tmp_path, "resnet50_birds", "svd_trunc", seed=seed, final=error)
-    write_run(tmp_path, "resnet50_birds", "svd_topn", status="diverged")
+        write_run(tmp_path, "resnet50_birds", "svd_trunc", seed=seed, final=error, epochs=50)
+    write_run(tmp_path, "resnet50_birds", "svd_topn", status="diverged", epochs=50)
     (setting,) = find_settings(gather([tmp_path]))
     table = errors_table(setting)
     assert table.title.startswith("Table 4: accuracy, resnet50_birds")
@@ -63,7 +63,7 @@ def test_aircraft_is_an_accuracy_that_the_paper_does_not_have(tmp_path):
     write_run(tmp_path, "resnet50_aircraft", "svd_pade", final=10.0)
     (setting,) = find_settings(gather([tmp_path]))
     table = errors_table(setting)
-    assert [cell.text for cell in table.rows[0]] == ["svd_pade", "float64", "90.00", "90.10", "1"]
+    assert [cell.text for cell in table.rows[0]] == ["svd_pade", "dense", "float64", "90.00", "90.10", "1"]
     assert "The paper does not have this data set." in table.caption
 
 
@@ -71,7 +71,36 @@ def test_routes_are_separate_rows(tmp_path):
     write_run(tmp_path, meta_layer="svd_pade", final=3.0)
     write_run(tmp_path / "gram", meta_layer="svd_pade", final=4.0, route="gram")
     (setting,) = find_settings(gather([tmp_path]))
-    assert [row[0].text for row in errors_table(setting).rows] == ["svd_pade (dense)", "svd_pade (gram)"]
+    table = errors_table(setting)
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [["svd_pade", "dense"], ["svd_pade", "gram"]]
+    published = [
+        [cell.text for cell, column in zip(row, table.columns, strict=True) if "published" in column.group] for row in table.rows
+    ]
+    assert published == [["48.41", "23.91", "47.76", "23.48", "47.63", "23.21"], [""] * 6]
+
+
+def test_published_rows_of_the_papers_own_experiment_are_shown_untrained_too(tmp_path):
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", final=48.0, epochs=30, route="gram")
+    (setting,) = find_settings(gather([tmp_path]))
+    table = errors_table(setting)
+    assert table.title.startswith("Table 2: validation error")
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [
+        ["isqrt_cov", "dense"], ["svd_pade", "dense"], ["svd_pade", "gram"], ["svd_taylor", "dense"], ["svd_newton", "dense"],
+        ["svd_trunc", "dense"], ["svd_topn", "dense"], ["mpn_cov", "dense"],
+    ]  # fmt: skip
+    measured, published = (f"standalone, {name}" for name in ("measured (alexnet_imagenet)", "published (AlexNet, ImageNet)"))
+    dense, gram = (dict(zip(((c.group, c.name) for c in table.columns), row, strict=True)) for row in table.rows[1:3])
+    assert [row[measured, "final top-1"].text for row in (dense, gram)] == ["", "48.00"]
+    assert [row[published, "final top-1"].text for row in (dense, gram)] == ["48.41", ""]
+
+
+def test_a_shortened_run_is_not_the_papers_experiment(tmp_path):
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", epochs=1)
+    (setting,) = find_settings(gather([tmp_path]))
+    table = errors_table(setting)
+    assert table.title == "Validation error, alexnet_imagenet: narrow_alexnet, 1 epoch"
+    assert "trained for 30 epochs: the two are not expected to agree" in table.caption
+    assert len(table.rows) == 1
 
 
 def test_differences_pair_seeds_with_the_reference(tmp_path):
@@ -103,8 +132,8 @@ def test_hybrid_cells_hold_one_length_of_warm_up_and_table_11_holds_all(tmp_path
     row = cells_of(errors_table(setting), "svd_pade")
     assert row["hybrid, measured (digits)", "final top-1"].text == "1.00 ± 0.00"
     table = warmup_table(setting)
-    assert [(row[2].text, row[3].text, row[7].text) for row in table.rows] == [
-        ("0", "", "47.89"), ("1", "1.00 ± 0.00", "47.76"), ("2", "2.00", "47.70"), ("3", "", "47.95")
+    assert [(row[3].text, row[4].text, row[8].text) for row in table.rows] == [
+        ("none", "", "47.95"), ("0", "", "47.89"), ("1", "1.00 ± 0.00", "47.76"), ("2", "2.00", "47.70"), ("3", "", "47.95")
     ]  # fmt: skip
 
 

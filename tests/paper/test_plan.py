@@ -15,28 +15,34 @@ def test_every_row_of_the_tables_is_planned_once():
 
 
 def test_a_finished_run_is_not_missing_and_one_on_another_route_is(tmp_path):
-    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "standalone", seed=0)
-    write_run(tmp_path, "alexnet_imagenet", "svd_trunc", "standalone", seed=0, route="gram")
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "standalone", seed=0, epochs=30)
+    write_run(tmp_path, "alexnet_imagenet", "svd_trunc", "standalone", seed=0, epochs=30, route="gram")
     missing = {(run.table, run.meta_layer, run.protocol, run.seed) for run in missing_runs(gather([tmp_path]))}
     assert ("2", "svd_pade", "standalone", 0) not in missing
     assert ("2", "svd_trunc", "standalone", 0) in missing
 
 
+def test_a_shortened_run_leaves_the_papers_one_missing(tmp_path):
+    write_run(tmp_path / "debug", "alexnet_imagenet", "svd_pade", "standalone", seed=0, epochs=1)
+    missing = {(run.table, run.meta_layer, run.protocol, run.seed) for run in missing_runs(gather([tmp_path]))}
+    assert ("2", "svd_pade", "standalone", 0) in missing
+
+
 def test_precision_is_part_of_what_is_missing(tmp_path):
-    write_run(tmp_path, "alexnet_imagenet", "mpn_cov", "standalone", seed=0, dtype="float32")
+    write_run(tmp_path, "alexnet_imagenet", "mpn_cov", "standalone", seed=0, epochs=30, dtype="float32")
     missing = {(run.table, run.meta_layer) for run in missing_runs(gather([tmp_path])) if run.protocol == "standalone"}
     assert ("Figure 2", "mpn_cov") not in missing
     assert {("Figure 2", "isqrt_cov"), ("2", "mpn_cov")} <= missing
 
 
 def test_warm_up_is_part_of_what_is_missing(tmp_path):
-    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "hybrid", seed=0, warmup_epochs=2)
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "hybrid", seed=0, epochs=30, warmup_epochs=2)
     table11 = [run.warmup_epochs for run in missing_runs(gather([tmp_path])) if run.table == "11"]
     assert table11 == [0, 3]
 
 
 def test_hours_come_from_measured_throughput_only(tmp_path):
-    run = PlannedRun("2", "alexnet_imagenet", "svd_pade", "hybrid", None, 0, 30 * IMAGENET_IMAGES)
+    run = PlannedRun("2", "alexnet_imagenet", "svd_pade", "hybrid", None, 0, 30, IMAGENET_IMAGES)
     write_run(tmp_path, "alexnet_imagenet", "svd_pade", seed=5, device="cpu", samples_per_second=3.0)
     write_run(tmp_path, "alexnet_imagenet", "mpn_cov", seed=5, device="NVIDIA H100", samples_per_second=9.0)
     assert gpu_hours(run, gather([tmp_path])) is None
@@ -59,5 +65,5 @@ def test_fine_tuning_names_the_run_it_starts_from(tmp_path):
 
     assert starts(gather([]))["svd_pade"] == "resnet50_imagenet svd_pade hybrid (missing: train it first)"
     assert starts(gather([]))["isqrt_cov"].startswith("resnet50_imagenet isqrt_cov standalone")
-    write_run(tmp_path, "resnet50_imagenet", "svd_pade", "hybrid")
+    write_run(tmp_path, "resnet50_imagenet", "svd_pade", "hybrid", epochs=60)
     assert starts(gather([tmp_path]))["svd_pade"] == "resnet50_imagenet svd_pade hybrid (done)"
