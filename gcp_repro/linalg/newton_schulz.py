@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.autograd import Operator
-from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
+from gcp_repro.linalg.covariance import center, published_center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.spectral import require_finite
 
 __all__ = ["NewtonSchulzPooling"]
@@ -30,10 +30,17 @@ class NewtonSchulzPooling(Operator):
     """Upper triangle of the root of the covariance by `num_iterations` Newton-Schulz steps on the full matrix (route `dense`).
 
     Kept for the backward: the trace and the iterates `Y_1 ... Y_{K-1}`, `Z_1 ... Z_{K-1}`.
+
+    Attributes:
+        num_iterations: K.
+        dtype: Of the computation.
+        float32_centering: Form the covariance with the centring matrix of the public code. The value is then that of its MPNCOV
+            bit for bit: of DifferentiableSVD's in float64, of fast-MPN-COV's in float32.
     """
 
     num_iterations: int = 5
     dtype: torch.dtype = torch.float64
+    float32_centering: bool = False
     temporaries = 2
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
@@ -42,13 +49,22 @@ class NewtonSchulzPooling(Operator):
     def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
         return (1, 1), *((rows, rows) for _ in range(2 * (self.num_iterations - 1)))
 
-    def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`X`, the trace of `P = X X^T`, and `A = P / trace` (0 for a zero matrix)."""
+    def _covariance(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`X I_bar` and the covariance `P = X I_bar X^T`; a gradient `G` of `P` is `(G + G^T) X I_bar` for `X`."""
+        if self.float32_centering:
+            centered = published_center(x)
+            return centered, centered @ x.mT
         features = center(x)
         matrix = features @ features.mT
+        return features.mul_(x.shape[-1] ** -0.5), matrix
+
+    def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`X I_bar`, the trace of `P`, and `A = P / trace` (0 for a zero matrix)."""
+        centered, matrix = self._covariance(x)
         require_finite(matrix)
-        trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        return features, trace, matrix * torch.where(trace > 0, trace, torch.inf).reciprocal()
+        diagonal = 3 * matrix.diagonal(dim1=-2, dim2=-1)  # of P * 3 I: the published order, to the last bit
+        trace = (1 / 3) * diagonal.sum(-1)[..., None, None]
+        return centered, trace, matrix / torch.where(trace > 0, trace, torch.inf)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         _, trace, y = self._normalised(x)
@@ -63,7 +79,7 @@ class NewtonSchulzPooling(Operator):
 
     def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
         """Reverse the iteration; every iterate is symmetric, and each step costs seven products."""
-        features, trace, a = self._normalised(x)
+        centered, trace, a = self._normalised(x)
         g = symmetric_from_upper_triangle(upstream, x.shape[-2])
         by_y, by_z = g * trace.sqrt(), None
         root = None
@@ -86,4 +102,4 @@ class NewtonSchulzPooling(Operator):
         by_trace = by_trace - inverse * (by_a * a).sum((-2, -1), keepdim=True)
         by_p = by_a * inverse
         by_p.diagonal(dim1=-2, dim2=-1).add_(by_trace.squeeze(-1))
-        return ((by_p + by_p.mT) @ features).mul_(x.shape[-1] ** -0.5)
+        return (by_p + by_p.mT) @ centered

@@ -20,6 +20,7 @@ from gcp_repro.linalg.functions import SPECTRAL_FUNCTIONS, SpectralFunction, spe
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, gradient_rule
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.products import ProductsPooling
+from gcp_repro.linalg.published import AuthorsPooling
 from gcp_repro.linalg.selection import fastest
 from gcp_repro.linalg.spectral import PublishedPooling, SpectralPooling
 
@@ -87,7 +88,9 @@ class CovariancePooling(MetaLayer):
             mean `m`, covariance `S`.
         top_n: Keep only the largest eigenvalues: their number, or a share of the channels in (0, 1).
         signed_root: End with the signed square root of every entry and division by the l2 norm.
-        float32_centering: Dense route only: round the centring matrix to float32 as the authors' newest code does.
+        float32_centering: Dense route only: the arithmetic of the public code, whose centring matrix is rounded to float32. In
+            float64 the SVD layers and `isqrt_cov` then give DifferentiableSVD's values to the last bit, in float32
+            `isqrt_cov` gives those of fast-MPN-COV.
         **options: Options of the forward function and of the gradient rule (`num_iterations`, `degree`,
             `max_gradient`, `exponent`, ...). An option that both have goes to both.
     """
@@ -145,17 +148,20 @@ class CovariancePooling(MetaLayer):
         One, or the candidates of `solver="auto"`, the one with a decomposition where the features are first.
 
         Raises:
-            OptionError: `solver="products"` for a function or route that needs a decomposition.
+            OptionError: `solver="products"` for a function or route that needs a decomposition, or `float32_centering` for a
+                layer that the public code does not have.
         """
-        decomposing = self.operator(channels)
-        candidates: dict[str, Operator] = {"device": decomposing, "host": dataclasses.replace(decomposing, on_host=True)}
-        products = _products(decomposing)
-        if products is not None:
-            candidates["products"] = products
+        find = _published_candidates if self.float32_centering else _candidates
+        candidates = find(self.operator(channels))
+        if not candidates:
+            raise OptionError(
+                "float32_centering is the arithmetic of the public code: on route='dense', of layers by difference quotients, "
+                f"svd_newton and isqrt_cov; got {self.extra_repr()}: leave float32_centering out"
+            )
         if self.solver != "auto" and self.solver not in candidates:
             raise OptionError(
-                "solver='products' computes isqrt_cov, and on route gram the root with its exact gradient; "
-                f"got {self.extra_repr()}: use solver='device' or 'host'"
+                "solver='products' computes isqrt_cov, and on route gram the root with its exact gradient; the others decompose; "
+                f"got solver={self.solver!r} for {self.extra_repr()}: use solver={' or '.join(map(repr, candidates))}"
             )
         return list(candidates.values()) if self.solver == "auto" else [candidates[self.solver]]
 
@@ -204,7 +210,25 @@ def _operator(
         return SpectralPooling(function, rule, spectral_dtype, moment == "covariance", top_n)
     if gradient == "exact" or (function.name == "sqrt" and gradient == "lyapunov"):
         return SpectralPooling(function, rule, spectral_dtype, top_n=top_n, full=True)
-    return PublishedPooling(function, rule, spectral_dtype, top_n, float32_centering)
+    pooling = AuthorsPooling if float32_centering else PublishedPooling
+    return pooling(function, rule, spectral_dtype, top_n)
+
+
+def _candidates(operator: SpectralPooling | PublishedPooling) -> dict[str, Operator]:
+    """The operators of a layer, by solver."""
+    candidates: dict[str, Operator] = {"device": operator, "host": dataclasses.replace(operator, on_host=True)}
+    products = _products(operator)
+    return candidates if products is None else {**candidates, "products": products}
+
+
+def _published_candidates(operator: SpectralPooling | PublishedPooling) -> dict[str, Operator]:
+    """Those of them that the public code has: SVD in the published order, and Newton-Schulz iterations on the full matrix."""
+    if isinstance(operator, AuthorsPooling):
+        return _candidates(operator)
+    products = _products(operator)
+    if isinstance(products, NewtonSchulzPooling):
+        return {"products": dataclasses.replace(products, float32_centering=True)}
+    return {}
 
 
 def _products(operator: SpectralPooling | PublishedPooling) -> Operator | None:
