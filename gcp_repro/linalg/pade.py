@@ -43,36 +43,45 @@ def pade_coefficients(degree: int = 100) -> tuple[tuple[float, ...], tuple[float
 def pade_approximant(x: Tensor, degree: int = 100) -> Tensor:
     """Value of the approximant at `x` in [0, 1], any shape and floating dtype; not bounded near its own poles around 1.
 
-    Numerator and denominator by Horner's scheme in `x^8`, whose coefficients, polynomials of degree 7, are one product of
-    matrices (Paterson and Stockmeyer, 1973).
+    Numerator and denominator together by Horner's scheme in `x^16`, whose coefficients, polynomials of degree 15, are one
+    product of matrices (Paterson and Stockmeyer, 1973).
 
     Example:
         >>> round(pade_approximant(torch.tensor(0.5, dtype=torch.float64)).item(), 12)
         2.0
     """
-    numerator, denominator = _blocks(degree, x.device, x.dtype)
-    powers = [torch.ones_like(x.flatten())]
-    while len(powers) <= BLOCK:
-        powers.append(powers[-1] * x.flatten())
-    stacked = torch.stack(powers[:BLOCK])
-    p, q = (_horner(blocks @ stacked, powers[BLOCK]) for blocks in (numerator, denominator))
-    return p.div_(q).view_as(x)
+    coefficients = _blocks(degree, x.device, x.dtype)
+    part = CPU_PART if x.device.type == "cpu" else GPU_PART
+    return torch.cat([_quotient(coefficients, piece) for piece in x.flatten().split(part)]).view_as(x)
 
 
-BLOCK = 8
+BLOCK = 16  # a power of two
+CPU_PART = 2**14  # values at a time, so that their powers (2 MiB in float64) stay in a core's second-level cache
+GPU_PART = 2**22  # so that they stay below 512 MiB
+
+
+def _quotient(coefficients: Tensor, x: Tensor) -> Tensor:
+    powers, next_power = _powers(x)
+    inner = (coefficients @ powers).view(-1, 2, len(x))
+    result = inner[-1]
+    for index in range(len(inner) - 2, -1, -1):
+        result = torch.addcmul(inner[index], result, next_power)
+    return result[0] / result[1]
 
 
 @functools.lru_cache(maxsize=32)
-def _blocks(degree: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Coefficients of numerator and denominator in rows of `BLOCK`: the inner polynomials of Horner's scheme in `x^BLOCK`."""
+def _blocks(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Coefficients of the inner polynomials of Horner's scheme in `x^BLOCK`, rows of `BLOCK`; numerator and denominator take turns."""
     padded = [(*row, *[0.0] * (-len(row) % BLOCK)) for row in pade_coefficients(degree)]
-    numerator, denominator = (torch.tensor(row, dtype=dtype, device=device).view(-1, BLOCK) for row in padded)
-    return numerator, denominator
+    return torch.tensor(padded, dtype=dtype, device=device).view(2, -1, BLOCK).transpose(0, 1).reshape(-1, BLOCK)
 
 
-def _horner(coefficients: Tensor, x: Tensor) -> Tensor:
-    """Horner's scheme, each coefficient `(M,)` a value of its own for each of `x` `(M,)`; the first is overwritten."""
-    result = coefficients[-1]
-    for coefficient in coefficients[:-1].flip(0).unbind():
-        result.mul_(x).add_(coefficient)
-    return result
+def _powers(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`x^0 ... x^(BLOCK - 1)` of `(M,)` as rows, and `x^BLOCK`; every pass doubles their number."""
+    powers = x.new_empty(BLOCK, len(x))
+    powers[0] = 1.0
+    known, next_power = 1, x
+    while known < BLOCK:
+        torch.mul(powers[:known], next_power, out=powers[known : 2 * known])
+        known, next_power = 2 * known, next_power * next_power
+    return powers, next_power

@@ -17,8 +17,12 @@ from torch import Tensor
 
 __all__ = ["CHUNK_BYTES", "for_each_chunk"]
 
-CHUNK_BYTES = 2 * 2**20
-"""Aimed-at size in bytes of the largest matrix stack of one chunk: about a core's second-level cache."""
+CHUNK_BYTES = 4 * 2**20
+"""Aimed-at size in bytes of the largest matrix stack of one chunk.
+
+About a core's second-level cache. Smaller chunks mean more calls of torch, at each of which threads hand the interpreter's
+lock to one another; that costs more than the cache gains.
+"""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
@@ -43,7 +47,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_per_item: int) -> None:
-    """Call `work` on matching slices of `tensors` along their first dimension, in parallel on the CPU.
+    """Call `work` on matching slices of `tensors` along their first dimension, in parallel on the CPU, never on meta tensors.
 
     Args:
         work: Called with one slice of each tensor; writes its results into some of them.
@@ -52,6 +56,8 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
     """
     batch = tensors[0].shape[0]
     threads = torch.get_num_threads()
+    if tensors[0].is_meta:
+        return None  # shapes without data: there is nothing to compute
     if batch == 0 or tensors[0].device.type != "cpu":
         return work(*tensors)
     chunk = max(1, min(CHUNK_BYTES // max(1, bytes_per_item), -(-batch // threads)))
