@@ -2,13 +2,15 @@
 
 An operator is a pair of plain functions, forward and backward, on batches of matrices, written without autograd. This module
 adds what all of them need: the batch spread over threads, the change of dtype, autocast switched off, overflow on the way
-back to a narrower dtype, `torch.func` transforms, and a second derivative where the operator has one.
+back to a narrower dtype, `torch.func` transforms, shapes without data on the meta device, and a second derivative where the
+operator has one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.parallel import for_each_chunk
 
-__all__ = ["Operator", "apply_operator", "differentiate_twice"]
+__all__ = ["Operator", "apply_operator", "differentiate_twice", "without_autocast"]
 
 
 class Operator(ABC):
@@ -46,7 +48,7 @@ class Operator(ABC):
         """Gradient with respect to `x`, given the upstream gradient of the output."""
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of `<direction, backward(upstream, x)>` with respect to `upstream` and `x`, on the whole batch."""
+        """Gradients of `<direction, backward(upstream, x)>` with respect to `upstream` and `x`."""
         raise OptionError(
             f"{type(self).__name__} has no second derivative for its gradient rule: "
             "double backward is defined for the exact gradient of the root, svd_lyapunov and matrix_sqrt(gradient='lyapunov')"
@@ -73,8 +75,10 @@ def differentiate_twice(
     return by_upstream, by_x
 
 
-def _without_autocast(x: Tensor) -> torch.autocast:
-    return torch.autocast(x.device.type, enabled=False)
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast switched off for the device of `x`, if it has any there."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -97,7 +101,7 @@ class _Apply(torch.autograd.Function):
         saved = [x.new_empty(batch, *shape, dtype=operator.dtype) for shape in operator.saved_shapes(rows, columns)]
 
         def work(x: Tensor, output: Tensor, *saved: Tensor) -> None:
-            with torch.no_grad(), _without_autocast(x):
+            with torch.no_grad(), without_autocast(x):
                 wide = output if output.dtype == operator.dtype else torch.empty_like(output, dtype=operator.dtype)
                 operator.forward(x.to(operator.dtype), wide, *saved)
                 if wide is not output:
@@ -134,7 +138,7 @@ class _ApplyBackward(torch.autograd.Function):
         gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
 
         def work(upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
-            with torch.no_grad(), _without_autocast(x):
+            with torch.no_grad(), without_autocast(x):
                 wide = operator.backward(upstream.to(operator.dtype), x.to(operator.dtype), *saved)
                 gradient.copy_(_narrow(wide, gradient.dtype))
 
@@ -149,19 +153,63 @@ class _ApplyBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         upstream, x, *saved = ctx.saved_tensors
-        dtype = ctx.operator.dtype
-        by_upstream, by_x = ctx.operator.double_backward(direction.to(dtype), upstream.to(dtype), x.to(dtype), *saved)
-        return _narrow(by_upstream, upstream.dtype), None, _narrow(by_x, x.dtype), *(None for _ in saved)
+        by_upstream, by_x = _ApplyDoubleBackward.apply(direction, ctx.operator, upstream, x, *saved)  # type: ignore[no-untyped-call]
+        return by_upstream, None, by_x, *(None for _ in saved)
 
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], upstream: Tensor, operator: Operator, *tensors: Tensor
     ) -> tuple[Any, int]:
-        dims = (in_dims[0], *in_dims[2:])
-        moved = [
-            t.movedim(d, 0) if d is not None else t.expand(info.batch_size, *t.shape)
-            for t, d in zip((upstream, *tensors), dims, strict=True)
-        ]
-        shape = moved[0].shape[:2]
-        first, *rest = (t.flatten(0, 1) for t in moved)
-        return _ApplyBackward.apply(first, operator, *rest).unflatten(0, shape), 0  # type: ignore[no-untyped-call]
+        return _vmapped(_ApplyBackward, info.batch_size, in_dims, upstream, operator, *tensors), 0
+
+
+class _ApplyDoubleBackward(torch.autograd.Function):
+    """The backward of the backward; there is no third derivative."""
+
+    @staticmethod
+    def forward(direction: Tensor, operator: Operator, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
+        by_upstream = torch.empty_like(upstream, memory_format=torch.contiguous_format)
+        by_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+
+        def work(direction: Tensor, upstream: Tensor, x: Tensor, by_upstream: Tensor, by_x: Tensor, *saved: Tensor) -> None:
+            with torch.no_grad(), without_autocast(x):
+                wide = (tensor.to(operator.dtype) for tensor in (direction, upstream, x))
+                for target, gradient in zip((by_upstream, by_x), operator.double_backward(*wide, *saved), strict=True):
+                    target.copy_(_narrow(gradient, target.dtype))
+
+        for_each_chunk(work, [direction, upstream, x, by_upstream, by_x, *saved], _bytes_per_item(x, operator))
+        return by_upstream, by_x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.operator = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> None:
+        raise OptionError(
+            f"{type(ctx.operator).__name__} can be differentiated twice; a third derivative was asked for: "
+            "use torch.linalg.eigh on matrices without repeated eigenvalues for that"
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], direction: Tensor, operator: Operator, *tensors: Tensor
+    ) -> tuple[Any, tuple[int, int]]:
+        return _vmapped(_ApplyDoubleBackward, info.batch_size, in_dims, direction, operator, *tensors), (0, 0)
+
+
+def _vmapped(
+    function: type[torch.autograd.Function], size: int, in_dims: tuple[int | None, ...], first: Tensor, operator: Operator,
+    *tensors: Tensor,
+) -> Any:  # fmt: skip
+    """Apply `function(first, operator, *tensors)` with the dimension of `torch.func.vmap` made part of the batch."""
+    moved = [
+        tensor.movedim(dim, 0) if dim is not None else tensor.expand(size, *tensor.shape)
+        for tensor, dim in zip((first, *tensors), (in_dims[0], *in_dims[2:]), strict=True)
+    ]
+    shape = moved[0].shape[:2]
+    first, *rest = (tensor.flatten(0, 1) for tensor in moved)
+    result = function.apply(first, operator, *rest)  # type: ignore[no-untyped-call]
+    if isinstance(result, tuple):
+        return tuple(part.unflatten(0, shape) for part in result)
+    return result.unflatten(0, shape)

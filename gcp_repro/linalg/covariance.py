@@ -28,8 +28,10 @@ def as_positions(features: Tensor) -> Tensor:
     """View feature maps `(B, C, H, W)` as `(B, C, H * W)`; `(B, C, N)` is returned as it is.
 
     Raises:
-        ShapeError: Another number of dimensions, a size of 0, or not a floating dtype.
+        ShapeError: Not a tensor, another number of dimensions, a size of 0, or not a floating dtype.
     """
+    if not isinstance(features, Tensor):
+        raise ShapeError(f"features must be a torch.Tensor; got {type(features).__name__}: convert them with torch.as_tensor")
     if features.ndim not in (3, 4) or 0 in features.shape[1:] or not features.is_floating_point():
         raise ShapeError(
             "features must be floating point, (B, C, H, W) or (B, C, N) with C and N at least 1; "
@@ -77,13 +79,16 @@ class _Triangle(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for later calls, which may need gradients
 def _triangle(size: int, device: torch.device) -> _Triangle:
     rows, columns = torch.triu_indices(size, size, device=device)
     position = torch.arange(len(rows), device=device)
     to_matrix = torch.empty(size, size, dtype=torch.long, device=device)
     to_matrix[rows, columns] = position
     to_matrix[columns, rows] = position
-    return _Triangle(rows, columns, rows * size + columns, to_matrix.flatten(), position[rows == columns])
+    index = torch.arange(size, device=device)
+    diagonal = index * size - index * (index - 1) // 2  # where each row of the triangle starts
+    return _Triangle(rows, columns, rows * size + columns, to_matrix.flatten(), diagonal)
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

@@ -3,6 +3,9 @@
 With `M = X^T X / trace` (N x N) and Newton-Schulz iterates that are polynomials of it, `Z_k -> M^(-1/2)` on the range of `M`, and
 the root of the covariance is `Q = X Z X^T / sqrt(trace)`. A fixed number of steps gives iSQRT-COV; iterated to convergence it
 gives the root itself, and the derivative of the iteration its exact gradient.
+
+A step multiplies small eigenvalues by 2.25, those that are rounding noise too. Where the noise would grow to matter before the
+range has converged, the matrices are decomposed instead.
 """
 
 from __future__ import annotations
@@ -15,11 +18,17 @@ from torch import Tensor
 
 from gcp_repro.linalg.autograd import Operator, differentiate_twice
 from gcp_repro.linalg.covariance import center, upper_triangle
-from gcp_repro.linalg.spectral import require_finite
+from gcp_repro.linalg.functions import sqrt
+from gcp_repro.linalg.gradient_rules import gradient_rule
+from gcp_repro.linalg.spectral import SpectralPooling, require_finite
 
 __all__ = ["ProductsPooling"]
 
-MAX_ITERATIONS = 60  # brings eigenvalues of 1e-20 of the trace to convergence
+LARGEST_NOISE = 1e-3  # share of its way to 1 that rounding noise may have gone when the range has converged
+
+
+class _NotConvergedError(Exception):
+    """The range is too ill-conditioned for the iteration."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,9 @@ class ProductsPooling(Operator):
     The backward computes the forward again and differentiates it, so nothing is kept in between.
 
     Attributes:
-        num_iterations: Newton-Schulz steps (iSQRT-COV); `None` iterates until the residual `||I - Z Y||` stops falling,
-            which is the root with its exact gradient, as long as the condition number on the range is below about 1e12.
+        num_iterations: Newton-Schulz steps (iSQRT-COV); `None` iterates to convergence, which is the root with its exact
+            gradient. In float64 that takes condition numbers on the range of up to about 1e9, in float32 hardly any; beyond
+            them a chunk with such an image is decomposed.
         dtype: Of the computation.
     """
 
@@ -44,17 +54,35 @@ class ProductsPooling(Operator):
         return ()
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        output.copy_(self._pool(x))
+        try:
+            output.copy_(self._pool(x))
+        except _NotConvergedError:
+            self._decompose(x, output)
 
     def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self._pool(x), x, upstream)
-        return gradient
+        try:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return torch.autograd.grad(self._pool(x), x, upstream)[0]
+        except _NotConvergedError:
+            x = x.detach()
+            return self._decomposition.backward(upstream, x, *self._decompose(x, torch.empty_like(upstream)))
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiate the iteration twice."""
+        """Differentiate the iteration twice; the root decomposes."""
+        if self.num_iterations is None:
+            return self._decomposition.double_backward(direction, upstream, x)
         return differentiate_twice(self._pool, direction, upstream, x)
+
+    @property
+    def _decomposition(self) -> SpectralPooling:
+        return SpectralPooling(sqrt(), gradient_rule("exact"), self.dtype)
+
+    def _decompose(self, x: Tensor, output: Tensor) -> list[Tensor]:
+        """Write the root's upper triangle by decomposition; return what its backward needs."""
+        saved = [x.new_empty(len(x), *shape) for shape in self._decomposition.saved_shapes(*x.shape[-2:])]
+        self._decomposition.forward(x, output, *saved)
+        return saved
 
     def _pool(self, x: Tensor) -> Tensor:
         features = center(x)
@@ -62,25 +90,35 @@ class ProductsPooling(Operator):
         gram = features.mT @ features if by_positions else features @ features.mT
         require_finite(gram.detach())
         trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        trace = torch.where(trace > 0, trace, torch.inf)
+        trace = torch.where(trace > 0, trace, 1.0)
         y, z = self._iterate(gram / trace)
-        if by_positions:
-            return upper_triangle(features @ z @ features.mT / trace.sqrt())
-        return upper_triangle(y * torch.where(trace.isfinite(), trace, 0.0).sqrt())
+        return upper_triangle(features @ z @ features.mT / trace.sqrt() if by_positions else y * trace.sqrt())
 
     def _iterate(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """`Y_k` and `Z_k`, eq. 7, on the range of `a`."""
+        """`Y_k` and `Z_k`, eq. 7, on the range of `a`.
+
+        Raises:
+            _NotConvergedError: Rounding noise has grown too far for the range to converge.
+        """
         eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
         y, z = a, eye.expand_as(a)
-        residual = torch.inf
-        for _ in range(self.num_iterations or MAX_ITERATIONS):
+        noise: float = 4 * a.shape[-1] * torch.finfo(a.dtype).eps  # eigenvalues below this count as zero, as in a decomposition
+        remaining = self.num_iterations
+        while remaining is None or remaining > 0:
             product = z @ y
-            if self.num_iterations is None:
-                # Y (I - Z Y) vanishes on the null space, where Z Y stays 0
-                change = float((y - y @ product).detach().abs().max())
-                if change >= 0.5 * residual and change < 1e-7:
-                    break
-                residual = change
+            if remaining is None:
+                if noise > LARGEST_NOISE:
+                    raise _NotConvergedError
+                remaining = 3 if _unresolved(product) <= noise else None  # convergence is quadratic: to full precision
+                noise *= 2.25
             step = 1.5 * eye - 0.5 * product
             y, z = y @ step, step @ z
+            remaining = None if remaining is None else remaining - 1
         return y, z
+
+
+def _unresolved(product: Tensor) -> float:
+    """The largest `sum w (1 - w)` in a batch, `w` the eigenvalues of the nearly symmetric `Z Y`, each on its way from 0 to 1."""
+    product = product.detach()
+    total = product.diagonal(dim1=-2, dim2=-1).sum(-1) - product.square().sum((-2, -1))
+    return float(total.abs().max())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import GCPError, NonFiniteError
-from gcp_repro.linalg.autograd import Operator, apply_operator, differentiate_twice
+from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import (
     center,
     symmetric_from_upper_triangle,
@@ -101,6 +101,35 @@ def keep_largest(eigenvalues: Tensor, top_n: int | None, floor: float = 0.0) -> 
     return kept
 
 
+def has_second_derivative(function: SpectralFunction, rule: GradientRule, top_n: int | None) -> bool:
+    """Whether the gradient is that of the root, by its exact table, with all eigenvalues kept."""
+    return function.name == "sqrt" and rule.name in ("exact", "lyapunov") and top_n is None
+
+
+def second_derivative_of_root(e: Tensor, g: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of `<E, D * G>`, `D` the root's table, with respect to `G` and to the matrix, all in its eigenbasis.
+
+    With `A = D * E` and `Y = D * G` they are `A` and `-D * (A Y + Y A)`; pairs of zeros, where `D` is 0, add what keeps the
+    matrix at its rank (`docs/mathematics.md`, section 8).
+
+    Args:
+        e: `(b, n, n)`, symmetric.
+        g: `(b, n, n)`, symmetric.
+        spectrum: `(b, n)`, with exact zeros for the null space.
+    """
+    table = sqrt().gradient(spectrum).table
+    a, y = table * e, table * g
+    product = a @ y
+    by_p = -table * (product + product.mT)
+    null = spectrum == 0
+    if bool(null.any()):
+        to_range = torch.where(null, torch.inf, spectrum).pow(-1.5).unsqueeze(-2)
+        pairs = (null.unsqueeze(-1) & null.unsqueeze(-2)).to(e.dtype)
+        mixed = ((pairs * g) @ e + (pairs * e) @ g) * to_range
+        by_p += mixed + mixed.mT
+    return a, by_p
+
+
 @dataclass(frozen=True)
 class MatrixFunction(Operator):
     """`f(P)` for symmetric positive semi-definite `P`, `(b, n, n)`; eigenvalues that are rounding noise count as zero.
@@ -139,13 +168,12 @@ class MatrixFunction(Operator):
         return u @ table.apply(h) @ u.mT
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
-        """With `L` the solution operator of `Q Y + Y Q = G`: `Y = L(G)`, and `dY = L(dG - dQ Y - Y dQ)`, `dQ = L(dP)`."""
-        if self.function.name != "sqrt" or self.rule.name not in ("exact", "lyapunov") or self.top_n is not None:
+        if not has_second_derivative(self.function, self.rule, self.top_n):
             return super().double_backward(direction, upstream, x, *saved)
-        solution = self.backward(upstream, x, *saved)
-        adjoint = self.backward(direction, x, *saved)
-        product = adjoint @ solution
-        return adjoint, -self.backward(product + product.mT, x, *saved)
+        spectrum, u = saved
+        e, g = (u.mT @ (0.5 * (matrix + matrix.mT)) @ u for matrix in (direction, upstream))
+        by_upstream, by_p = second_derivative_of_root(e, g, spectrum)
+        return u @ by_upstream @ u.mT, u @ by_p @ u.mT
 
 
 @dataclass(frozen=True)
@@ -227,22 +255,19 @@ class SpectralPooling(Operator):
         return left @ (u.mT @ self._features(x)).mul_(scale)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiate `Q = X (X^T X)^(-1/2) X^T`, a second way of writing the root that is smooth at constant rank."""
-        if self.function.name != "sqrt" or self.rule.name not in ("exact", "lyapunov") or self.top_n is not None:
+        """Of `2 Y X` with `Y = D * G`, from the `C x C` decomposition: null space and range take part in it."""
+        if not has_second_derivative(self.function, self.rule, self.top_n):
             return super().double_backward(direction, upstream, x, *saved)
-        return differentiate_twice(self._smooth_root, direction, upstream, x)
-
-    def _smooth_root(self, x: Tensor) -> Tensor:
-        rows, columns = x.shape[-2:]
-        mean = x.mean(-1, keepdim=True) if self.centered else 0.0
-        features = (x - mean) * columns**-0.5
-        root = MatrixFunction(sqrt(), self.rule, self.dtype)
-        if columns >= rows:
-            return upper_triangle(apply_operator(root, features @ features.mT))
-        gram = features.mT @ features
-        if self.centered:  # the constant vector is in the null space of the features: any value may stand there
-            gram = gram + gram.detach().diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] / columns
-        return upper_triangle(features @ torch.linalg.solve(apply_operator(root, gram), features.mT))
+        features, toward = self._features(x), self._features(direction)
+        eigenvalues, u = decompose(features @ features.mT, self.on_host)
+        spectrum = nonzero_spectrum(eigenvalues, max(x.shape[-2:]))
+        g = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[-2]) @ u
+        in_basis = u.mT @ features
+        e = (u.mT @ toward) @ in_basis.mT
+        by_upstream, by_p = second_derivative_of_root(e + e.mT, g, spectrum)
+        y = sqrt().gradient(spectrum).table * g
+        by_features = 2 * u @ (by_p @ in_basis + y @ (u.mT @ toward))
+        return upper_triangle(u @ by_upstream @ u.mT), self._features(by_features)
 
 
 @dataclass(frozen=True)

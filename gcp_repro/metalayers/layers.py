@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.autograd import Operator, apply_operator
+from gcp_repro.linalg.autograd import Operator, apply_operator, without_autocast
 from gcp_repro.linalg.covariance import as_positions, upper_triangle
 from gcp_repro.linalg.functions import SPECTRAL_FUNCTIONS, SpectralFunction, spectral_function
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, gradient_rule
@@ -82,7 +82,8 @@ class CovariancePooling(MetaLayer):
             iterations instead of a decomposition: for `isqrt_cov`, on route `dense` in the published order, and on
             route `gram` for the root with its exact gradient too. `"auto"` is `"device"` on the CPU; elsewhere it
             measures those that apply, once for each shape, and takes the fastest.
-        on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features get NaN as output.
+        on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features, or ones whose squares overflow, get
+            NaN as output.
         moment: `"covariance"`; `"second_moment"` without subtracting the mean; `"gaussian"`, the second moment of the
             features with a constant 1 appended, which is the embedding `[[S + m m^T, m], [m^T, 1]]` of a Gaussian of
             mean `m`, covariance `S`.
@@ -182,10 +183,10 @@ class CovariancePooling(MetaLayer):
             features = torch.cat([features, torch.ones_like(features[:, :1])], 1)
         valid = None
         if self.on_nonfinite == "propagate":
-            valid = features.isfinite().all(-1).all(-1)
+            valid = features.to(DTYPES[self.dtype]).square().sum((-1, -2)).isfinite()
             features = torch.where(valid[:, None, None], features, 0.0)
         candidates = self.operators(features.shape[1])
-        operator = candidates[0] if features.device.type == "cpu" else fastest(candidates, features)
+        operator = candidates[0] if features.device.type in ("cpu", "meta") else fastest(candidates, features)
         pooled = apply_operator(operator, features)
         if self.signed_root:
             pooled = signed_root_and_normalise(pooled)
@@ -256,14 +257,18 @@ def _accepted(factories: Mapping[str, Callable[..., Any]], name: object, options
 
 
 def signed_root_and_normalise(pooled: Tensor) -> Tensor:
-    """`sign(x) sqrt(|x|)`, then division by the l2 norm (B-CNN, Lin et al., ICCV 2015); at 0 the slope is that at `eps`.
+    """`sign(x) sqrt(|x|)`, then division by the l2 norm (B-CNN, Lin et al., ICCV 2015).
+
+    The slope is unbounded at 0: entries below a share of 1.2e-7 of the row's largest are mapped linearly instead, which changes
+    the result by at most 9e-5. Rows may be of any scale.
 
     Args:
-        pooled: `(B, D)`.
+        pooled: `(B, D)`; NaN or infinity in a row makes the whole row NaN.
     """
     wide = pooled.double()
-    floor = torch.finfo(torch.float32).eps
-    rooted = wide.sign() * ((wide.abs() + floor).sqrt() - floor**0.5)
+    largest = wide.detach().abs().amax(1, keepdim=True)
+    shares = wide / torch.where(largest == 0, 1.0, largest)
+    rooted = shares / shares.abs().clamp(min=torch.finfo(torch.float32).eps).sqrt()
     return nn.functional.normalize(rooted, dim=1).to(pooled.dtype)
 
 
@@ -274,7 +279,7 @@ class BilinearPooling(MetaLayer):
         return channels * (channels + 1) // 2
 
     def pool(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
+        with without_autocast(features):
             wide = features.double()
             moment = upper_triangle(wide @ wide.mT / features.shape[-1])
             return signed_root_and_normalise(moment).to(features.dtype)
@@ -314,7 +319,7 @@ class CompactBilinearPooling(MetaLayer):
         return torch.as_tensor(places, device=device), torch.as_tensor(signs, device=device)
 
     def pool(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
+        with without_autocast(features):
             wide = features.double()
             places, signs = self.hashes(features.shape[1], features.device)
             moment = (wide @ wide.mT / features.shape[-1]) * (signs[0][:, None] * signs[1])
