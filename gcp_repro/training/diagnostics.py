@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,7 +22,10 @@ from torch.utils.hooks import RemovableHandle
 
 from gcp_repro.errors import OptionError
 
-__all__ = ["MetaLayerDiagnostic", "Sample", "child"]
+__all__ = ["MetaLayerDiagnostic", "Sample", "child", "epoch_means"]
+
+Sums = dict[str, tuple[float, int]]
+"""Sum and number of values by name."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ class Sample:
 class MetaLayerDiagnostic(Callback):
     """Every `every_n_steps` batches of an epoch, measures something at the meta-layer's input.
 
-    Values are logged as `diagnostics/<name>`, averaged over the epoch's measurements, with
-    `diagnostics/<label>_time_share`: time spent on them in percent of the epoch's training time.
+    Values go into the epoch's row, and so to every logger, as `diagnostics/<name>`, averaged over the epoch's measurements,
+    with `diagnostics/<label>_time_share`: time spent on them in percent of the epoch's training time. `RunRecorder` fetches
+    them with `epoch_means`: `LightningModule.log` would take longer than most measurements.
 
     The input is that of the training step (same images, same batch statistics), the weights those before the
     optimiser's step. While measuring, the network is in evaluation mode and the random state is put back afterwards, so
@@ -73,6 +78,20 @@ class MetaLayerDiagnostic(Callback):
         self._features: Tensor | None = None
         self._seconds = 0.0
         self._epoch_start = 0.0
+        self._sums: Sums = {}
+
+    @property
+    def sums(self) -> Sums:
+        """What this epoch's measurements on this process add up to."""
+        return dict(self._sums)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums of an epoch that was stopped half way."""
+        return {"sums": {name: list(entry) for name, entry in self._sums.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them up again; the start of an epoch discards them."""
+        self._sums = {name: (total, count) for name, (total, count) in state_dict["sums"].items()}
 
     @abstractmethod
     def measure(self, network: nn.Module, sample: Sample, learning_rate: float) -> dict[str, float]:
@@ -92,6 +111,7 @@ class MetaLayerDiagnostic(Callback):
         """Start the accounts of an epoch."""
         self._seconds = 0.0
         self._epoch_start = time.perf_counter()
+        self._sums = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Listen at the meta-layer, if it is time."""
@@ -101,7 +121,7 @@ class MetaLayerDiagnostic(Callback):
             self._hook = layer.register_forward_pre_hook(self._capture)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Measure and log."""
+        """Measure."""
         if self._features is None or self._images_and_labels is None:
             return
         start = _now(pl_module.device)
@@ -111,15 +131,18 @@ class MetaLayerDiagnostic(Callback):
         with _undisturbed(network, pl_module.device):
             values = self.measure(network, sample, float(optimizer.param_groups[0]["lr"]))
         for name, value in values.items():
-            _log_epoch_mean(pl_module, name, value)
+            self._add(name, value)
         self._features = self._images_and_labels = None
         self._seconds += _now(pl_module.device) - start
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the share of time, with the epoch's last batch."""
+        """Work out the share of time, with the epoch's last batch."""
         if trainer.is_last_batch and self._epoch_start:
-            share = 100 * self._seconds / (_now(pl_module.device) - self._epoch_start)
-            _log_epoch_mean(pl_module, f"{self.label}_time_share", share)
+            self._add(f"{self.label}_time_share", 100 * self._seconds / (_now(pl_module.device) - self._epoch_start))
+
+    def _add(self, name: str, value: float) -> None:
+        total, count = self._sums.get(name, (0.0, 0))
+        self._sums[name] = total + value, count + 1
 
     def _capture(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         features = inputs[0][: self.max_samples].detach()
@@ -129,10 +152,24 @@ class MetaLayerDiagnostic(Callback):
             self._hook = None
 
 
-def _log_epoch_mean(module: LightningModule, name: str, value: float) -> None:
-    """Over the measurements of an epoch and over processes."""
-    shared = module.trainer.world_size > 1
-    module.log(f"diagnostics/{name}", value, on_step=False, on_epoch=True, logger=False, batch_size=1, sync_dist=shared)
+def epoch_means(trainer: Trainer) -> dict[str, float]:
+    """The diagnostics of the epoch that ends, `diagnostics/<name>` in alphabetical order.
+
+    Means over all measurements on all processes; a name that only some of them have a value for is no harm. To be called on
+    every process.
+    """
+    own = [callback.sums for callback in trainer.callbacks if isinstance(callback, MetaLayerDiagnostic)]  # type: ignore[attr-defined]
+    gathered = [own]
+    if trainer.world_size > 1:
+        gathered = [[] for _ in range(trainer.world_size)]
+        torch.distributed.all_gather_object(gathered, own)
+    entries = [entry for process in gathered for sums in process for entry in sums.items()]
+    return {f"diagnostics/{name}": _mean(values for key, values in entries if key == name) for name in sorted(dict(entries))}
+
+
+def _mean(entries: Iterable[tuple[float, int]]) -> float:
+    totals, counts = zip(*entries, strict=True)
+    return float(f"{sum(totals) / sum(counts):.7g}")
 
 
 def child(module: nn.Module, name: str) -> nn.Module:

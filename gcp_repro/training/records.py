@@ -13,6 +13,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from gcp_repro.training.diagnostics import epoch_means
+
 __all__ = ["Row", "RunRecorder", "epoch_metrics", "read_json", "write_atomically", "write_csv", "write_json"]
 
 Row = dict[str, float | int | str]
@@ -108,7 +110,7 @@ class RunRecorder(Callback):
         """Complete the row. Lightning saves its checkpoints after this."""
         self._count_time()
         row: Row = {"epoch": trainer.current_epoch}
-        row |= epoch_metrics(trainer)
+        row |= epoch_metrics(trainer) | epoch_means(trainer)
         row |= {
             "learning_rate": self._learning_rate,
             "meta_layer": str(getattr(pl_module, "meta_layer_name", "")),

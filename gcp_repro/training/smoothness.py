@@ -40,7 +40,7 @@ class BetaSmoothness(MetaLayerDiagnostic):
     label = "beta_smoothness"
 
     def __init__(
-        self, every_n_steps: int = 50, max_samples: int = 3, step_factors: Sequence[float] = (0.5, 1.0, 2.0, 4.0)
+        self, every_n_steps: int = 50, max_samples: int = 2, step_factors: Sequence[float] = (0.5, 1.0, 2.0, 4.0)
     ) -> None:
         super().__init__(every_n_steps, max_samples)
         if not step_factors or min(step_factors) <= 0:

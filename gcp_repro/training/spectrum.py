@@ -96,10 +96,11 @@ class EigenvalueRatio(MetaLayerDiagnostic):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as loading with weights_only needs them."""
-        return {"rows": [dict(row) for row in self.rows]}
+        return super().state_dict() | {"rows": [dict(row) for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
+        super().load_state_dict(state_dict)
         self.rows = [dict(row) for row in state_dict["rows"]]
 
     def is_due(self, batch_idx: int, step: int) -> bool:
@@ -114,7 +115,7 @@ class EigenvalueRatio(MetaLayerDiagnostic):
 
     def measure(self, network: nn.Module, sample: Sample, learning_rate: float) -> dict[str, float]:
         """See the class; nothing is logged."""
-        ratio = SpectrumSummary.of(sample.features).eigenvalue_ratio
+        ratio = _eigenvalue_ratio(sample.features)
         values = {"mean": ratio.mean(), "smallest": ratio.min(), "largest": ratio.max()}
         self.rows.append({"step": self._step, **{name: float(f"{value.item():.7g}") for name, value in values.items()}})
         return {}
@@ -123,6 +124,17 @@ class EigenvalueRatio(MetaLayerDiagnostic):
         """Write the file."""
         if trainer.is_global_zero and self.rows:
             write_csv(self.path, self.rows)
+
+
+def _eigenvalue_ratio(features: Tensor) -> Tensor:
+    """l_1 / l_2 as in `SpectrumSummary`, from the smaller of `X^T X` and `X X^T`: they share their largest eigenvalues."""
+    positions = center(as_positions(features).double())
+    rows, columns = positions.shape[-2:]
+    if rows < 2:
+        return positions.new_ones(len(positions))
+    smaller = positions.mT @ positions if columns < rows else positions @ positions.mT
+    leading = nn.functional.pad(torch.linalg.eigvalsh(smaller), (1, 0))[:, -2:].clamp_min(EPS)  # a single position has one
+    return leading[:, 1] / leading[:, 0]
 
 
 class DifferenceQuotients(MetaLayerDiagnostic):

@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gcp_repro.errors import OptionError
+from gcp_repro.training.diagnostics import epoch_means
 from gcp_repro.training.run import train
 from gcp_repro.training.spectrum import ConditionNumber
 
@@ -51,3 +53,31 @@ def test_averages_are_those_of_the_epoch(compose_tiny, monkeypatch, read_rows):
 def test_options_out_of_range_are_refused():
     with pytest.raises(OptionError, match=r"every_n_steps .* at least 1; got 0: change callbacks\.condition_number"):
         ConditionNumber(every_n_steps=0)
+
+
+def measured(**values):
+    callback = ConditionNumber()
+    for name, numbers in values.items():
+        for number in numbers:
+            callback._add(name, number)
+    return callback
+
+
+def test_means_are_over_all_processes_even_if_one_lacks_a_value(monkeypatch):
+    here, there = measured(rank=[1.0, 2.0], norm=[5.0]), measured(rank=[6.0])
+
+    def gather(target, own):
+        assert own == [here.sums]
+        target[:] = [own, [there.sums]]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert epoch_means(SimpleNamespace(callbacks=[here], world_size=2)) == {"diagnostics/norm": 5.0, "diagnostics/rank": 3.0}
+
+
+def test_an_epoch_stopped_half_way_keeps_its_measurements():
+    resumed = ConditionNumber()
+    resumed.load_state_dict(measured(rank=[1.0, 2.0]).state_dict())
+    resumed._add("rank", 6.0)
+    assert epoch_means(SimpleNamespace(callbacks=[resumed], world_size=1)) == {"diagnostics/rank": 3.0}
+    resumed.on_train_epoch_start(None, None)
+    assert epoch_means(SimpleNamespace(callbacks=[resumed], world_size=1)) == {}

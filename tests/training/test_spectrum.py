@@ -7,7 +7,7 @@ import torch
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.training.diagnostics import Sample
 from gcp_repro.training.run import train
-from gcp_repro.training.spectrum import ConditionNumber, DifferenceQuotients, SpectrumSummary, used_spectrum
+from gcp_repro.training.spectrum import ConditionNumber, DifferenceQuotients, EigenvalueRatio, SpectrumSummary, used_spectrum
 
 SIGNS = torch.tensor([[1.0, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
 
@@ -94,6 +94,18 @@ def test_the_spectrum_is_the_one_that_the_layer_uses(name, route):
 @pytest.mark.parametrize("name", ["gap", "isqrt_cov", "svd_newton", "svd_lyapunov", "bcnn", "g2denet"])
 def test_rules_without_quotients_have_none(name):
     assert quotients(orthogonal_features(2.0, 1.0, 1.5), name) == {}
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 5), (3, 4, 9), (2, 1, 6), (2, 5, 1)])
+def test_the_ratio_of_the_first_steps_is_that_of_the_summary(shape, tmp_path):
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    callback = EigenvalueRatio(tmp_path / "ratio.csv")
+    callback.measure(torch.nn.Module(), Sample(torch.empty(0), features, torch.empty(0)), 0.1)
+    expected = SpectrumSummary.of(features).eigenvalue_ratio
+    (row,) = callback.rows
+    assert [row["mean"], row["smallest"], row["largest"]] == pytest.approx(
+        [f(expected).item() for f in (torch.mean, min, max)], rel=1e-6
+    )
 
 
 def test_eigenvalue_ratios_of_the_first_steps_are_written(compose_tiny):
