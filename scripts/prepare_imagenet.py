@@ -85,7 +85,7 @@ def prepare(archives: Path, target: Path, *, skip_md5: bool, allow_partial: bool
     if not skip_md5:
         for path in (devkit, *needed):
             check_md5(path, MD5[path.name], target / f".{path.name}.verified", progress)
-    wnids = read_validation_wnids([archives])
+    wnids = read_validation_wnids([archives]).wnids
     train, val = ([member for member in index_tar(path) if is_image_name(Path(member.name).name)] for path in needed)
     strange = [member.name for member in val if Path(member.name).stem not in wnids]
     if strange:

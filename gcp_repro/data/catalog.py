@@ -83,7 +83,10 @@ _IMAGENET_LAYOUTS = {
         (TRAIN_TAR,),
         lambda root, options: parse_imagenet_tars(root, index_dir=options.index_dir, allow_partial=options.allow_partial),
     ),
-    "parquet": Layout(("train-*.parquet", "data/train-*.parquet"), _plain(parse_parquet)),
+    "parquet": Layout(
+        ("train-*.parquet", "data/train-*.parquet"),
+        lambda root, options: parse_parquet(root, allow_partial=options.allow_partial),
+    ),
     "webdataset": Layout(
         ("*train-*.tar", "train/*train-*.tar"), lambda root, options: parse_shards(root, index_dir=options.index_dir)
     ),
@@ -210,4 +213,9 @@ def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allo
     )
     absent = set(missing)
     train, val = ([row for row in samples if row[0] not in absent] for samples in (image_set.train, image_set.val))
+    if not (train and val):
+        raise DataError(
+            f"{title} needs images in both splits; of those on its lists {len(train):,} are there for training and {len(val):,} "
+            f"for evaluation, the first that is not: {missing[0]}: {advice}"
+        )
     return replace(image_set, train=train, val=val)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -28,6 +29,7 @@ OnError = Literal["raise", "skip"]
 ON_ERROR = ("raise", "skip")
 MAX_WORKERS = 1024
 BLANK_SIDE = 64
+TRIED_IN_PLACE_OF_A_BATCH = 100
 
 
 class EncodedImages:
@@ -149,26 +151,22 @@ class UnlessSkipped:
 
 
 def drop_skipped(items: list[tuple[Tensor | None, int]]) -> Any:
-    """A training batch without the images that could not be read.
-
-    Raises:
-        DataError: None of its images could be read.
-    """
+    """A training batch without the images that could not be read; None if there is no other."""
     readable = [item for item in items if item[0] is not None]
-    if not readable:
-        raise DataError(
-            f"a batch needs at least one readable image; all {len(items)} of this one were skipped: look at the files named "
-            "in the log, and at whether the disk is still there"
-        )
-    return default_collate(readable)
+    return default_collate(readable) if readable else None
 
 
 class ReportingLoader(ResumableLoader):
-    """A loader over `EncodedImages` whose errors are as short with workers as without, and name the file."""
+    """A loader over `EncodedImages` whose errors are as short with workers as without, and name the file.
+
+    A batch without a single readable image is replaced by the first readable image in the epoch's order, so that under DDP
+    all processes take the same number of steps.
+    """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         try:
-            yield from super().__iter__()
+            for batch in super().__iter__():
+                yield self._first_readable() if batch is None else batch
         except DataError as error:
             self._stop_workers()
             raise type(error)(_without_workers_traceback(error)) from None
@@ -183,6 +181,16 @@ class ReportingLoader(ResumableLoader):
                 "that file alone with data.num_workers=0; where it is sound, the machine may be short of memory: use fewer "
                 "data.num_workers"
             ) from error
+
+    def _first_readable(self) -> Any:
+        keys = itertools.islice(iter(self.batch_sampler.sampler), TRIED_IN_PLACE_OF_A_BATCH)  # type: ignore[union-attr]
+        for item in (self.dataset[key] for key in keys):
+            if item[0] is not None:
+                return default_collate([item])
+        raise DataError(
+            f"training needs readable images; all of a batch and of the first {TRIED_IN_PLACE_OF_A_BATCH} of the epoch were "
+            "skipped: look at the files named in the log, and at whether the disk is still there"
+        )
 
     def _stop_workers(self) -> None:
         """End them now: left to the garbage collector, torch waits five seconds for each."""

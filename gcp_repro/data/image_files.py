@@ -87,7 +87,7 @@ class ImageFilesDataModule(ImageDataModule):
         if self.tiny and image_size is None:
             self.recipe = self.recipe.scaled(self.recipe.crop // 2)  # a fourth of the arithmetic
         self._eval_transform = build_eval_transform(self.recipe, eval_views)
-        self.open_options = OpenOptions(allow_partial or self.tiny, None if index_dir is None else Path(index_dir))
+        self.open_options = OpenOptions(allow_partial or self.tiny, None if index_dir is None else Path(index_dir).expanduser())
         self.subset = {"classes": classes, "fraction": fraction, "seed": subset_seed}
         self.on_error = on_error
         self.exif_orientation = exif_orientation

@@ -101,8 +101,14 @@ def check_counts(title: str, image_set: ImageSet, expected: Expected, advice: st
         allow_partial: Warn instead of raising.
 
     Raises:
-        DataError: The numbers differ.
+        DataError: The numbers differ, or there are more classes than published, which `allow_partial` does not excuse.
     """
+    beyond = [f"{name} (class {label + 1})" for name, label in image_set.train + image_set.val if label >= expected.classes]
+    if beyond:
+        raise DataError(
+            f"{title} needs labels from 1 to {expected.classes}; {len(image_set.classes):,} classes are there, and beyond the "
+            f"range are {listing(beyond)}: {advice}"
+        )
     pairs = {
         "classes": (len(image_set.classes), expected.classes),
         "training images": (len(image_set.train), expected.train),
@@ -137,11 +143,11 @@ def select_subset(
         seed: Decides what is drawn; separate from the run's seed, so that runs share their data.
 
     Raises:
-        OptionError: A fraction outside (0, 1], or a number of classes that the set does not have.
+        OptionError: A fraction outside (0, 1], no class, or a number of classes that the set does not have.
         UnknownNameError: A class that the set does not have.
     """
     if not 0 < fraction <= 1:
-        raise OptionError(f"subset.fraction needs a number in (0, 1]; got {fraction}: choose another")
+        raise OptionError(f"data.fraction needs a number in (0, 1]; got {fraction}: choose another")
     if classes is not None:
         image_set = _keep_classes(image_set, _chosen_classes(image_set.classes, classes, seed))
     if fraction < 1:
@@ -152,8 +158,10 @@ def select_subset(
 def _chosen_classes(known: Sequence[str], classes: int | Sequence[str], seed: int) -> list[int]:
     if isinstance(classes, int):
         if not 1 <= classes <= len(known):
-            raise OptionError(f"subset.classes needs 1 to {len(known)} classes; got {classes}: choose another number")
+            raise OptionError(f"data.classes needs 1 to {len(known)} classes; got {classes}: choose another number")
         return sorted(np.random.default_rng(seed).permutation(len(known))[:classes].tolist())
+    if not classes:
+        raise OptionError("data.classes needs at least one class; got an empty list: name some, say how many, or set it to null")
     for name in classes:
         if name not in known:
             raise UnknownNameError("class", name, known)

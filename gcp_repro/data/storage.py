@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from gcp_repro.data.reader import UnreadableImageError
+from gcp_repro.errors import DataError
 
 __all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "is_image_name"]
 
@@ -55,22 +56,21 @@ class FolderStorage:
         self.root = root
 
     def names(self, folder: str) -> list[str]:
-        """See `Storage`; folders are searched at any depth, links are followed."""
-        found = []
-        for parent, subfolders, files in os.walk(self.root / folder, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            prefix = Path(parent).relative_to(self.root).as_posix()
-            prefix = "" if prefix == "." else f"{prefix}/"
-            found += [f"{prefix}{name}" for name in files if is_image_name(name)]
-        return sorted(found)
+        """See `Storage`; folders are searched at any depth, links are followed (but not to a folder above)."""
+        return sorted(self._images_below(folder))
+
+    def _images_below(self, folder: str) -> Iterator[str]:
+        for entry in _entries(self.root / folder):
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if _is_folder(entry):
+                if not _leads_up(entry):
+                    yield from self._images_below(name)
+            elif is_image_name(entry.name):
+                yield name
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage`."""
-        path = self.root / folder
-        if not path.is_dir():
-            return []
-        with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in _entries(self.root / folder) if _is_folder(entry))
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are no files; each folder is listed once instead of asking for each file."""
@@ -79,8 +79,7 @@ class FolderStorage:
         for name in names:
             folder, _, file = name.rpartition("/")
             if folder not in present:
-                path = self.root / folder
-                present[folder] = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+                present[folder] = {entry.name for entry in _entries(self.root / folder) if entry.is_file()}
             if file not in present[folder]:
                 absent.append(name)
         return absent
@@ -98,3 +97,32 @@ class FolderStorage:
     def locate(self, name: str) -> str:
         """See `Storage`."""
         return str(self.root / name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder; `[]` where it does not exist.
+
+    Raises:
+        DataError: It cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(
+            f"a folder that can be listed is needed; {folder} cannot be ({error.strerror}): change its rights, or check the disk"
+        ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _leads_up(entry: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a folder that it lies in, so that following it would never end."""
+    if not entry.is_symlink():
+        return False
+    target = Path(entry.path).resolve()
+    return target in Path(entry.path).parent.resolve().joinpath("x").parents

@@ -51,15 +51,28 @@ def index_tar(path: Path, index_dir: Path | None = None) -> list[TarMember]:
         raise DataError(f"an archive is needed at {path}; it cannot be opened ({error.strerror}): check data.root") from error
     stamp = np.array([INDEX_VERSION, status.st_size, status.st_mtime_ns])
     cache = _cache_path(path, index_dir)
-    if cache.exists():
-        with np.load(cache) as saved:
-            if np.array_equal(saved["stamp"], stamp):
-                rows = zip(saved["names"].tolist(), saved["offsets"].tolist(), saved["sizes"].tolist(), strict=True)
-                return [TarMember(os.fsdecode(name), offset, size) for name, offset, size in rows]
+    saved = _saved(cache, stamp)
+    if saved is not None:
+        return saved
     log.info("indexing %s (once; %.1f GB)", path, status.st_size / 1e9)
     members = _scan(path, status.st_size)
     _save(cache, members, stamp)
     return members
+
+
+def _saved(cache: Path, stamp: np.ndarray) -> list[TarMember] | None:
+    """The index of an earlier run, or None where there is none of this archive."""
+    if not cache.exists():
+        return None
+    try:
+        with np.load(cache) as saved:
+            if not np.array_equal(saved["stamp"], stamp):
+                return None
+            rows = zip(saved["names"].tolist(), saved["offsets"].tolist(), saved["sizes"].tolist(), strict=True)
+            return [TarMember(os.fsdecode(name), offset, size) for name, offset, size in rows]
+    except Exception as error:  # numpy raises what the damaged file makes it raise
+        log.warning("the index %s is damaged (%s); it is made anew", cache, error)
+        return None
 
 
 def _scan(path: Path, archive_size: int) -> list[TarMember]:
@@ -129,6 +142,7 @@ class TarStorage:
     """
 
     def __init__(self, archives: dict[str, Path], index_dir: Path | None = None) -> None:
+        self._files: dict[int, int] = {}
         self._archives = list(archives.values())
         rows = sorted(
             (f"{prefix}/{member.name}", number, member.offset, member.size)
@@ -139,7 +153,6 @@ class TarStorage:
         names, numbers, offsets, sizes = zip(*rows, strict=True) if rows else ((), (), (), ())
         self._names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)  # arrays: workers share their memory
         self._place = np.array([numbers, offsets, sizes], dtype=np.int64)
-        self._files: dict[int, int] = {}
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""

@@ -1,9 +1,12 @@
 """Every layout: what is read from a sound set, and what is said about a damaged one."""
 
+import io
 import logging
+import os
 import shutil
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -143,6 +146,43 @@ class TestCub:
         with pytest.raises(DataError, match=r"a text file is needed at .*train_test_split\.txt"):
             open_image_set("birds", root)
 
+    def test_what_windows_writes_is_read(self, tmp_path):
+        root = self.edit(tmp_path, "images.txt", lambda text: text)
+        expected = open_image_set("birds", root, options=PARTIAL).train
+        for path in root.glob("*.txt"):
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+        assert open_image_set("birds", root, options=PARTIAL).train == expected
+
+    def test_a_class_folder_too_many(self, tmp_path):
+        root = write_tiny("birds", tmp_path / "x")
+        (root / "images" / "201.Dodo").mkdir()
+        with pytest.raises(DataError, match=r"images needs folders of the 3 classes alone; it also has 201\.Dodo"):
+            open_image_set("birds", root, options=PARTIAL)
+
+    def test_more_classes_than_published_are_no_part_of_the_set(self, tmp_path):
+        root = self.edit(tmp_path, "image_class_labels.txt", lambda text: text.replace("1 1\n", "1 999\n", 1))
+        (root / "classes.txt").unlink()
+        with pytest.raises(DataError, match=r"needs labels from 1 to 200; 999 classes are there, .* \(class 999\): get CUB"):
+            open_image_set("birds", root, options=PARTIAL)
+
+    @pytest.mark.parametrize("instead", ["nothing", "folder", "broken link"])
+    def test_what_is_no_file_is_missing(self, tmp_path, instead, caplog):
+        root = write_tiny("birds", tmp_path / "x")
+        path = next((root / "images").glob("*/*_0001_*.jpg"))
+        path.unlink()
+        if instead == "folder":
+            path.mkdir()
+        if instead == "broken link":
+            path.symlink_to(root / "nowhere")
+        with pytest.raises(DataError, match=f"lacks 1 of the 18 images on its lists: .*{path.name}"):
+            open_image_set("birds", root)
+
+    def test_no_image_at_all(self, tmp_path):
+        root = write_tiny("birds", tmp_path / "x")
+        shutil.rmtree(root / "images")
+        with pytest.raises(DataError, match=r"on its lists 0 are there for training and 0 for evaluation, the first that is not"):
+            open_image_set("birds", root, options=PARTIAL)
+
     def test_classes_txt_is_optional(self, tmp_path):
         root = write_tiny("birds", tmp_path / "x")
         (root / "classes.txt").unlink()
@@ -162,7 +202,9 @@ class TestDogs:
         path = root / "lists" / "test_list.mat"
         content = loadmat(path)
         savemat(path, {"file_list": content["file_list"], "labels": content["labels"][::-1]})
-        with pytest.raises(DataError, match="needs one folder a class; class 3 of the lists"):
+        with pytest.raises(
+            DataError, match=r"needs one folder a class; class 3 of the lists in .* has n02085936-.* and n02085620-"
+        ):
             open_image_set("dogs", root, options=PARTIAL)
         savemat(path, {"file_list": content["file_list"], "labels": content["labels"][:2]})
         with pytest.raises(DataError, match="6 files and 2 labels"):
@@ -174,8 +216,50 @@ class TestDogs:
         with pytest.raises(DataError, match="without common images; 12 are in both"):
             open_image_set("dogs", root, options=PARTIAL)
 
+    @pytest.mark.parametrize(
+        ("label", "words"),
+        [
+            (0, r"needs labels from 1 to 120; out of range: .*\(class 0\)"),
+            (121, r"needs labels from 1 to 120; out of range: .*\(class 121\)"),
+            (7, "folder n02085620-Chihuahua of the lists in .* has classes 7 and 1"),
+            (1.5, r"needs whole numbers; it holds 1\.5"),
+            (float("nan"), "needs whole numbers; it holds nan"),
+        ],
+    )
+    def test_labels_that_cannot_be_right(self, tmp_path, label, words):
+        root = write_tiny("dogs", tmp_path / "x")
+        path = root / "lists" / "train_list.mat"
+        content = loadmat(path)
+        labels = content["labels"].astype(float)
+        labels[0] = label
+        savemat(path, {"file_list": content["file_list"], "labels": labels})
+        with pytest.raises(DataError, match=words):
+            open_image_set("dogs", root, options=PARTIAL)
+
+    def test_a_class_folder_too_many(self, tmp_path):
+        root = write_tiny("dogs", tmp_path / "x")
+        (root / "Images" / "n99999999-wolf").mkdir()
+        with pytest.raises(DataError, match="Images needs folders of the 3 classes alone; it also has n99999999-wolf"):
+            open_image_set("dogs", root, options=PARTIAL)
+
 
 class TestCars:
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("class", "BMW", "needs whole numbers; it holds 'BMW'"),
+            ("class", 197, r"out of range: car_ims/000001\.jpg \(class 197\)"),
+            ("test", 3, r"needs 0 or 1 in the field 'test'; car_ims/000001\.jpg has 3"),
+        ],
+    )
+    def test_fields_that_cannot_be_right(self, tmp_path, field, value, words):
+        root = write_tiny("cars_car_ims", tmp_path / "x")
+        content = loadmat(root / "cars_annos.mat")
+        content["annotations"][0, 0][field] = value
+        savemat(root / "cars_annos.mat", {name: content[name] for name in ("annotations", "class_names")})
+        with pytest.raises(DataError, match=words):
+            open_image_set("cars", root, options=PARTIAL)
+
     def test_the_file_without_labels_is_refused(self, tmp_path):
         root = write_tiny("cars", tmp_path / "x")
         shutil.copy(root / "devkit" / "cars_test_annos.mat", root / "cars_test_annos_withlabels.mat")
@@ -202,8 +286,36 @@ class TestAircraft:
         with pytest.raises(DataError, match=r"is '737-20' \(nearest: 737-200"):
             open_image_set("aircraft", root, options=PARTIAL)
 
+    def test_a_variant_named_twice(self, tmp_path):
+        root = write_tiny("aircraft", tmp_path / "x")
+        path = root / "data" / "variants.txt"
+        path.write_text(path.read_text() + "707-320\n")
+        with pytest.raises(DataError, match=r"variants\.txt needs each variant once; twice: 707-320"):
+            open_image_set("aircraft", root, options=PARTIAL)
+
 
 class TestFolders:
+    def test_links_are_followed_but_not_in_circles(self, tmp_path):
+        root = write_tiny("image_folder", tmp_path / "x")
+        (root / "train").rename(root / "elsewhere")
+        (root / "train").symlink_to(root / "elsewhere")
+        (root / "train" / "class_0" / "loop").symlink_to(root / "train")
+        (root / "train" / "class_0" / "folder.jpg").mkdir()
+        assert len(open_image_set("image_folder", root).train) == 12
+
+    def test_a_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
+        root = write_tiny("image_folder", tmp_path / "x")
+        scandir = os.scandir
+
+        def refuse(path):
+            if Path(path).name == "class_1":
+                raise PermissionError(13, "Permission denied")
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=r"a folder that can be listed is needed; .*class_1 cannot be \(Permission denied\)"):
+            open_image_set("image_folder", root)
+
     def test_a_class_folder_too_many(self, tmp_path):
         root = write_tiny("image_folder", tmp_path / "x")
         extra = root / "val" / "class_x"
@@ -277,6 +389,32 @@ class TestImageNet:
         with pytest.raises(DataError, match=r"998 classes are missing: n01440764, .*; no classes of ImageNet-1k: n99999999"):
             open_image_set("imagenet", root)
 
+    @pytest.mark.parametrize("name", ["imagenet", "imagenet_flat"])
+    def test_a_training_folder_that_is_no_class(self, tmp_path, name):
+        root = write_tiny(name, tmp_path / "x")
+        shutil.copytree(root / "train" / "n01440764", root / "train" / "n99999999")
+        with pytest.raises(DataError, match=r"train needs folders of classes alone; it also has n99999999, which neither"):
+            open_image_set("imagenet", root, options=PARTIAL)
+
+    def test_a_class_without_evaluation_images(self, tmp_path, caplog):
+        root = write_tiny("imagenet", tmp_path / "x")
+        shutil.rmtree(root / "val" / "n01440764")
+        with pytest.raises(DataError, match="train has 1 classes that val lacks: n01440764"):
+            open_image_set("imagenet", root)
+        assert len(open_image_set("imagenet", root, options=PARTIAL).val) == 4
+        assert "has 1 classes that val lacks: n01440764; going on" in caplog.text
+
+    @pytest.mark.parametrize("size", [0, 100, 600])
+    def test_a_damaged_meta_mat(self, tmp_path, size):
+        root = write_tiny("imagenet_flat", tmp_path / "x")
+        path = root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(DataError, match=f"a MATLAB file is needed at {path}; reading it gave"):
+            open_image_set("imagenet", root, options=PARTIAL)
+        path.unlink()
+        with pytest.raises(DataError, match=f"a MATLAB file is needed at {path}; there is none"):
+            open_image_set("imagenet", root, options=PARTIAL)
+
     def test_a_part_of_the_training_classes_with_all_of_flat_val(self, tmp_path, caplog):
         root = write_tiny("imagenet_flat", tmp_path / "x")
         shutil.rmtree(root / "train" / "n01443537")
@@ -297,11 +435,46 @@ class TestImageNet:
         with pytest.raises(DataError, match=f"a whole shard is needed; reading {path} gave"):
             open_image_set("imagenet", root, options=PARTIAL)
 
+    def test_a_missing_parquet_file_is_known_from_the_names_of_the_others(self, tmp_path, caplog):
+        root = write_tiny("imagenet_parquet", tmp_path / "x")
+        (root / "data" / "train-00000-of-00001.parquet").rename(root / "data" / "train-00000-of-00003.parquet")
+        with pytest.raises(DataError, match=r"lacks train-00001-of-00003\.parquet, train-00002-of-00003\.parquet: download"):
+            open_image_set("imagenet", root)
+        assert len(open_image_set("imagenet", root, options=PARTIAL).train) == 12
+
+    @pytest.mark.parametrize(
+        ("labels", "names", "words"),
+        [
+            ([0, None], None, "needs whole numbers; it holds None"),
+            (["a", "b"], None, "needs whole numbers; it holds 'a'"),
+            ([0, 1], ["c", "b", "a"], "needs the classes of .*train-00000-of-00001.parquet in their order"),
+            ([0, -1], WNIDS[:3], r"out of range: val/1 \(class 0\)"),
+        ],
+    )
+    def test_labels_in_parquet_that_cannot_be_right(self, tmp_path, labels, names, words):
+        root = write_tiny("imagenet_parquet", tmp_path / "x")
+        kind = datasets.ClassLabel(names=list(names)) if names else datasets.Value("string" if "a" in labels else "int64")
+        features = datasets.Features({"image": datasets.Image(), "label": kind})
+        rows = {"image": [{"bytes": jpeg_bytes(0, 0, (8, 8)), "path": None}] * 2, "label": labels}
+        table = datasets.Dataset.from_dict(rows, features=features)
+        table.to_parquet(root / "data" / "validation-00000-of-00001.parquet")
+        with pytest.raises(DataError, match=words):
+            open_image_set("imagenet", root, options=PARTIAL)
+
+    def test_labels_of_shards_may_be_in_json(self, tmp_path):
+        root = write_tiny("imagenet_webdataset", tmp_path / "x")
+        with tarfile.open(root / "imagenet1k-train-0009.tar", "w") as archive:
+            for name, data in (("a.jpeg", jpeg_bytes(0, 0, (8, 8))), ("a.json", b'{"label": 2, "filename": "x.JPEG"}')):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        assert open_image_set("imagenet", root, options=PARTIAL).train[-1] == ("train/imagenet1k-train-0009/a.jpeg", 2)
+
     def test_a_shard_without_labels(self, tmp_path):
         root = write_tiny("imagenet_webdataset", tmp_path / "x")
         with tarfile.open(root / "imagenet1k-train-0009.tar", "w") as archive:
             path = tmp_path / "a.jpg"
             path.write_bytes(jpeg_bytes(0, 0, (8, 8)))
             archive.add(path, "a.jpg")
-        with pytest.raises(DataError, match=r"train-0009\.tar needs a \.cls file for each image; a\.jpg has none"):
+        with pytest.raises(DataError, match=r"train-0009\.tar needs a \.cls or \.json file for each image; a\.jpg has none"):
             open_image_set("imagenet", root, options=PARTIAL)

@@ -122,10 +122,25 @@ def test_a_vanished_file(root):
     assert len(skipping.image_set.train) == 17
 
 
-def test_a_batch_of_unreadable_images_alone_stops_training(root):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_unreadable_images_alone_is_replaced(root, workers, caplog):
     damage(root)
-    with pytest.raises(DataError, match="at least one readable image; all 1 of this one were skipped"):
-        list(make(root, on_error="skip", batch_size=1).train_dataloader())
+    module = make(root, on_error="skip", batch_size=1, num_workers=workers)
+    loader = module.train_dataloader()
+    batches = list(loader)
+    rows = [key.row for key in loader.batch_sampler.sampler]
+    first = next(row for row in rows if row not in module._sources["train"].unreadable_rows())
+    assert len(batches) == 18  # as many steps as the other processes of a distributed run
+    torch.testing.assert_close(batches[rows.index(0)], batches[rows.index(first)])
+    assert module.run_record()["unreadable_train_images"] == 1
+
+
+def test_training_without_a_readable_image_stops(root):
+    module = make(root, on_error="skip")
+    for name, _ in module.image_set.train:
+        (root / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"training needs readable images; all of a batch and of the first 100 of the epoch"):
+        list(module.train_dataloader())
 
 
 def test_a_resumed_run_still_counts_what_was_skipped(root):

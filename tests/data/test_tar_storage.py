@@ -80,3 +80,15 @@ def test_an_archive_that_shrinks_later_is_reported(archive):
     os.truncate(archive, 1000)
     with pytest.raises(UnreadableImageError, match="needs 1000 bytes; the archive ends after"):
         storage.read("train/n1/n1_1.JPEG")
+
+
+@pytest.mark.parametrize("content", [b"", b"no index"])
+def test_a_damaged_index_is_made_anew(archive, tmp_path, content, caplog):
+    expected = index_tar(archive, tmp_path / "indices")
+    (cache,) = (tmp_path / "indices").iterdir()
+    cache.write_bytes(content)
+    assert index_tar(archive, tmp_path / "indices") == expected
+    assert f"the index {cache} is damaged" in caplog.text
+    caplog.clear()
+    assert index_tar(archive, tmp_path / "indices") == expected
+    assert not caplog.text

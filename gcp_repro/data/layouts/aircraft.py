@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gcp_repro.data.image_set import ImageSet, Samples
+from gcp_repro.data.image_set import ImageSet, Samples, listing
 from gcp_repro.data.layouts.files import read_columns, read_lines
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.errors import DataError, nearest_names
@@ -23,6 +23,11 @@ def parse_aircraft(root: Path) -> ImageSet:
     """
     variants = tuple(read_lines(root / "data" / "variants.txt"))
     labels = {variant: label for label, variant in enumerate(variants)}
+    if len(labels) < len(variants):
+        twice = sorted({variant for variant in variants if variants.count(variant) > 1})
+        raise DataError(
+            f"{root / 'data' / 'variants.txt'} needs each variant once; twice: {listing(twice)}: fetch the archive again"
+        )
     train, val = (_read_split(root / "data" / f"images_variant_{split}.txt", labels) for split in ("trainval", "test"))
     return ImageSet(train, val, variants, FolderStorage(root))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gcp_repro.data.image_set import ImageSet, Samples
-from gcp_repro.data.layouts.files import mat_strings, mat_table, read_mat
+from gcp_repro.data.layouts.files import mat_strings, mat_table, read_mat, whole_number
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.errors import DataError
 
@@ -32,7 +32,10 @@ def _later_form(root: Path) -> ImageSet:
     rows = mat_table(path, "annotations", "relative_im_path", "class", "test")
     splits: tuple[Samples, Samples] = ([], [])
     for name, label, is_test in rows:
-        splits[bool(is_test)].append((str(name), int(label) - 1))
+        number = whole_number(is_test, path)
+        if number not in (0, 1):
+            raise DataError(f"{path} needs 0 or 1 in the field 'test'; {name} has {number}: fetch the file again")
+        splits[number].append((str(name), whole_number(label, path) - 1))
     (classes,) = read_mat(path, "class_names")
     return ImageSet(splits[0], splits[1], tuple(mat_strings(classes)), FolderStorage(root))
 
@@ -57,4 +60,4 @@ def _original_form(root: Path) -> ImageSet:
 
 def _annotations(path: Path, folder: str) -> Samples:
     rows = mat_table(path, "annotations", "fname", "class")
-    return [(f"{folder}/{name}", int(label) - 1) for name, label in rows]
+    return [(f"{folder}/{name}", whole_number(label, path) - 1) for name, label in rows]

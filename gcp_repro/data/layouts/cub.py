@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gcp_repro.data.image_set import ImageSet, Samples, listing
 from gcp_repro.data.layouts.files import read_columns, whole_number
+from gcp_repro.data.layouts.folders import check_folders
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.errors import DataError
 
@@ -18,7 +19,8 @@ def parse_cub(root: Path) -> ImageSet:
     Each row of them starts with the image's number; a 1 in the split marks training images.
 
     Raises:
-        DataError: A file is missing or damaged, or the three do not speak of the same images.
+        DataError: A file is missing or damaged, the three do not speak of the same images, or `images/` has a folder that is no
+            class.
 
     Source:
         Wah, Branson, Welinder, Perona, Belongie, Caltech-UCSD Birds-200-2011, CNS-TR-2011-001.
@@ -41,7 +43,10 @@ def parse_cub(root: Path) -> ImageSet:
             )
         label = whole_number(labels[number], root / "image_class_labels.txt") - 1
         splits[is_training[number]].append((f"images/{path}", label))
-    return ImageSet(splits["1"], splits["0"], _class_names(root, labels), FolderStorage(root))
+    classes = _class_names(root, labels)
+    storage = FolderStorage(root)
+    check_folders(storage, "images", {*classes, *(path.rpartition("/")[0] for path in paths.values())})
+    return ImageSet(splits["1"], splits["0"], classes, storage)
 
 
 def _by_number(path: Path) -> dict[str, str]:
@@ -56,6 +61,7 @@ def _by_number(path: Path) -> dict[str, str]:
 
 def _class_names(root: Path, labels: dict[str, str]) -> tuple[str, ...]:
     if (root / "classes.txt").exists():
-        return tuple(name for _, name in read_columns(root / "classes.txt", 2))
+        names = _by_number(root / "classes.txt")
+        return tuple(names[number] for number in sorted(names, key=lambda number: whole_number(number, root / "classes.txt")))
     highest = max((whole_number(label, root / "image_class_labels.txt") for label in labels.values()), default=0)
     return tuple(f"{number:03d}" for number in range(1, highest + 1))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from gcp_repro.errors import DataError
 
@@ -21,7 +20,8 @@ def read_lines(path: Path) -> list[str]:
         DataError: The file is missing or no text.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark at the start
+        return [line.strip() for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"a text file is needed at {path}; reading it gave {error}: fetch it again") from error
 
@@ -39,16 +39,19 @@ def read_columns(path: Path, columns: int) -> list[list[str]]:
     return rows
 
 
-def whole_number(text: str, path: Path) -> int:
-    """An integer from a file.
+def whole_number(value: Any, source: Path | str) -> int:
+    """An integer from a file, which came as text or as a number of any type.
 
     Raises:
         DataError: It is none.
     """
     try:
-        return int(text)
-    except ValueError as error:
-        raise DataError(f"{path} needs whole numbers; it holds {text!r}: fetch the file again") from error
+        number = int(value)
+        if isinstance(value, str | bytes) or number == value:
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DataError(f"{source} needs whole numbers; it holds {value!r}: fetch the file again")
 
 
 def read_mat(path: Path, *variables: str) -> list[Any]:
@@ -57,9 +60,11 @@ def read_mat(path: Path, *variables: str) -> list[Any]:
     Raises:
         DataError: The file is missing, damaged, or lacks a variable.
     """
+    if not path.is_file():
+        raise DataError(f"a MATLAB file is needed at {path}; there is none: fetch it again, or check data.root")
     try:
         content = loadmat(path, squeeze_me=True)
-    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
+    except Exception as error:  # scipy raises what the damaged file makes it raise
         raise DataError(f"a MATLAB file is needed at {path}; reading it gave {error}: fetch it again") from error
     absent = [name for name in variables if name not in content]
     if absent:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from gcp_repro.data.image_set import ImageSet, Samples, listing
 from gcp_repro.data.storage import FolderStorage, Storage
 from gcp_repro.errors import DataError
 
-__all__ = ["EVALUATION_FOLDERS", "class_samples", "parse_folders"]
+__all__ = ["EVALUATION_FOLDERS", "check_folders", "class_samples", "parse_folders"]
 
 EVALUATION_FOLDERS = ("val", "valid", "validation", "test")
 
@@ -46,13 +47,7 @@ def class_samples(storage: Storage, folder: str, classes: tuple[str, ...]) -> Sa
     Raises:
         DataError: A folder that is no class, or a class folder without images.
     """
-    present = set(storage.folders(folder))
-    too_many = sorted(present - set(classes))
-    if too_many:
-        raise DataError(
-            f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it also has {listing(too_many)}: "
-            "remove or rename them, or add them to the training images"
-        )
+    present = check_folders(storage, folder, classes)
     samples: Samples = []
     for label, name in enumerate(classes):
         found = storage.names(f"{folder}/{name}") if name in present else []
@@ -62,3 +57,19 @@ def class_samples(storage: Storage, folder: str, classes: tuple[str, ...]) -> Sa
             )
         samples += [(image, label) for image in found]
     return samples
+
+
+def check_folders(storage: Storage, folder: str, classes: Collection[str]) -> set[str]:
+    """The class folders in a folder.
+
+    Raises:
+        DataError: One of them is no class.
+    """
+    present = set(storage.folders(folder))
+    too_many = sorted(present - set(classes))
+    if too_many:
+        raise DataError(
+            f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it also has {listing(too_many)}: "
+            "remove or rename them, or add them to the training images"
+        )
+    return present

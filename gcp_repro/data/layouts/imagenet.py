@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm.data import ImageNetInfo
 
 from gcp_repro.data.image_set import ImageSet, Samples, listing, report_partial
-from gcp_repro.data.layouts.files import mat_table, read_lines
+from gcp_repro.data.layouts.files import mat_table, read_lines, whole_number
 from gcp_repro.data.layouts.folders import class_samples
 from gcp_repro.data.storage import FolderStorage, Storage
 from gcp_repro.data.tar_storage import TarStorage
@@ -25,6 +26,7 @@ __all__ = [
     "HOW_TO_GET",
     "TRAIN_TAR",
     "VAL_TAR",
+    "GroundTruth",
     "missing_classes",
     "parse_imagenet_folders",
     "parse_imagenet_tars",
@@ -61,10 +63,12 @@ def parse_imagenet_folders(root: Path, *, allow_partial: bool = False) -> ImageS
     storage = FolderStorage(root)
     classes = tuple(storage.folders("train"))
     train = class_samples(storage, "train", classes)
-    if storage.folders("val"):
+    evaluated = storage.folders("val")
+    if evaluated:
+        _check_classes(storage, classes, evaluated, "val", allow_partial)
         return ImageSet(train, class_samples(storage, "val", classes), classes, storage)
-    wnids = read_validation_wnids([root, *root.parents[:3]])
-    return ImageSet(train, _flat_validation(storage, wnids, classes, allow_partial), classes, storage)
+    truth = read_validation_wnids([root, *root.parents[:3]])
+    return ImageSet(train, _flat_validation(storage, truth, classes, allow_partial), classes, storage)
 
 
 def parse_imagenet_tars(root: Path, *, index_dir: Path | None = None, allow_partial: bool = False) -> ImageSet:
@@ -78,23 +82,38 @@ def parse_imagenet_tars(root: Path, *, index_dir: Path | None = None, allow_part
     Raises:
         DataError: An archive or the labels are missing or damaged.
     """
-    wnids = read_validation_wnids([root])  # a small file first: its absence shows before the archives are scanned
+    truth = read_validation_wnids([root])  # a small file first: its absence shows before the archives are scanned
     storage = TarStorage({"train": root / TRAIN_TAR, "val": root / VAL_TAR}, index_dir)
     classes = tuple(storage.folders("train"))
     train = class_samples(storage, "train", classes)
-    return ImageSet(train, _flat_validation(storage, wnids, classes, allow_partial), classes, storage)
+    return ImageSet(train, _flat_validation(storage, truth, classes, allow_partial), classes, storage)
 
 
 def missing_classes(classes: Sequence[str]) -> str:
-    """Words about the wnids that differ from ImageNet-1k's, or "" where they are the same."""
+    """Words about the wnids that differ from ImageNet-1k's, or "" where they are the same or the classes have other names."""
     known = ImageNetInfo().label_names()
+    if not any(re.fullmatch(r"n\d{8}", name) for name in classes):
+        return ""
     absent, unknown = sorted(set(known) - set(classes)), sorted(set(classes) - set(known))
     parts = [f"{len(absent)} classes are missing: {listing(absent)}"] if absent else []
     return "; ".join(parts + ([f"no classes of ImageNet-1k: {listing(unknown)}"] if unknown else []))
 
 
-def read_validation_wnids(folders: Sequence[Path]) -> dict[str, str]:
-    """The wnid of each validation image, by the image's name without suffix.
+@dataclass(frozen=True)
+class GroundTruth:
+    """What a source of labels says about the validation images.
+
+    Args:
+        wnids: Wnid of each image, by the image's name without suffix.
+        classes: All wnids that the source knows.
+    """
+
+    wnids: dict[str, str]
+    classes: frozenset[str]
+
+
+def read_validation_wnids(folders: Sequence[Path]) -> GroundTruth:
+    """The labels of the validation images.
 
     Args:
         folders: Where a source of labels may lie, the likeliest first.
@@ -102,7 +121,7 @@ def read_validation_wnids(folders: Sequence[Path]) -> dict[str, str]:
     Raises:
         DataError: No source is there, or one is damaged.
     """
-    readers: dict[str, Callable[[Path], dict[str, str]]] = {
+    readers: dict[str, Callable[[Path], GroundTruth]] = {
         DEVKIT: _from_devkit,
         f"{DEVKIT}.tar.gz": _from_devkit_archive,
         KAGGLE_SOLUTION: _from_kaggle,
@@ -119,7 +138,28 @@ def read_validation_wnids(folders: Sequence[Path]) -> dict[str, str]:
     )
 
 
-def _flat_validation(storage: Storage, wnids: dict[str, str], classes: Sequence[str], allow_partial: bool) -> Samples:
+def _check_classes(
+    storage: Storage, classes: Sequence[str], evaluated: Collection[str], source: str, allow_partial: bool
+) -> None:
+    """Refuse folders of training images that are no classes; those of classes without evaluation images are missing data."""
+    unmatched = sorted(set(classes) - set(evaluated))
+    strange = sorted(set(unmatched) - set(ImageNetInfo().label_names()))
+    if strange:
+        raise DataError(
+            f"{storage.locate('train')} needs folders of classes alone; it also has {listing(strange)}, which neither {source} "
+            "nor ImageNet-1k has: remove or rename them"
+        )
+    if unmatched:
+        report_partial(
+            f"{storage.locate('train')} has {len(unmatched):,} classes that {source} lacks: {listing(unmatched)}",
+            HOW_TO_GET,
+            allow_partial=allow_partial,
+        )
+
+
+def _flat_validation(storage: Storage, truth: GroundTruth, classes: Sequence[str], allow_partial: bool) -> Samples:
+    _check_classes(storage, classes, truth.classes, "the ground truth of val", allow_partial)
+    wnids = truth.wnids
     labels = {wnid: label for label, wnid in enumerate(classes)}
     names = storage.names("val")
     stems = {name: Path(name).stem for name in names}
@@ -139,27 +179,24 @@ def _flat_validation(storage: Storage, wnids: dict[str, str], classes: Sequence[
     return [(name, labels[wnids[stems[name]]]) for name in names if wnids[stems[name]] in labels]
 
 
-def _from_devkit(folder: Path) -> dict[str, str]:
-    data = folder / "data"
-    return _ground_truth(
-        data / "ILSVRC2012_validation_ground_truth.txt", mat_table(data / "meta.mat", "synsets", "ILSVRC2012_ID", "WNID")
-    )
-
-
-def _ground_truth(path: Path, synsets: Sequence[tuple[Any, ...]]) -> dict[str, str]:
-    wnids = {str(int(number)): str(wnid) for number, wnid in synsets}
+def _from_devkit(folder: Path) -> GroundTruth:
+    meta = folder / "data" / "meta.mat"
+    synsets = mat_table(meta, "synsets", "ILSVRC2012_ID", "WNID")
+    wnids = {str(whole_number(number, meta)): str(wnid) for number, wnid in synsets}
+    path = folder / "data" / "ILSVRC2012_validation_ground_truth.txt"
     lines = read_lines(path)
     wrong = sorted(set(lines) - set(wnids))
     if wrong:
         raise DataError(f"{path} needs the numbers of meta.mat; it also holds {listing(wrong)}: fetch the devkit again")
-    return _numbered([wnids[line] for line in lines])
+    return _numbered([wnids[line] for line in lines], wnids.values())
 
 
-def _numbered(wnids: Sequence[str]) -> dict[str, str]:
-    return {f"ILSVRC2012_val_{number:08d}": wnid for number, wnid in enumerate(wnids, start=1)}
+def _numbered(wnids: Sequence[str], classes: Iterable[str]) -> GroundTruth:
+    images = {f"ILSVRC2012_val_{number:08d}": wnid for number, wnid in enumerate(wnids, start=1)}
+    return GroundTruth(images, frozenset(classes) | frozenset(wnids))
 
 
-def _from_devkit_archive(path: Path) -> dict[str, str]:
+def _from_devkit_archive(path: Path) -> GroundTruth:
     names = ("ILSVRC2012_validation_ground_truth.txt", "meta.mat")
     try:
         with tarfile.open(path) as archive:
@@ -175,19 +212,22 @@ def _from_devkit_archive(path: Path) -> dict[str, str]:
         return _from_devkit(Path(folder))
 
 
-def _from_kaggle(path: Path) -> dict[str, str]:
+def _from_kaggle(path: Path) -> GroundTruth:
     rows = csv.DictReader(io.StringIO("\n".join(read_lines(path))))
     try:
-        return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-    except (KeyError, IndexError) as error:
-        raise DataError(f"{path} needs the columns ImageId and PredictionString: fetch it again from Kaggle") from error
+        wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+    except (KeyError, IndexError, AttributeError) as error:  # AttributeError: a row that ends early
+        raise DataError(
+            f"{path} needs the columns ImageId and PredictionString in each row; one is missing: fetch it again from Kaggle"
+        ) from error
+    return GroundTruth(wnids, frozenset(wnids.values()))
 
 
-def _from_meta_bin(path: Path) -> dict[str, str]:
+def _from_meta_bin(path: Path) -> GroundTruth:
     try:
-        _, wnids = torch.load(path, weights_only=True)
+        classes, wnids = torch.load(path, weights_only=True)
+        return _numbered(list(wnids), classes)
     except Exception as error:  # torch.load raises what the damaged file makes it raise
         raise DataError(
             f"{path} needs torchvision's ImageNet labels; loading it gave {error}: let torchvision write it again"
         ) from error
-    return _numbered(list(wnids))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gcp_repro.data.image_set import ImageSet, Samples, listing
+from gcp_repro.data.image_set import ImageSet, Samples, listing, report_partial
 from gcp_repro.data.layouts.files import whole_number
 from gcp_repro.data.storage import is_image_name
 from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar
@@ -17,6 +20,21 @@ from gcp_repro.errors import DataError
 __all__ = ["import_extra", "naming", "parse_parquet", "parse_shards"]
 
 VALIDATION_NAMES = ("validation", "val")
+EXTRAS = {"pyarrow.parquet": "datasets"}  # the extra that brings a library, where it has another name
+
+
+def _label_in_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)["label"]
+    except (ValueError, KeyError, TypeError):
+        return data.decode(errors="replace")[:80]  # no number: the caller says so
+
+
+LABEL_FILES: dict[str, Callable[[bytes], Any]] = {
+    ".cls": lambda data: data.decode(errors="replace").strip(),
+    ".json": _label_in_json,
+}
+"""What holds a sample's label in a WebDataset shard, the likeliest first."""
 
 
 class ParquetStorage:
@@ -42,25 +60,34 @@ class ParquetStorage:
     def read(self, name: str) -> bytes:
         """See `Storage`; a row without bytes is an empty file."""
         split, _, row = name.partition("/")
-        return self._tables[split][int(row)]["image"]["bytes"] or b""
+        image = self._tables[split][int(row)]["image"]
+        return (image["bytes"] if isinstance(image, dict) else image) or b""
 
     def locate(self, name: str) -> str:
         """See `Storage`."""
         return f"row {name} of {self._root}"
 
 
-def parse_parquet(root: Path) -> ImageSet:
+def parse_parquet(root: Path, *, allow_partial: bool = False) -> ImageSet:
     """ImageNet from `train-*.parquet` and `validation-*.parquet`, in the root or below it, as `ILSVRC/imagenet-1k` has them.
 
-    The library `datasets` makes an Arrow copy of the files in its cache (HF_HOME) at the first use.
+    The library `datasets` makes an Arrow copy of the files in its cache (HF_HOME) at the first use; what is wrong with the files
+    is looked for before.
+
+    Args:
+        root: Holds the files.
+        allow_partial: Warn about files that are missing by the numbers in the others' names, instead of raising.
 
     Raises:
-        DataError: The library is not installed, or a split or a column is missing.
+        DataError: The library is not installed, a file is missing or damaged, a column is missing, a label is no number, or the
+            splits number their classes differently.
     """
     datasets = import_extra("datasets", "parquet files")
+    splits = {split: _files(root, names, ".parquet") for split, names in (("train", ("train",)), ("val", VALIDATION_NAMES))}
+    for files in splits.values():
+        _check_whole(root, files, allow_partial)
     tables = {}
-    for split, names in (("train", ("train",)), ("val", VALIDATION_NAMES)):
-        files = _files(root, names, ".parquet")
+    for split, files in splits.items():
         with naming(listing(files, 2)):
             table = datasets.load_dataset("parquet", data_files=files, split="train")
         absent = {"image", "label"} - set(table.column_names)
@@ -71,9 +98,17 @@ def parse_parquet(root: Path) -> ImageSet:
         if isinstance(table.features["image"], datasets.Image):
             table = table.cast_column("image", datasets.Image(decode=False))
         tables[split] = table
-    labels = {split: [int(label) for label in table["label"]] for split, table in tables.items()}
-    feature = tables["train"].features["label"]
-    classes = tuple(getattr(feature, "names", None) or _numbered_classes(labels))
+    labels = {
+        split: [whole_number(label, f"column label of {listing(splits[split], 2)}") for label in table["label"]]
+        for split, table in tables.items()
+    }
+    named, named_val = (getattr(tables[split].features["label"], "names", None) for split in ("train", "val"))
+    if named and named_val and named != named_val:
+        raise DataError(
+            f"{splits['val'][0]} needs the classes of {splits['train'][0]} in their order; they have other names or another "
+            "order: the files are of two data sets or releases; download them together"
+        )
+    classes = tuple(named or named_val or _numbered_classes(labels))
     train, val = ([(f"{split}/{row}", label) for row, label in enumerate(labels[split])] for split in ("train", "val"))
     return ImageSet(train, val, classes, ParquetStorage(tables, root))
 
@@ -81,14 +116,14 @@ def parse_parquet(root: Path) -> ImageSet:
 def parse_shards(root: Path, *, index_dir: Path | None = None) -> ImageSet:
     """ImageNet from WebDataset shards `*train-*.tar` and `*validation-*.tar`, as `timm/imagenet-1k-wds` has them.
 
-    A sample is an image and a `.cls` file of the same key with its label. Local shards are read in place by
-    index, so order, sharding and resuming are those of every other layout.
+    A sample is an image and a file of the same key with its label: a number in `.cls`, or `label` in `.json`. Local shards are
+    read in place by index, so order, sharding and resuming are those of every other layout.
 
     Raises:
         DataError: A split is missing, a shard is damaged, or an image has no label.
     """
     shards = {
-        f"{split}/{path.stem}": path
+        f"{split}/{path.relative_to(root).with_suffix('')}": path
         for split, names in (("train", ("train",)), ("val", VALIDATION_NAMES))
         for path in map(Path, _files(root, names, ".tar"))
     }
@@ -107,10 +142,10 @@ def import_extra(name: str, purpose: str) -> Any:
         DataError: It is not installed.
     """
     try:
-        return __import__(name)
+        return importlib.import_module(name)
     except ImportError as error:
         raise DataError(
-            f"reading {purpose} needs the library {name}; it is not installed: pip install 'gcp_repro[{name}]'"
+            f"reading {purpose} needs the library {name}; it is not installed: pip install 'gcp_repro[{EXTRAS.get(name, name)}]'"
         ) from error
 
 
@@ -126,8 +161,9 @@ def naming(source: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
+        reason = error.__cause__ or error  # libraries say "an error occurred" and hide which
         raise DataError(
-            f"a whole shard is needed; reading {source} gave {type(error).__name__}: {error}: check its address, that this "
+            f"a whole shard is needed; reading {source} gave {type(reason).__name__}: {reason}: check its address, that this "
             "machine can reach it, and that it was written to the end"
         ) from error
 
@@ -141,17 +177,38 @@ def _files(root: Path, names: tuple[str, ...], suffix: str) -> list[str]:
     return files
 
 
+def _check_whole(root: Path, files: list[str], allow_partial: bool) -> None:
+    """Refuse damaged files, and sets of `<split>-00000-of-00294.parquet` that lack a number."""
+    parquet = import_extra("pyarrow.parquet", "parquet files")
+    for file in files:
+        with naming(file):
+            parquet.read_metadata(file)
+    numbered = [found for file in files if (found := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)\.parquet", Path(file).name))]
+    wanted = {
+        f"{start}{number:0{len(digits)}d}{of}{count}.parquet"
+        for start, digits, of, count in (found.groups() for found in numbered)
+        for number in range(int(count))
+    }
+    absent = sorted(wanted - {Path(file).name for file in files})
+    if absent:
+        report_partial(f"{root} lacks {listing(absent)}", "download what is missing", allow_partial=allow_partial)
+
+
 def _shard_labels(path: Path, members: list[TarMember]) -> list[tuple[str, int]]:
-    labels = {}
+    """Names and labels of a shard's images; `.json` is read where there is no `.cls`."""
+    labels: dict[str, int] = {}
     with path.open("rb") as file:
-        for member in members:
-            if member.name.endswith(".cls"):
-                text = os.pread(file.fileno(), member.size, member.offset).decode(errors="replace")
-                labels[_key(member.name)] = whole_number(text.strip(), path)
+        for suffix, parse in LABEL_FILES.items():
+            for member in members:
+                if member.name.endswith(suffix) and _key(member.name) not in labels:
+                    value = parse(os.pread(file.fileno(), member.size, member.offset))
+                    labels[_key(member.name)] = whole_number(value, path)
     images = [member.name for member in members if is_image_name(PurePosixPath(member.name).name)]
     without = [name for name in images if _key(name) not in labels]
     if without:
-        raise DataError(f"{path} needs a .cls file for each image; {listing(without)} has none: write the shards with labels")
+        raise DataError(
+            f"{path} needs a .cls or .json file for each image; {listing(without)} has none: write the shards with labels"
+        )
     return [(name, labels[_key(name)]) for name in images]
 
 
