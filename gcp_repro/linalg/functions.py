@@ -14,6 +14,7 @@ constant rank (pairs of a zero and a positive eigenvalue), and 0 for pairs of ze
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -120,10 +121,11 @@ def sqrt() -> SpectralFunction:
 def power(exponent: float) -> SpectralFunction:
     """Power `l^exponent`, `exponent` any non-zero real number; 0 is mapped to 0 (so `-0.5` is the root of the pseudo-inverse).
 
-    With `t = log(l_i / l_j) / 2`, the table is `(l_i l_j)^((p - 1) / 2) sinh(p t) / sinh(t)`.
+    With `r = log(l_i / l_j) >= 0`, the table is `l_i^(p-1) (1 - e^(-p r)) / (1 - e^(-r))`, and for negative `p`
+    `-l_j^p / l_i (1 - e^(p r)) / (1 - e^(-r))`: neither overflows before the entry itself does.
     """
-    if exponent == 0:
-        raise OptionError("power needs an exponent other than 0; got 0: the result would not depend on the matrix")
+    if exponent == 0 or not math.isfinite(exponent):
+        raise OptionError(f"power needs a finite exponent other than 0; got {exponent}: use one that makes the result a power")
     if exponent == 0.5:
         return sqrt()
 
@@ -133,14 +135,15 @@ def power(exponent: float) -> SpectralFunction:
 
     def gradient(eigenvalues: Tensor) -> GradientTable:
         rows, columns = _pairs(eigenvalues)
-        both, neither = (rows > 0) & (columns > 0), (rows <= 0) & (columns <= 0)
-        a, b = torch.where(both, rows, 1.0), torch.where(both, columns, 1.0)
-        t = 0.5 * _log_ratio(torch.maximum(a, b), torch.minimum(a, b))
-        ratio = torch.where(t == 0, exponent, torch.sinh(exponent * t) / torch.where(t == 0, 1.0, torch.sinh(t)))
-        interior = (0.5 * (exponent - 1) * (a.log() + b.log())).exp() * ratio
-        larger = torch.where(neither, 1.0, torch.maximum(rows, columns))
-        boundary = torch.where(neither, 0.0, larger.pow(exponent - 1))
-        return GradientTable(torch.where(both, interior, boundary))
+        larger, smaller = torch.maximum(rows, columns), torch.minimum(rows, columns)
+        one, both = larger > 0, smaller > 0
+        a = torch.where(one, larger, 1.0)
+        b = torch.where(both, smaller, a)
+        r = _log_ratio(a, b)
+        share = torch.where(r == 0, abs(exponent), torch.expm1(-abs(exponent) * r) / torch.expm1(torch.where(r == 0, -1.0, -r)))
+        interior = share * a.pow(exponent - 1) if exponent > 0 else -share * b.pow(exponent) / a
+        of_zeros = 1.0 if exponent == 1 else 0.0
+        return GradientTable(torch.where(both, interior, torch.where(one, a.pow(exponent - 1), of_zeros)))
 
     return SpectralFunction(f"power({exponent:g})", value, gradient)
 
@@ -149,7 +152,7 @@ def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
     """Logarithm `log(l + epsilon)`, as in DeepO2P (Ionescu et al., ICCV 2015); `epsilon` > 0 makes singular matrices legal.
 
     With `a = l_i + epsilon` and `b = l_j + epsilon`, the table is `log1p((a - b) / b) / (a - b)`; bound `1 / epsilon`.
-    With `epsilon = 0` the matrix has to be positive definite: 0 is mapped to 0, and pairs with a zero eigenvalue have gradient 0.
+    With `epsilon = 0` the logarithm is that on the range: 0 is mapped to 0, a pair of `l` and 0 has `log(l) / l`, two zeros 0.
     """
     if epsilon < 0:
         raise OptionError(f"logarithm needs epsilon >= 0; got {epsilon}")
@@ -160,13 +163,15 @@ def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
 
     def gradient(eigenvalues: Tensor) -> GradientTable:
         rows, columns = _pairs(eigenvalues + epsilon)
-        positive = (rows > 0) & (columns > 0)
-        larger = torch.where(positive, torch.maximum(rows, columns), 1.0)
-        smaller = torch.where(positive, torch.minimum(rows, columns), 1.0)
+        larger, smaller = torch.maximum(rows, columns), torch.minimum(rows, columns)
+        one, both = larger > 0, smaller > 0
+        larger = torch.where(one, larger, 1.0)
+        smaller = torch.where(both, smaller, larger)
         difference = larger - smaller
         same = difference == 0
         quotient = _log_ratio(larger, smaller) / torch.where(same, 1.0, difference)
-        return GradientTable(torch.where(positive, torch.where(same, smaller.reciprocal(), quotient), 0.0))
+        interior = torch.where(same, smaller.reciprocal(), quotient)
+        return GradientTable(torch.where(both, interior, torch.where(one, larger.log() / larger, 0.0)))
 
     return SpectralFunction("log", value, gradient)
 
@@ -246,7 +251,8 @@ def _root_of_complement(name: str, numerator: tuple[float, ...], denominator: tu
     """
 
     def complement(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
-        norm = eigenvalues.square().sum(-1, keepdim=True).sqrt()
+        largest = eigenvalues.amax(-1, keepdim=True)  # squares of the shares of it do not overflow
+        norm = (eigenvalues * _safe_reciprocal(largest)).square().sum(-1, keepdim=True).sqrt() * largest
         return norm, 1 - eigenvalues * _safe_reciprocal(norm)
 
     def horner(coefficients: tuple[float, ...], z: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,12 +81,15 @@ def matrix_inv_sqrt(cov: Tensor) -> Tensor:
 def matrix_power(cov: Tensor, exponent: float) -> Tensor:
     """Real power of positive semi-definite `(..., C, C)`; zero eigenvalues stay zero for any exponent. Exact gradient.
 
+    At singular matrices it is the gradient along matrices of the same rank: `D = l^(p-1)` between a positive and a zero
+    eigenvalue; between two zeros `D = 0`, and 1 for `p = 1`.
+
     Args:
         cov: Symmetric positive semi-definite.
-        exponent: Any real number but 0.
+        exponent: Any finite number but 0.
 
     Raises:
-        OptionError: `exponent` is 0.
+        OptionError: `exponent` is 0, infinite or NaN.
         ShapeError: The last two sizes differ.
         NonFiniteError: NaN or infinity in `cov`.
     """
@@ -98,7 +101,8 @@ def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
 
     Args:
         cov: Symmetric, positive definite, or semi-definite with `epsilon` > 0.
-        epsilon: Added to every eigenvalue. With 0, eigenvalues that are zero to rounding are left out (mapped to 0).
+        epsilon: Added to every eigenvalue. With 0, eigenvalues that are zero to rounding are left out (mapped to 0), and the
+            gradient is the one along matrices of the same rank: `D = log(l) / l` between a positive and a zero eigenvalue.
 
     Raises:
         OptionError: `epsilon` is negative.

@@ -46,17 +46,37 @@ def test_every_rule_is_finite_on_singular_and_repeated_spectra(gradient):
         assert g.isfinite().all()
 
 
-def test_gradient_on_rank_deficient_matrices_is_the_one_along_their_rank():
-    """P(t) = (A + t D)(A + t D)^T keeps its rank; the chain rule through `matrix_sqrt` gives dQ/dt."""
+ON_THE_RANGE = {
+    "sqrt": (matrix_sqrt, mp.sqrt),
+    "inv_sqrt": (matrix_inv_sqrt, lambda v: 1 / mp.sqrt(v)),
+    "power 1": (lambda p: matrix_power(p, 1.0), lambda v: v),
+    "power 1.7": (lambda p: matrix_power(p, 1.7), lambda v: v ** mp.mpf(1.7)),
+    "log": (matrix_log, mp.log),
+}
+
+
+@pytest.mark.parametrize("name", ON_THE_RANGE)
+def test_gradient_on_rank_deficient_matrices_is_the_one_along_their_rank(name):
+    """P(t) = (A + t D)(A + t D)^T keeps its rank; the chain rule through the function gives its slope."""
+    function, scalar = ON_THE_RANGE[name]
     a = torch.randn(6, 3, dtype=F64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     direction, upstream = torch.randn(6, 3, dtype=F64, generator=torch.Generator().manual_seed(1)), _symmetric(6, 2)
-    (g,) = torch.autograd.grad(matrix_sqrt(a @ a.mT), a, upstream)
+    (g,) = torch.autograd.grad(function(a @ a.mT), a, upstream)
     with mp.workdps(reference.DIGITS):
         a_mp, d_mp = reference.to_mp(a), reference.to_mp(direction)
-        roots = [reference.root((a_mp + s * reference.STEP * d_mp) * (a_mp + s * reference.STEP * d_mp).T) for s in (1, -1)]
-        slope = (roots[0] - roots[1]) / (2 * reference.STEP)
+        ahead, behind = (
+            reference.on_eigenvalues(moved * moved.T, lambda ls: [scalar(v) if v > 0 else v for v in ls])
+            for moved in (a_mp + sign * reference.STEP * d_mp for sign in (1, -1))
+        )
+        slope = (ahead - behind) / (2 * reference.STEP)
         expected = float(mp.fsum(upstream[i, j].item() * slope[i, j] for i in range(6) for j in range(6)))
     assert abs((g * direction).sum().item() - expected) < 1e-9 * g.norm().item() * direction.norm().item()
+
+
+def test_first_power_is_the_identity_map_at_singular_matrices_too():
+    cov = _spd([0.0, 0.0, 1.0, 1.0]).requires_grad_()
+    upstream = _symmetric(4, 3)
+    torch.testing.assert_close(torch.autograd.grad(matrix_power(cov, 1.0), cov, upstream)[0], upstream)
 
 
 FUNCTIONS = {
@@ -65,6 +85,8 @@ FUNCTIONS = {
     "power 1.7": (lambda p: matrix_power(p, 1.7), lambda v: v ** mp.mpf(1.7)),
     "power -2": (lambda p: matrix_power(p, -2.0), lambda v: v**-2),
     "power 0.3": (lambda p: matrix_power(p, 0.3), lambda v: v ** mp.mpf(0.3)),
+    "power 20": (lambda p: matrix_power(p, 20.0), lambda v: v**20),
+    "power -20": (lambda p: matrix_power(p, -20.0), lambda v: v**-20),
     "log": (matrix_log, mp.log),
     "log, shifted": (lambda p: matrix_log(p, 0.1), lambda v: mp.log(v + mp.mpf(0.1))),
 }
@@ -157,6 +179,8 @@ def test_errors_say_what_came_and_what_to_do():
         matrix_sqrt(torch.diag(torch.tensor([1.0, -1.0])))
     with pytest.raises(OptionError, match="exponent other than 0"):
         matrix_power(torch.eye(2), 0)
+    with pytest.raises(OptionError, match="finite exponent other than 0; got nan"):
+        matrix_power(torch.eye(2), float("nan"))
     x = torch.eye(2, requires_grad=True)
     (g,) = torch.autograd.grad(matrix_sqrt(x, "taylor").sum(), x, create_graph=True)
     with pytest.raises(OptionError, match="no second derivative"):
