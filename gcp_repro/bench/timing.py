@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,9 +69,10 @@ class Trial:
 def take_turns(
     candidates: Mapping[Key, Callable[[], Sample]], rounds: int, after_each: Callable[[], object] = lambda: None
 ) -> dict[Key, list[Sample]]:
-    """Samples of all candidates in the order A B C A B C ...
+    """Samples of all candidates in rounds, in another order each, the same for every call.
 
-    A machine that slows down for a while then slows all of them, and samples of the same round are comparable.
+    A machine that slows down for a while then slows all of them, and samples of the same round are comparable. What one leaves
+    behind (busy threads, an empty cache, memory given back) falls on one candidate as often as on another.
 
     Args:
         candidates: What to run.
@@ -81,10 +83,10 @@ def take_turns(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for _ in range(rounds):
+        for index in range(rounds):
             gc.collect()
-            for key, run in candidates.items():
-                samples[key].append(run())
+            for key in random.Random(index).sample(list(candidates), len(candidates)):
+                samples[key].append(candidates[key]())
                 after_each()
     finally:
         if collecting:

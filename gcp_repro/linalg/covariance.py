@@ -91,12 +91,15 @@ def _triangle(size: int, device: torch.device) -> _Triangle:
     return _Triangle(rows, columns, rows * size + columns, to_matrix.flatten(), diagonal)
 
 
+LONG_SELECTION = 4096  # entries from which on a call for every row costs less than what it saves
+
+
 def _take(values: Tensor, index: Tensor) -> Tensor:
     """`values[..., index]`.
 
-    On the CPU one-dimensional selections are about three times faster than one along the last of two dimensions.
+    On the CPU long one-dimensional selections are about three times faster than one along the last of two dimensions.
     """
-    if values.device.type != "cpu" or values.ndim != 2 or torch.is_grad_enabled():
+    if len(index) < LONG_SELECTION or values.device.type != "cpu" or values.ndim != 2 or torch.is_grad_enabled():
         return values.index_select(-1, index)
     result = values.new_empty(len(values), len(index))
     for row, selected in zip(values, result, strict=True):

@@ -35,6 +35,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
             started = threading.Barrier(threads + 1)
 
             def start() -> None:
+                torch.get_num_threads()  # a thread's first call takes over the process's setting, and would undo its own
                 torch.set_num_threads(1)
                 started.wait()
 

@@ -21,11 +21,13 @@ def test_candidates_take_turns():
         return run
 
     steps = []
-    samples = take_turns({name: candidate(name) for name in "abc"}, 2, lambda: steps.append(len(calls)))
+    samples = take_turns({name: candidate(name) for name in "abc"}, 20, lambda: steps.append(len(calls)))
 
-    assert "".join(calls) == "abcabc"
-    assert [sample.forward for sample in samples["b"]] == [2, 5]
-    assert steps == [1, 2, 3, 4, 5, 6]
+    rounds = ["".join(calls[start : start + 3]) for start in range(0, 60, 3)]
+    assert {"".join(sorted(order)) for order in rounds} == {"abc"}
+    assert {order[0] for order in rounds} == set("abc")  # the order changes
+    assert [sample.forward for sample in samples["b"]] == [3 * index + order.index("b") + 1 for index, order in enumerate(rounds)]
+    assert steps == list(range(1, 61))
 
 
 def test_garbage_collection_is_resumed_after_a_failure():

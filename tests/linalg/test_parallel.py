@@ -1,0 +1,51 @@
+import threading
+
+import pytest
+import torch
+
+from gcp_repro.bench.timing import torch_threads
+from gcp_repro.linalg.parallel import CHUNK_BYTES, for_each_chunk
+
+
+@pytest.fixture
+def two_threads():
+    with torch_threads(2):
+        yield
+
+
+def test_chunks_are_of_the_aimed_at_size_and_cover_the_batch_once(two_threads):
+    sizes, batch = [], torch.zeros(10)
+
+    def work(part):
+        sizes.append(len(part))
+        part += 1
+
+    for_each_chunk(work, [batch], CHUNK_BYTES // 3)
+    assert sorted(sizes) == [1, 3, 3, 3]
+    assert batch.tolist() == [1.0] * 10
+
+
+def test_workers_run_one_threaded_kernels_whatever_ran_before(two_threads):
+    """Two kernels with two threads each on two cores were half as fast as one after the other."""
+    torch.ones(10**6).sum()
+    seen = {}
+
+    def work(part):
+        torch.linalg.eigh(torch.eye(3))  # a thread's first kernel reads the process's setting
+        seen[threading.current_thread().name] = torch.get_num_threads()
+        both.wait()
+
+    both = threading.Barrier(2, timeout=60)
+    for _ in range(2):
+        for_each_chunk(work, [torch.zeros(2)], CHUNK_BYTES)
+    assert len(seen) == 2
+    assert set(seen.values()) == {1}
+    assert torch.get_num_threads() == 2
+
+
+def test_an_error_in_a_worker_is_raised(two_threads):
+    def work(part):
+        raise ValueError("bad chunk")
+
+    with pytest.raises(ValueError, match="bad chunk"):
+        for_each_chunk(work, [torch.zeros(2)], CHUNK_BYTES)
