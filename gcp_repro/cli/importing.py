@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gcp_repro.cli.messages import describe
 from gcp_repro.errors import GCPError
-from gcp_repro.weights import ARCHITECTURES, CENTERINGS, ConvertedWeights, export_weights, import_weights
+from gcp_repro.weights import ARCHITECTURES, ARITHMETICS, ConvertedWeights, export_weights, import_weights
 
 __all__ = ["main"]
 
@@ -39,10 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-classes", type=int, metavar="N", help="checked if given; default: the classifier's")
     parser.add_argument(
-        "--centering",
-        choices=CENTERINGS,
-        default="published",
-        help="SVD layers: with DifferentiableSVD's float32 centring matrix, which gives its logits (default), or exact",
+        "--arithmetic",
+        choices=ARITHMETICS,
+        default=ARITHMETICS[0],
+        help="compute the layer as that code base does, to the last bit; auto (default) finds out which of them trained the "
+        "weights; exact: the layers of this package",
     )
     parser.add_argument("--output", type=Path, required=True, help="run directory to write; with --export a file")
     parser.add_argument("--export", action="store_true", help="write a run's weights under the names of the code bases instead")
@@ -53,14 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point.
-
-    Args:
-        arguments: Of the command line; `None` for the process's own.
-
-    Returns:
-        Exit status: 0, or 1 for a user's mistake, which is explained on standard error.
-    """
+    """Entry point; the exit status is 1 for a user's mistake, which is explained on standard error."""
     parser = build_parser()
     options = parser.parse_intermixed_args(arguments)
     try:
@@ -79,7 +73,7 @@ def _import(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str
         options.architecture,
         options.meta_layer,
         num_classes=options.num_classes,
-        centering=options.centering,
+        arithmetic=options.arithmetic,
         overrides=options.overrides,
     )
     converted.write_run(options.output)
@@ -91,6 +85,7 @@ def _account(converted: ConvertedWeights) -> str:
     facts = [
         converted.architecture,
         converted.meta_layer,
+        f"arithmetic {converted.arithmetic}",
         f"{converted.num_classes:,} classes",
         f"layout {converted.layout.name}",
     ]

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import DataError, OptionError, ShapeError, UnknownNameError, nearest_names
+from gcp_repro.weight_files import read_weights
 
 __all__ = ["TimmBackbone"]
 
@@ -21,7 +21,8 @@ class TimmBackbone(nn.Module):
         name: A name in `timm.list_models()`.
         in_channels: Channels of the images: 3 for colour, 1 for grey.
         pretrained: Download timm's weights for that name. The paper trains from random initialisation.
-        checkpoint: File with a state dict of the whole timm model (its classifier is left out), or None.
+        checkpoint: File with a state dict of the whole timm model (its classifier is left out), of torch.save or safetensors,
+            or None.
         last_stride: Stride of a ResNet's last stage: 2 as usual (7x7 at 224), or 1 as in the ResNets that the authors
             of iSQRT-COV published (14x14 at 224). Weights fit either.
         **options: For `timm.create_model`.
@@ -29,7 +30,7 @@ class TimmBackbone(nn.Module):
     Raises:
         UnknownNameError: timm has no such model.
         OptionError: `last_stride` is not 1 or 2, or is 1 for a model that is no ResNet.
-        DataError: The checkpoint is missing or its weights do not fit.
+        DataError: The checkpoint is missing, damaged or would run code, or its weights do not fit.
 
     Example:
         >>> backbone = TimmBackbone("resnet18")
@@ -88,9 +89,9 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     """Fill all weights of `network` from a state dict of the whole model."""
     if not path.is_file():
         raise DataError(f"the checkpoint needs to be a file; {path} is none: correct model.backbone.checkpoint")
-    weights = torch.load(path, map_location="cpu", weights_only=True)
-    weights = weights.get("state_dict", weights)
-    classifier = f"{network.default_cfg['classifier']}."  # type: ignore[index, union-attr]
+    weights = read_weights(path).weights
+    classifiers = network.default_cfg["classifier"]  # type: ignore[index, union-attr]
+    classifier = tuple(f"{name}." for name in ([classifiers] if isinstance(classifiers, str) else classifiers))
     own = network.state_dict()
     unused = [key for key in weights if key not in own and not key.startswith(classifier)]
     optional = {key for key in own if key.endswith("num_batches_tracked")} - weights.keys()  # files older than PyTorch 0.4.1

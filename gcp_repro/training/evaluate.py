@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError
-from gcp_repro.training.build import build_experiment
+from gcp_repro.training.build import Experiment, build_experiment, label_of
 from gcp_repro.training.records import epoch_metrics
 from gcp_repro.training.result import RunDirectory
 from gcp_repro.training.run import ignore_irrelevant_warnings
+from gcp_repro.weight_files import load_plain
 
 __all__ = ["evaluate", "find_checkpoint"]
 
@@ -32,7 +33,8 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
         `val/loss`, `val/top1_error`, `val/top5_error`.
 
     Raises:
-        DataError: The checkpoint or the configuration is not there.
+        DataError: The checkpoint or the configuration is not there, the checkpoint is damaged or no run's, or its weights
+            do not fit the network, as when the data have another number of classes.
     """
     run = RunDirectory(checkpoint.parent.parent)
     for path, what in ((checkpoint, "checkpoint"), (run.config, "configuration of the run")):
@@ -42,10 +44,11 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
             )
     config = OmegaConf.load(run.config)
     assert isinstance(config, DictConfig)
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    experiment = build_experiment(config)
+    state = _read_checkpoint(checkpoint)
+    experiment = build_experiment(_without_initial_weights(config))
     if experiment.swap is not None:
         experiment.swap.set_stage(experiment.module, state["epoch"])
+    _require_fit(experiment, state["state_dict"], checkpoint, run.config)
     experiment.module.load_state_dict(state["state_dict"])
     with ignore_irrelevant_warnings():
         trainer = Trainer(
@@ -59,6 +62,40 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
         )
         trainer.validate(experiment.module, experiment.datamodule, verbose=False)
     return epoch_metrics(trainer)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    state = load_plain(path)
+    if not isinstance(state, dict) or not {"state_dict", "epoch"} <= state.keys():
+        raise DataError(
+            f"scoring needs a checkpoint of a run; {path} has no 'state_dict' and 'epoch': make a run of it with gcp-import"
+        )
+    return state
+
+
+def _without_initial_weights(config: DictConfig) -> DictConfig:
+    """The configuration without the weights that training started from: all of them are in the checkpoint."""
+    config = config.copy()
+    backbone = config.model.get("backbone") or {}
+    for option, value in (("pretrained", False), ("checkpoint", None)):
+        if option in backbone:
+            backbone[option] = value
+    return config
+
+
+def _require_fit(experiment: Experiment, weights: dict[str, Tensor], checkpoint: Path, config: Path) -> None:
+    """Refuse weights that are not those of the module."""
+    shapes = {name: tuple(value.shape) for name, value in experiment.module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    different = [name for name in {**found, **shapes} if found.get(name) != shapes.get(name)]
+    if different:
+        name = different[0]
+        data: Any = experiment.datamodule
+        raise DataError(
+            f"scoring needs the network that the weights are from; {checkpoint} and {config}, with {data.num_classes} classes of "
+            f"data {label_of(data)!r}, differ in {len(different)} of their tensors, as {name}: {found.get(name, 'none')} in the "
+            f"checkpoint, {shapes.get(name, 'none')} in the network: correct data and model in config.yaml"
+        )
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:

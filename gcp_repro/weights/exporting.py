@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.training.result import RunDirectory
-from gcp_repro.weights.files import WeightFile, read_weights
+from gcp_repro.weight_files import WeightFile, read_weights
+from gcp_repro.weights.arithmetic import EXACT
 from gcp_repro.weights.importing import convert
 from gcp_repro.weights.layouts import Layout, find_architecture
 
@@ -58,7 +59,7 @@ def export_weights(run: str | Path, architecture: str, output: str | Path, layou
         WeightFile(checkpoint, weights),
         architecture,
         config.meta_layer.name,
-        centering="exact",
+        arithmetic=EXACT,
         overrides=_network_overrides(config),
     )
     output.parent.mkdir(parents=True, exist_ok=True)

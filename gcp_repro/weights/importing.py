@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,25 +16,19 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from gcp_repro.training.build import build, build_network
 from gcp_repro.training.records import write_atomically, write_json
 from gcp_repro.training.result import RunDirectory
 from gcp_repro.training.rundir import register_resolvers
-from gcp_repro.weights.files import WeightFile, read_weights
+from gcp_repro.weight_files import WeightFile, read_weights
+from gcp_repro.weights.arithmetic import AUTO, choose_arithmetic, layer_overrides
 from gcp_repro.weights.layouts import ARCHITECTURES, Layout, find_architecture
 from gcp_repro.weights.matching import detect_layout, fit, rename
 
-__all__ = ["CENTERINGS", "ConvertedWeights", "convert", "import_weights"]
+__all__ = ["ConvertedWeights", "convert", "import_weights"]
 
 DATA_OF_CLASSES = {1000: "imagenet", 200: "birds", 120: "dogs", 196: "cars", 100: "aircraft"}
 """The paper's data sets by their number of classes; for another number a folder of images."""
-
-
-CENTERINGS = ("published", "exact")
-
-DECOMPOSING = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_power_iteration", "seb")
-"""Layers of DifferentiableSVD that decompose a covariance whose centring matrix is rounded to float32."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,7 @@ class ConvertedWeights:
         source: The file.
         architecture: Its name in `ARCHITECTURES`.
         meta_layer: Name of the layer that the weights belong to.
+        arithmetic: The code base whose numbers the layer gives, or "exact".
         layout: How the file names its tensors.
         config: Composed from `configs/train.yaml`; with the data that the number of classes stands for.
         num_classes: Of the classifier.
@@ -53,6 +49,7 @@ class ConvertedWeights:
     source: WeightFile
     architecture: str
     meta_layer: str
+    arithmetic: str
     layout: Layout
     config: DictConfig
     num_classes: int
@@ -99,6 +96,7 @@ class ConvertedWeights:
             "architecture": self.architecture,
             "layout": self.layout.name,
             "meta_layer": self.meta_layer,
+            "arithmetic": self.arithmetic,
             "num_classes": self.num_classes,
             "epochs": self.source.epoch,
             "best_top1_accuracy": self.source.best_top1_accuracy,
@@ -111,7 +109,7 @@ def import_weights(
     meta_layer: str = "isqrt_cov",
     *,
     num_classes: int | None = None,
-    centering: str = "published",
+    arithmetic: str = AUTO,
     overrides: Sequence[str] = (),
 ) -> ConvertedWeights:
     """Read a checkpoint of DifferentiableSVD or fast-MPN-COV, or of a ResNet of torchvision or timm.
@@ -121,8 +119,9 @@ def import_weights(
         architecture: A name in `ARCHITECTURES`; None takes the file's own `arch`.
         meta_layer: What the weights were trained with.
         num_classes: Checked if given; None takes the classifier's.
-        centering: "published" computes the SVD layers as the newest code of DifferentiableSVD does, with a centring matrix
-            rounded to float32, and gives its logits; "exact" takes the layers of this package as they are.
+        arithmetic: "DifferentiableSVD" and "fast-MPN-COV" compute the layer as that code base does, to the last bit, with its
+            dtype, its order of operations and its centring matrix rounded to float32; "auto" finds out which of the two; "exact"
+            takes the layers of this package as they are.
         overrides: Of `configs/train.yaml`, as in `["meta_layer.top_n=206", "data=birds"]`.
 
     Raises:
@@ -131,7 +130,7 @@ def import_weights(
     """
     source = read_weights(Path(path).expanduser())
     name = _architecture_name(source, architecture)
-    return convert(source, name, meta_layer, num_classes=num_classes, centering=centering, overrides=overrides)
+    return convert(source, name, meta_layer, num_classes=num_classes, arithmetic=arithmetic, overrides=overrides)
 
 
 def convert(
@@ -140,7 +139,7 @@ def convert(
     meta_layer: str,
     *,
     num_classes: int | None = None,
-    centering: str = "published",
+    arithmetic: str = AUTO,
     overrides: Sequence[str] = (),
 ) -> ConvertedWeights:
     """Fit the tensors of a file to the network that they are said to be from.
@@ -149,16 +148,19 @@ def convert(
         GCPError: As `import_weights`.
     """
     described = find_architecture(architecture)
+    arithmetic = choose_arithmetic(arithmetic, meta_layer, source, architecture)
     layout = detect_layout(source.weights, described)
     renamed = rename(source.weights, layout)
     classes = num_classes or _classes(renamed)
-    config = _compose(architecture, _layer_overrides(meta_layer, centering), layout, renamed, classes, overrides)
+    config = _compose(
+        architecture, layer_overrides(meta_layer, arithmetic, _channels(renamed)), layout, renamed, classes, overrides
+    )
     with torch.device("meta"):  # names and shapes alone
         expected = _network(config, classes).state_dict()
     where = f"{source.path} and {architecture} with {meta_layer} and {classes} classes (names of layout '{layout.name}') differ"
     hint = "pass the architecture, meta-layer and number of classes that the file was trained with"
     state = fit(source.weights, expected, layout, where=where, hint=f"{hint}; {described.hint}" if described.hint else hint)
-    return ConvertedWeights(source, architecture, meta_layer, layout, config, classes, state)
+    return ConvertedWeights(source, architecture, meta_layer, arithmetic, layout, config, classes, state)
 
 
 def _architecture_name(source: WeightFile, asked: str | None) -> str:
@@ -183,6 +185,12 @@ def _classes(renamed: Mapping[str, Tensor]) -> int:
     return renamed[max(classifier)].shape[0] if classifier else 1000
 
 
+def _channels(renamed: Mapping[str, Tensor]) -> int:
+    """How many channels C give the classifier its C (C + 1) / 2 inputs; 256, those of the code bases, without a classifier."""
+    weight = renamed.get("classifier.0.weight")
+    return 256 if weight is None or weight.ndim != 2 else (math.isqrt(8 * weight.shape[1] + 1) - 1) // 2
+
+
 def _compose(
     architecture: str, layer: Sequence[str], layout: Layout, renamed: Mapping[str, Tensor], classes: int, overrides: Sequence[str]
 ) -> DictConfig:
@@ -199,25 +207,6 @@ def _compose(
     register_resolvers()
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
         return compose("train", [*own, *overrides])
-
-
-def _layer_overrides(name: str, centering: str) -> list[str]:
-    """The choice of a meta-layer, by name or with the rounding of the published code."""
-    if centering not in CENTERINGS:
-        raise OptionError(f"centering needs one of {', '.join(CENTERINGS)}; got {centering!r}: change --centering")
-    layer = build_meta_layer(name)
-    if not (getattr(layer, "approximates_root", False) or name in ("gap", "seb")):
-        raise OptionError(
-            "published weights need the layer that they were trained with: gap, seb, or a square root of the covariance, as "
-            f"isqrt_cov and svd_pade; got {name!r}, which the code bases lack or compute otherwise: change --meta-layer"
-        )
-    if centering == "exact" or name not in DECOMPOSING:
-        return [f"meta_layer={name}"]
-    entry = META_LAYERS[name]
-    options = {**entry.fixed, **entry.defaults, "route": "dense", "float32_centering": True}
-    if options["gradient"] == "exact":
-        options["gradient"] = "svd"
-    return ["meta_layer=spectral", *(f"++meta_layer.{option}={value}" for option, value in options.items())]
 
 
 def _network(config: DictConfig, num_classes: int) -> nn.Module:

@@ -24,7 +24,8 @@ def test_an_imported_run_is_scored_and_exported_again(weights, tmp_path, capsys,
     run = tmp_path / "run"
     assert main([str(weights), "--architecture", "alexnet", "--meta-layer", "svd_pade", "--output", str(run), *SMALL]) == 0
     told = capsys.readouterr().out
-    assert "(alexnet, svd_pade, 3 classes, layout sequential, 30 epochs, its own record: 61.50 % top-1 accuracy)" in told
+    assert "(alexnet, svd_pade, arithmetic DifferentiableSVD, 3 classes, layout sequential, 30 epochs, its own record: " in told
+    assert "61.50 % top-1 accuracy)" in told
     assert f"gcp-eval run={run}" in told
     metrics = evaluate(RunDirectory(run).last, accelerator="cpu")
     assert set(metrics) == {"val/loss", "val/top1_error", "val/top5_error"}

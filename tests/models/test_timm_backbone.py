@@ -1,6 +1,8 @@
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
 from gcp_repro.errors import DataError, OptionError, ShapeError, UnknownNameError
 from gcp_repro.models import TimmBackbone
@@ -37,7 +39,14 @@ def test_unknown_model_gets_the_nearest_names():
         TimmBackbone("resnet-50")
 
 
-@pytest.mark.parametrize("wrap", [lambda weights: weights, lambda weights: {"state_dict": weights, "epoch": 3}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": {f"module.{name}": value for name, value in weights.items()}},
+    ],
+)
 def test_checkpoint_of_a_whole_model_is_loaded(tmp_path, wrap):
     whole = timm.create_model("resnet18").eval()
     torch.save(wrap(whole.state_dict()), tmp_path / "resnet18.pt")
@@ -45,6 +54,13 @@ def test_checkpoint_of_a_whole_model_is_loaded(tmp_path, wrap):
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(backbone(images), whole.forward_features(images))
+
+
+def test_checkpoint_of_safetensors_as_timm_publishes_them(tmp_path):
+    weights = timm.create_model("resnet18").state_dict()
+    save_file(weights, tmp_path / "model.safetensors")
+    network = TimmBackbone("resnet18", checkpoint=tmp_path / "model.safetensors").network
+    assert torch.equal(network.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
 
 
 def test_checkpoint_from_before_the_counters_of_batch_norm(tmp_path):
@@ -57,6 +73,27 @@ def test_checkpoint_from_before_the_counters_of_batch_norm(tmp_path):
 def test_missing_checkpoint_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"needs to be a file; .*none.pt is none: correct model.backbone.checkpoint"):
         TimmBackbone("resnet18", checkpoint=tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"needs to be a file of torch\.save; reading .*w\.pt gave EOFError"),
+        (b"<html>not found</html>", r"needs to be a file of torch\.save; reading .*w\.pt gave .*: get it again, or save"),
+        ([1, 2], r"needs a dictionary of tensors; .*w\.pt holds a list: save model\.state_dict"),
+        ({"epoch": 3}, r"needs tensors alone; that in .*w\.pt holds others, as 'epoch'"),
+        (
+            nn.Linear(1, 1),
+            r"needs the code of torch\.nn\.modules\.linear\.Linear, and reading it could run any code: if you trust",
+        ),
+    ],
+    ids=["empty", "a page", "list", "no weights", "whole network"],
+)
+def test_damaged_and_foreign_checkpoints_are_explained(tmp_path, content, message):
+    path = tmp_path / "w.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(DataError, match=message):
+        TimmBackbone("resnet18", checkpoint=path)
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path):

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
 
 from gcp_repro.errors import DataError, OptionError
 from gcp_repro.training.evaluate import evaluate, find_checkpoint
@@ -55,6 +57,51 @@ def test_missing_files_are_named(hybrid_run):
     (hybrid_run / "config.yaml").unlink()
     with pytest.raises(DataError, match=r"needs the configuration of the run at .*config.yaml"):
         evaluate(hybrid_run / "checkpoints" / "last.ckpt")
+
+
+@pytest.fixture
+def run(compose_tiny):
+    config = compose_tiny("trainer.max_epochs=1")
+    train(config)
+    return Path(config.paths.run_dir)
+
+
+def test_data_with_another_number_of_classes_are_explained(run):
+    last = run / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    name = [name for name in state["state_dict"] if name.startswith("network.classifier") and name.endswith("bias")][-1]
+    state["state_dict"][name] = torch.zeros(7)
+    torch.save(state, last)
+    with pytest.raises(
+        DataError,
+        match=rf"last\.ckpt and .*config\.yaml, with 10 classes of data 'digits', differ in 1 of their tensors, as {name}: "
+        r"\(7,\) in the checkpoint, \(10,\) in the network: correct data and model",
+    ):
+        evaluate(last)
+
+
+def test_a_file_that_is_no_checkpoint_of_a_run_is_explained(run):
+    last = run / "checkpoints" / "last.ckpt"
+    torch.save({"a": torch.ones(1)}, last)
+    with pytest.raises(
+        DataError, match=r"needs a checkpoint of a run; .* has no 'state_dict' and 'epoch': make a run of it with gcp-import"
+    ):
+        evaluate(last)
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"needs to be a file of torch\.save; reading .*last\.ckpt"):
+        evaluate(last)
+
+
+def test_weights_that_training_started_from_need_not_be_there(run):
+    config = OmegaConf.load(run / "config.yaml")
+    config.model.backbone = {
+        "_target_": "gcp_repro.models.TimmBackbone", "name": "resnet10t", "checkpoint": "/gone.pth", "pretrained": True,
+    }  # fmt: skip
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(
+        DataError, match=r"scoring needs the network that the weights are from; .*, none in the network: correct data and model"
+    ):
+        evaluate(run / "checkpoints" / "last.ckpt")
 
 
 def test_errors_of_this_package_are_not_wrapped(compose_tiny):

@@ -49,30 +49,48 @@ def assert_equal_scores(network, converted, size=96):
 def test_scores_are_those_of_the_foreign_network(save, make, arch, layout, overrides):
     network = make()
     converted = import_weights(
-        save(checkpoint(network, arch)), arch, "svd_pade", num_classes=CLASSES, centering="exact", overrides=overrides
+        save(checkpoint(network, arch)), arch, "svd_pade", num_classes=CLASSES, arithmetic="exact", overrides=overrides
     )
     assert converted.layout.name == layout
     assert_equal_scores(network, converted)
 
 
-def test_published_centering_rounds_the_centring_matrix(save):
-    """Rounding leaves a spurious eigenvalue where there are more channels (64) than positions (49)."""
+def test_arithmetics_differ_by_their_rounding(save):
+    """Rounding the centring matrix leaves a spurious eigenvalue where there are more channels (64) than positions (49)."""
     path = save(foreign_alexnet(reduce_dim=64).state_dict())
     features = torch.rand(2, 64, 7, 7)
-    exact, published = (
-        import_weights(path, "alexnet", "svd_pade", centering=centering, overrides=ALEXNET).network().meta_layer(features)
-        for centering in ("exact", "published")
-    )
-    assert 1e-6 < (exact - published).abs().max() < 1e-2
+    pooled = {
+        (layer, arithmetic): import_weights(path, "alexnet", layer, arithmetic=arithmetic, overrides=ALEXNET)
+        .network()
+        .meta_layer(features)
+        for layer in ("svd_pade", "isqrt_cov")
+        for arithmetic in ("DifferentiableSVD", "fast-MPN-COV", "exact")
+        if (layer, arithmetic) != ("svd_pade", "fast-MPN-COV")
+    }
+    assert 1e-6 < (pooled["svd_pade", "DifferentiableSVD"] - pooled["svd_pade", "exact"]).abs().max() < 1e-2
+    assert 1e-8 < (pooled["isqrt_cov", "DifferentiableSVD"] - pooled["isqrt_cov", "exact"]).abs().max() < 1e-5
+    assert 1e-8 < (pooled["isqrt_cov", "fast-MPN-COV"] - pooled["isqrt_cov", "exact"]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["mpn_cov", "svd_newton", "svd_trunc", "svd_topn", "svd_taylor", "svd_power_iteration", "seb"])
-def test_every_decomposing_layer_of_the_code_base_has_a_published_form(save, name):
+def test_every_decomposing_layer_of_the_code_base_has_its_arithmetic(save, name):
     converted = import_weights(save(foreign_alexnet().state_dict()), "alexnet", name, overrides=ALEXNET)
     layer = converted.network().meta_layer
-    assert layer.float32_centering
-    assert layer.route == "dense"
-    assert converted.meta_layer == name
+    assert (layer.float32_centering, layer.route, layer.dtype) == (True, "dense", "float64")
+    assert (converted.meta_layer, converted.arithmetic) == (name, "DifferentiableSVD")
+
+
+def test_topn_keeps_all_but_fifty_eigenvalues_as_the_code_does(save):
+    path = save(foreign_alexnet(reduce_dim=64).state_dict())
+    assert import_weights(path, "alexnet", "svd_topn", overrides=ALEXNET).config.meta_layer.top_n == 14
+
+
+def test_a_newton_schulz_network_of_fast_mpn_cov_is_computed_in_float32(save):
+    converted = import_weights(save(checkpoint(foreign_resnet(), "resnet50")))
+    assert converted.arithmetic == "fast-MPN-COV" == converted.provenance()["arithmetic"]
+    layer = converted.network().meta_layer
+    assert layer.dtype == "float32"
+    assert [type(operator).__name__ for operator in layer.operators(8)] == ["NewtonSchulzPooling"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +116,7 @@ def test_finetuned_networks_keep_the_reduction_among_the_features(save):
 def test_finetuned_alexnet_has_one_linear_layer(save):
     network = foreign_alexnet()
     network.classifier = nn.Linear(36, CLASSES)
-    converted = import_weights(save(network.state_dict()), "alexnet", "svd_pade", centering="exact")
+    converted = import_weights(save(network.state_dict()), "alexnet", "svd_pade", arithmetic="exact")
     assert converted.layout.name == "finetuned"
     assert_equal_scores(network, converted)
 
@@ -106,6 +124,22 @@ def test_finetuned_alexnet_has_one_linear_layer(save):
 def test_files_from_before_the_counters_of_batch_norm(save):
     state = {name: value for name, value in foreign_alexnet().state_dict().items() if "num_batches" not in name}
     assert import_weights(save(state), "alexnet", overrides=ALEXNET).state["reduce.1.num_batches_tracked"] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_converted(save, dtype):
+    state = foreign_alexnet().state_dict()
+    stored = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    converted = import_weights(save(stored), "alexnet", overrides=ALEXNET)
+    weight = converted.state["backbone.features.4.weight"]
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, state["features.4.weight"].to(dtype).float())
+
+
+def test_integers_are_no_weights(save):
+    state = {**foreign_alexnet().state_dict(), "features.0.bias": torch.zeros(64, dtype=torch.int8)}
+    with pytest.raises(DataError, match=r"wrong dtype \(1\):\n    features.0.bias \(64,\), torch.int8, needs floating point"):
+        import_weights(save(state), "alexnet", overrides=ALEXNET)
 
 
 def test_vanilla_resnets_of_timm_and_torchvision(save):
@@ -170,7 +204,7 @@ def test_everything_that_does_not_fit_is_listed_at_once(save):
         ({"architecture": "resnet"}, UnknownNameError, "no architecture 'resnet'; nearest: 'resnet50'"),
         ({"architecture": "resnet18", "meta_layer": "svd_pad"}, UnknownNameError, "no meta-layer 'svd_pad'; nearest: 'svd_pade'"),
         ({"architecture": "resnet18", "meta_layer": "cbp"}, OptionError, "a square root of the covariance, .*; got 'cbp'"),
-        ({"architecture": "resnet18", "centering": "none"}, OptionError, "centering needs one of published, exact; got 'none'"),
+        ({"architecture": "resnet18", "arithmetic": "exakt"}, UnknownNameError, "no arithmetic 'exakt'; nearest: 'exact'"),
     ],
 )
 def test_wrong_options(save, options, error, message):

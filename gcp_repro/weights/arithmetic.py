@@ -1,0 +1,93 @@
+"""In which arithmetic a published layer is computed: that of the code base that trained the weights, to the last bit.
+
+Both code bases have a layer MPNCOV with the same tensors. DifferentiableSVD's computes in float64, fast-MPN-COV's in float32,
+both with a centring matrix that is rounded to float32. Logits differ by a few millionths of the largest.
+"""
+
+from __future__ import annotations
+
+from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from gcp_repro.weight_files import WeightFile
+
+__all__ = ["ARITHMETICS", "choose_arithmetic", "layer_overrides"]
+
+AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, EXACT = "auto", "DifferentiableSVD", "fast-MPN-COV", "exact"
+
+ARITHMETICS = (AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, EXACT)
+
+DTYPES = {DIFFERENTIABLE_SVD: "float64", FAST_MPN_COV: "float32"}
+
+DECOMPOSING = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_power_iteration", "seb")
+"""Layers of DifferentiableSVD that decompose the covariance."""
+
+LAYERS = {DIFFERENTIABLE_SVD: (*DECOMPOSING, "isqrt_cov"), FAST_MPN_COV: ("isqrt_cov",)}
+"""Layers of the code bases that compute otherwise than those of this package, by the last bits."""
+
+DROPPED_BY_TOPN = 50
+"""Eigenvalues that SVD_TopN leaves out, however many there are."""
+
+MARK_OF_DIFFERENTIABLE_SVD = "representation.feature_scaling"
+"""A module without tensors in DifferentiableSVD's MPNCOV, of which a state dict keeps the name."""
+
+
+def choose_arithmetic(asked: str, meta_layer: str, source: WeightFile, architecture: str) -> str:
+    """What "auto" stands for, or what was asked for.
+
+    Args:
+        asked: One of `ARITHMETICS`.
+        meta_layer: Name of the layer.
+        source: The file; a module's name in it can give the code base away.
+        architecture: In DifferentiableSVD the `mpncovresnet` networks do not run.
+
+    Raises:
+        UnknownNameError: No such arithmetic.
+        OptionError: The layer has no counterpart in the code bases, or not in that one.
+    """
+    if asked not in ARITHMETICS:
+        raise UnknownNameError("arithmetic", asked, ARITHMETICS)
+    _require_counterpart(meta_layer)
+    if asked == AUTO:
+        candidates = [code for code, layers in LAYERS.items() if meta_layer in layers] or [EXACT]
+        return candidates[0] if len(candidates) == 1 else _recognise(source, architecture)
+    if asked != EXACT and meta_layer not in LAYERS[asked]:
+        raise OptionError(
+            f"the arithmetic of {asked} needs a layer that differs there, one of {', '.join(LAYERS[asked])}; got "
+            f"{meta_layer!r}: leave --arithmetic out"
+        )
+    return asked
+
+
+def _require_counterpart(meta_layer: str) -> None:
+    layer = build_meta_layer(meta_layer)
+    if not (getattr(layer, "approximates_root", False) or meta_layer in ("gap", "seb")):
+        raise OptionError(
+            "published weights need the layer that they were trained with: gap, seb, or a square root of the covariance, as "
+            f"isqrt_cov and svd_pade; got {meta_layer!r}, which the code bases lack or compute otherwise: change --meta-layer"
+        )
+
+
+def _recognise(source: WeightFile, architecture: str) -> str:
+    """The code base of a file with Newton-Schulz iterations."""
+    if MARK_OF_DIFFERENTIABLE_SVD in source.modules or architecture == "alexnet":
+        return DIFFERENTIABLE_SVD
+    return FAST_MPN_COV if source.modules or architecture.startswith("mpncov") else DIFFERENTIABLE_SVD
+
+
+def layer_overrides(name: str, arithmetic: str, channels: int) -> list[str]:
+    """The choice of a meta-layer in the arithmetic of a code base, or by name for the layer of this package.
+
+    Args:
+        name: Of the layer.
+        arithmetic: As `choose_arithmetic` gives it.
+        channels: That the layer pools.
+    """
+    if arithmetic == EXACT:
+        return [f"meta_layer={name}"]
+    entry = META_LAYERS[name]
+    options = {**entry.fixed, **entry.defaults, "route": "dense", "dtype": DTYPES[arithmetic], "float32_centering": True}
+    if name in DECOMPOSING and options["gradient"] == "exact":
+        options["gradient"] = "svd"
+    if name == "svd_topn":
+        options["top_n"] = max(1, channels - DROPPED_BY_TOPN)
+    return ["meta_layer=spectral", *(f"++meta_layer.{option}={value}" for option, value in options.items())]
