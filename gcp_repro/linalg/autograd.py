@@ -81,10 +81,12 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
-def _narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert to `dtype`; values that it cannot hold become its largest ones instead of infinity."""
-    largest = torch.finfo(dtype).max
-    return x.clamp(-largest, largest).to(dtype) if largest < torch.finfo(x.dtype).max else x.to(dtype)
+def _store(values: Tensor, target: Tensor) -> None:
+    """Write values of the spectral dtype; those that the target's dtype cannot hold become its largest ones instead of infinity."""
+    target.copy_(values)
+    largest = torch.finfo(target.dtype).max
+    if largest < torch.finfo(values.dtype).max:
+        target.clamp_(-largest, largest)
 
 
 def _bytes_per_item(x: Tensor, operator: Operator) -> int:
@@ -105,7 +107,7 @@ class _Apply(torch.autograd.Function):
                 wide = output if output.dtype == operator.dtype else torch.empty_like(output, dtype=operator.dtype)
                 operator.forward(x.to(operator.dtype), wide, *saved)
                 if wide is not output:
-                    output.copy_(_narrow(wide, output.dtype))
+                    _store(wide, output)
 
         for_each_chunk(work, [x, output, *saved], _bytes_per_item(x, operator))
         return (output, *saved)
@@ -140,7 +142,7 @@ class _ApplyBackward(torch.autograd.Function):
         def work(upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
             with torch.no_grad(), without_autocast(x):
                 wide = operator.backward(upstream.to(operator.dtype), x.to(operator.dtype), *saved)
-                gradient.copy_(_narrow(wide, gradient.dtype))
+                _store(wide, gradient)
 
         for_each_chunk(work, [upstream, x, gradient, *saved], _bytes_per_item(x, operator))
         return gradient
@@ -175,7 +177,7 @@ class _ApplyDoubleBackward(torch.autograd.Function):
             with torch.no_grad(), without_autocast(x):
                 wide = (tensor.to(operator.dtype) for tensor in (direction, upstream, x))
                 for target, gradient in zip((by_upstream, by_x), operator.double_backward(*wide, *saved), strict=True):
-                    target.copy_(_narrow(gradient, target.dtype))
+                    _store(gradient, target)
 
         for_each_chunk(work, [direction, upstream, x, by_upstream, by_x, *saved], _bytes_per_item(x, operator))
         return by_upstream, by_x

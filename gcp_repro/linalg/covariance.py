@@ -48,7 +48,7 @@ def center(features: Tensor) -> Tensor:
         features: `(..., C, N)`.
     """
     scale: float = features.shape[-1] ** -0.5
-    return (features - features.mean(-1, keepdim=True)) * scale
+    return (features - features.mean(-1, keepdim=True)).mul_(scale)
 
 
 def published_center(features: Tensor) -> Tensor:

@@ -57,10 +57,14 @@ class GradientTable(NamedTuple):
     direction: Tensor | None = None
 
     def within_range(self) -> GradientTable:
-        """The table without its first row and column, which stand for the null space."""
+        """The table without its first row and column, which stand for the null space, less that row.
+
+        Less that row, because `U (R * H) + (I - U U^T) G U diag(r)`, with `r` the row and `R` the rest, is
+        `U ((R - r) * H) + G U diag(r)`.
+        """
         weights = None if self.weights is None else self.weights[..., 1:]
         direction = None if self.direction is None else self.direction[..., 1:]
-        return GradientTable(self.table[..., 1:, 1:], weights, direction)
+        return GradientTable(self.table[..., 1:, 1:] - self.table[..., :1, 1:], weights, direction)
 
     def apply(self, upstream: Tensor) -> Tensor:
         """Map the upstream gradient `H` in the eigenbasis, `(..., n, n)`, to `M`."""
@@ -93,8 +97,8 @@ def _pairs(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _safe_reciprocal(values: Tensor) -> Tensor:
-    """`1 / values`, and 0 where `values` is 0."""
-    return torch.where(values > 0, values, torch.inf).reciprocal()
+    """`1 / values`, and 0 where `values` is 0 or so small that it would overflow."""
+    return torch.where(values >= torch.finfo(values.dtype).tiny, values, torch.inf).reciprocal()
 
 
 def _log_ratio(larger: Tensor, smaller: Tensor) -> Tensor:
@@ -206,10 +210,11 @@ def newton_schulz(num_iterations: int = 5) -> SpectralFunction:
         slope: Tensor | None = None  # x[a, b] as a function of s
         for _ in range(num_iterations):
             square = x * x
-            rows, columns = _pairs(square)
-            factor = torch.matmul(x.unsqueeze(-1), x.unsqueeze(-2)).add_(rows).add_(columns).mul_(-0.5).add_(1.5)
-            slope = factor if slope is None else slope.mul_(factor)
             step = 1.5 - 0.5 * square
+            left = torch.stack([square, x, torch.ones_like(x)], -1)
+            right = torch.stack([torch.full_like(x, -0.5), -0.5 * x, step], -2)
+            factor = left @ right  # (3 - (x_a^2 + x_a x_b + x_b^2)) / 2 in one pass
+            slope = factor if slope is None else slope.mul_(factor)
             x, z = x * step, z * step
         assert slope is not None
         # (s x)[a, b] / (s_a + s_b) = (s_a x[a, b] + s_b z_b) / (s_a + s_b), a mean of x[a, b] and z_b

@@ -64,7 +64,7 @@ class NewtonSchulzPooling(Operator):
         require_finite(matrix)
         diagonal = 3 * matrix.diagonal(dim1=-2, dim2=-1)  # of P * 3 I: the published order, to the last bit
         trace = (1 / 3) * diagonal.sum(-1)[..., None, None]
-        return centered, trace, matrix / torch.where(trace > 0, trace, torch.inf)
+        return centered, trace, matrix / torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, torch.inf)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         _, trace, y = self._normalised(x)
@@ -97,7 +97,7 @@ class NewtonSchulzPooling(Operator):
         by_a = (by_y @ step).sub_(a @ by_y, alpha=0.5)
         if by_z is not None:
             by_a.sub_(by_z, alpha=0.5)
-        inverse = torch.where(trace > 0, trace, torch.inf).reciprocal()
+        inverse = torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, torch.inf).reciprocal()
         by_trace = 0.5 * inverse.sqrt() * (g * root).sum((-2, -1), keepdim=True)
         by_trace = by_trace - inverse * (by_a * a).sum((-2, -1), keepdim=True)
         by_p = by_a * inverse

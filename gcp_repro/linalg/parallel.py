@@ -57,9 +57,9 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
     """
     batch = tensors[0].shape[0]
     threads = torch.get_num_threads()
-    if tensors[0].is_meta:
+    if batch == 0 or tensors[0].is_meta:
         return None  # shapes without data: there is nothing to compute
-    if batch == 0 or tensors[0].device.type != "cpu":
+    if tensors[0].device.type != "cpu":
         return work(*tensors)
     chunk = max(1, min(CHUNK_BYTES // max(1, bytes_per_item), -(-batch // threads)))
     slices = [slice(start, start + chunk) for start in range(0, batch, chunk)]

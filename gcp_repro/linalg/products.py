@@ -90,7 +90,7 @@ class ProductsPooling(Operator):
         gram = features.mT @ features if by_positions else features @ features.mT
         require_finite(gram.detach())
         trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        trace = torch.where(trace > 0, trace, 1.0)
+        trace = torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, 1.0)
         y, z = self._iterate(gram / trace)
         return upper_triangle(features @ z @ features.mT / trace.sqrt() if by_positions else y * trace.sqrt())
 

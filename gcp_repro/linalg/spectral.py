@@ -53,8 +53,12 @@ def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
     """
     require_finite(matrix)
     if not on_host or matrix.device.type == "cpu":
-        eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
-        return eigenvalues, eigenvectors
+        try:
+            eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
+            return eigenvalues, eigenvectors
+        except torch.linalg.LinAlgError:  # CUDA's solver gives up on some finite matrices that LAPACK decomposes
+            if matrix.device.type == "cpu":
+                raise
     host = matrix.cpu()
     eigenvalues, eigenvectors = torch.empty_like(host[..., 0]), torch.empty_like(host)
 
@@ -82,13 +86,14 @@ def check_semi_definite(eigenvalues: Tensor) -> None:
 
 
 def nonzero_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
-    """Set eigenvalues that are rounding noise, below `size * eps * l_max`, to 0.
+    """Set eigenvalues that are rounding noise, below `size * eps * l_max`, and those too small for a reciprocal to 0.
 
     Args:
         eigenvalues: `(b, n)`, ascending.
         size: Larger dimension of the features or the matrix.
     """
-    noise = eigenvalues[..., -1:].clamp(min=0) * (size * torch.finfo(eigenvalues.dtype).eps)
+    info = torch.finfo(eigenvalues.dtype)
+    noise = (eigenvalues[..., -1:] * (size * info.eps)).clamp(min=info.tiny)
     return torch.where(eigenvalues > noise, eigenvalues, 0.0)
 
 
@@ -247,11 +252,10 @@ class SpectralPooling(Operator):
         to_null = gradient.table[..., :1, 1:]
         g_u = symmetric_from_upper_triangle(upstream, rows) @ u
         h = u.mT @ g_u
-        m = gradient.within_range().apply(h).sub_(h * to_null)
-        left = torch.baddbmm(g_u.mul_(to_null), u, m)
+        left = g_u.mul_(to_null).baddbmm_(u, gradient.within_range().apply(h))
         scale: float = 2 * columns**-0.5
         if self._by_positions(rows, columns):
-            return (left * (scale * nonzero.sqrt()).unsqueeze(-2)) @ saved[2].mT
+            return left.mul_((scale * nonzero.sqrt()).unsqueeze(-2)) @ saved[2].mT
         return left @ (u.mT @ self._features(x)).mul_(scale)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
