@@ -150,7 +150,9 @@ def differences_table(setting: Setting) -> Table:
         ]
         to_itself = setting.difference(variant, "hybrid", variant)
         if any(difference is not None and difference.n for difference in (*to_reference, to_itself)):
-            rows.append((*variant_cells(variant), *(cell for d in (*to_reference, to_itself) for cell in _difference_cells(d))))
+            links = [f"#{cell_anchor(setting, variant, protocol)}" for protocol in (*PROTOCOLS, "hybrid")]
+            compared = zip((*to_reference, to_itself), links, strict=True)
+            rows.append((*variant_cells(variant), *(cell for d, link in compared for cell in _difference_cells(d, link))))
     groups = ("standalone minus isqrt_cov", "hybrid minus isqrt_cov", "hybrid minus standalone, same layer")
     columns = [Column(name, group) for group in groups for name in ("difference [interval]", "pairs", "separated")]
     return Table(
@@ -171,13 +173,13 @@ def differences_table(setting: Setting) -> Table:
     )
 
 
-def _difference_cells(difference: Difference | None) -> tuple[Cell, Cell, Cell]:
+def _difference_cells(difference: Difference | None, link: str) -> tuple[Cell, Cell, Cell]:
     if difference is None or difference.n == 0:
         return MISSING, MISSING, MISSING
     verdict = "too few pairs" if difference.n < MIN_PAIRS else "yes" if difference.separated else "no"
     return (
-        Cell(difference.text(), difference.mean, "measured"),
-        Cell(str(difference.n), float(difference.n), "measured"),
+        Cell(difference.text(), difference.mean, "measured", link),
+        Cell(str(difference.n), float(difference.n), "measured", link),
         label(verdict),
     )
 

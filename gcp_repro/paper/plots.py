@@ -109,8 +109,8 @@ def style(plot: go.Figure, x: str, y: str) -> None:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "inherit", "size": 12},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0, "font": {"size": 11}},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "font": {"size": 11}},
         hovermode="closest",
     )
-    plot.update_xaxes(title_text=x, zeroline=False, title_standoff=8)
+    plot.update_xaxes(title_text=x, zeroline=False, title_standoff=8, automargin=True)
     plot.update_yaxes(title_text=y, zeroline=False, title_standoff=8, automargin=True, exponentformat="power")

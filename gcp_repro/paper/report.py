@@ -90,7 +90,7 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
             "speed",
             "Time in the meta-layer (Table 5)",
             (),
-            (speed.speed_table(speed.read_bench(()) if bench is None else bench),),
+            (speed.speed_table(speed.read_bench(()) if bench is None else bench, page),),
         ),
         Section(
             "approximation",

@@ -53,10 +53,9 @@ def seeds_table(settings: Sequence[Setting]) -> Table:
             if len(spread) and len(ends) == STAGES:
                 link = f"#{cell_anchor(setting, variant, 'standalone')}"
                 count = int(spread["n"].max())
+                seeds = Cell(str(count), float(count), "measured", link)
                 cells = [_cell(spread, end, column, link) for column in ("sd", "range") for end in ends]
-                rows.append(
-                    (label(setting.experiment), label(setting.name(variant)), Cell(str(count), float(count), "measured"), *cells)
-                )
+                rows.append((label(setting.experiment), label(setting.name(variant)), seeds, *cells))
     stages = [f"stage {number}" for number in range(1, STAGES + 1)]
     groups = ("standard deviation at the end of", "largest less smallest at the end of")
     return Table(

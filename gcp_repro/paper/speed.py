@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ NEEDED = ("origin", "layer", "route", "dtype", "batch", "device", *ALEXNET, *(f"
 
 
 def read_bench(places: Iterable[Path] | None = None) -> pd.DataFrame:
-    """The rows of csv files of `gcp-bench layers`, one below another.
+    """The rows of csv files of `gcp-bench layers`, one below another; `file` says where each is from.
 
     Args:
         places: Files, or folders in which files of other kinds are passed over; `None` for those of `DEFAULT_PLACES`
@@ -51,16 +53,21 @@ def _read(place: Path) -> Iterable[pd.DataFrame]:
             continue
         missing = [name for name in NEEDED if name not in frame]
         if not missing:
-            yield frame
+            yield frame.assign(file=str(path.resolve()))
         elif path == place:
             raise DataError(
                 f"measured times need the columns of gcp-bench layers; '{path}' lacks {', '.join(missing)}: run {COMMAND}"
             )
 
 
-def speed_table(bench: pd.DataFrame) -> Table:
-    """Table 5: forward, backward and total, published and measured."""
-    rows = [*_published_rows(), *_measured_rows(bench)]
+def speed_table(bench: pd.DataFrame, page: Path) -> Table:
+    """Table 5: forward, backward and total, published and measured.
+
+    Args:
+        bench: As `read_bench` gives it.
+        page: Where the table will be shown; links to the files of `bench` are relative to its folder.
+    """
+    rows = [*_published_rows(), *_measured_rows(bench, page.resolve().parent)]
     columns = ("layer", "source", "route", "precision", "batch", "device")
     measured = len(rows) > len(published_table("5").rows)
     return Table(
@@ -87,7 +94,7 @@ def _published_rows() -> Iterable[tuple[Cell, ...]]:
         yield (label(row["method"]), label("published"), *(label("") for _ in range(4)), *times)
 
 
-def _measured_rows(bench: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
+def _measured_rows(bench: pd.DataFrame, base: Path) -> Iterable[tuple[Cell, ...]]:
     rows = bench[bench["origin"].isin(["gcp_repro", "peer"])]
     for column, value in ALEXNET.items():
         rows = rows[pd.to_numeric(rows[column], errors="coerce") == value]
@@ -100,13 +107,14 @@ def _measured_rows(bench: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
         source = "measured" if row["origin"] == "gcp_repro" else "measured, DifferentiableSVD"
         words = (f"{row['layer']} ({name})" if name else row["layer"], source, row["route"], row["dtype"])
         batch = Cell(f"{float(row['batch']):.0f}", float(row["batch"]))
-        yield (*map(label, words), batch, label(row["device"]), *(_time_cell(row[f"{phase}_median"]) for phase in PHASES))
+        cell = partial(_time_cell, link=Path(os.path.relpath(row["file"], base)).as_posix())
+        yield (*map(label, words), batch, label(row["device"]), *(cell(row[f"{phase}_median"]) for phase in PHASES))
 
 
 def _order(row: dict[Any, Any]) -> tuple[object, ...]:
     return (str(row["device"]), row["origin"] == "peer", str(row["dtype"]), str(row["route"]), layer_order(str(row["layer"])))
 
 
-def _time_cell(value: object) -> Cell:
+def _time_cell(value: object, link: str) -> Cell:
     seconds = number_text(str(value))
-    return MISSING if seconds is None else Cell(f"{seconds:.3g}", seconds, "measured")
+    return MISSING if seconds is None else Cell(f"{seconds:.3g}", seconds, "measured", link)

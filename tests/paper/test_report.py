@@ -52,6 +52,10 @@ def test_nothing_is_loaded_from_elsewhere(page, page_file):
     assert "@import" not in styles
 
 
+def test_figures_offer_no_upload(page_file):
+    assert "showSendToCloud: false" in page_file.read_text()
+
+
 def test_plotly_is_embedded_once(page_file):
     assert page_file.read_text().count("plotly.js v") == 1
 
@@ -64,6 +68,15 @@ def test_links_lead_somewhere(page, page_file):
         else:
             assert (page_file.parent / link).is_file(), link
     assert any(link.endswith("config.yaml") for link in page.links)
+
+
+def test_every_measured_number_of_a_run_has_a_link(page_file):
+    found = re.findall(r'<figure class="table" id="([^"]+)">(.*?)</figure>', page_file.read_text(), re.DOTALL)
+    cells = [
+        cell for key, body in found if key != "run_list" for cell in re.findall(r'<td class="measured[^>]*>(.*?)</td>', body)
+    ]
+    assert len(cells) > 100
+    assert all(cell.startswith("<a href=") for cell in cells)
 
 
 def test_sections_are_there_with_their_tables(page):

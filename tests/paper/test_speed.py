@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from gcp_repro.bench.cases import Case, Shape
@@ -28,16 +30,17 @@ def texts(table, source):
 
 
 def test_measured_times_stand_beside_the_published_ones(layers_csv):
-    table = speed_table(read_bench([layers_csv]))
+    table = speed_table(read_bench([layers_csv]), layers_csv.parent / "reports" / "index.html")
     assert ["SVD-Newton", "published", "", "", "", "", "2.36", "1.05", "3.41"] in texts(table, "published")
     assert texts(table, "measured") == [
         ["isqrt_cov (iSQRT-COV)", "measured", "dense", "float64", "8", "cpu", "0.25", "0.5", "0.75"],
         ["svd_pade (SVD-Pade)", "measured", "dense", "float64", "8", "cpu", "1", "2", "3"],
     ]
+    assert {cell.link for row in table.rows for cell in row if cell.origin == "measured"} == {"../layers.csv"}
 
 
 def test_without_measurements_the_command_is_named():
-    table = speed_table(read_bench(()))
+    table = speed_table(read_bench(()), Path("index.html"))
     assert len(table.rows) == 7
     assert COMMAND in table.caption
 

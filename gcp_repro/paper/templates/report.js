@@ -3,6 +3,7 @@
   const root = document.documentElement;
   const button = document.getElementById("theme");
   const system = window.matchMedia("(prefers-color-scheme: dark)");
+  const touch = window.matchMedia("(pointer: coarse)");
   const drawn = new Set();
 
   const remembered = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
@@ -20,8 +21,9 @@
 
   function draw(canvas) {
     const { data, layout } = JSON.parse(document.getElementById(canvas.dataset.source).textContent);
+    if (touch.matches) layout.dragmode = false;  // a finger scrolls the page; the buttons of a figure zoom
     layout.font = { ...layout.font, family: getComputedStyle(document.body).fontFamily };
-    const options = { displayModeBar: "hover", displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const options = { displayModeBar: touch.matches ? true : "hover", displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
     drawn.add(canvas);
     Plotly.newPlot(canvas, data, layout, options).then(() => {
       Plotly.relayout(canvas, colours());
