@@ -23,9 +23,9 @@ def fastest(candidates: Sequence[Operator], features: Tensor) -> Operator:
     """The candidate whose forward and backward take least time for features of this shape, dtype and device.
 
     Measured at the first call for a shape (each candidate once to warm up and the better of two runs), remembered for
-    the process. The measurement uses features of its own and a generator of its own, so the choice depends on neither the data nor the
-    random state, and runs in a thread of its own, so that the caller may be in inference mode, under autocast, or in a
-    transform of `torch.func`.
+    the process. The measurement has features and a generator of its own, so that it depends on neither the data nor the
+    random state, and a thread of its own, so that the caller may be in inference mode, under autocast, or in a transform
+    of `torch.func`.
 
     Args:
         candidates: Operators of the same function; a single one is returned without measuring.
@@ -70,7 +70,7 @@ def _typical_features(shape: torch.Size, dtype: torch.dtype, device: torch.devic
 
 
 def _seconds(operator: Operator, features: Tensor) -> float:
-    """Of the better of two runs; infinite where the memory does not suffice."""
+    """Of the better of two runs; infinite where it fails, as for lack of memory."""
     times = []
     try:
         for _ in range(3):
@@ -80,7 +80,7 @@ def _seconds(operator: Operator, features: Tensor) -> float:
             apply_operator(operator, x).sum().backward()
             _wait(x.device)
             times.append(time.perf_counter() - start)
-    except torch.OutOfMemoryError:
+    except RuntimeError:
         return float("inf")
     return min(times[1:])
 

@@ -56,9 +56,9 @@ def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
         try:
             eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
             return eigenvalues, eigenvectors
-        except torch.linalg.LinAlgError:  # CUDA's solver gives up on some finite matrices that LAPACK decomposes
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             if matrix.device.type == "cpu":
-                raise
+                raise  # CUDA's solver gives up on some finite matrices that LAPACK decomposes: those go to the host
     host = matrix.cpu()
     eigenvalues, eigenvectors = torch.empty_like(host[..., 0]), torch.empty_like(host)
 

@@ -19,6 +19,7 @@ from gcp_repro.linalg.covariance import as_positions, upper_triangle
 from gcp_repro.linalg.functions import SPECTRAL_FUNCTIONS, SpectralFunction, spectral_function
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, gradient_rule
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
+from gcp_repro.linalg.precision import widen
 from gcp_repro.linalg.products import ProductsPooling
 from gcp_repro.linalg.published import AuthorsPooling
 from gcp_repro.linalg.selection import fastest
@@ -178,6 +179,7 @@ class CovariancePooling(MetaLayer):
             return None if self.top_n is None else int(self.top_n)
         return max(1, round(self.top_n * channels))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def pool(self, features: Tensor) -> Tensor:
         if self.moment == "gaussian":
             features = torch.cat([features, torch.ones_like(features[:, :1])], 1)
@@ -187,9 +189,10 @@ class CovariancePooling(MetaLayer):
             features = torch.where(valid[:, None, None], features, 0.0)
         candidates = self.operators(features.shape[1])
         operator = candidates[0] if features.device.type in ("cpu", "meta") else fastest(candidates, features)
-        pooled = apply_operator(operator, features)
         if self.signed_root:
-            pooled = signed_root_and_normalise(pooled)
+            pooled = signed_root_and_normalise(apply_operator(operator, widen(features, torch.float64))).to(features.dtype)
+        else:
+            pooled = apply_operator(operator, features)
         return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
 
 
@@ -263,13 +266,12 @@ def signed_root_and_normalise(pooled: Tensor) -> Tensor:
     the result by at most 9e-5. Rows may be of any scale.
 
     Args:
-        pooled: `(B, D)`; NaN or infinity in a row makes the whole row NaN.
+        pooled: `(B, D)`, float64; NaN or infinity in a row makes the whole row NaN.
     """
-    wide = pooled.double()
-    largest = wide.detach().abs().amax(1, keepdim=True)
-    shares = wide / torch.where(largest == 0, 1.0, largest)
+    largest = pooled.detach().abs().amax(1, keepdim=True)
+    shares = pooled / torch.where(largest == 0, 1.0, largest)
     rooted = shares / shares.abs().clamp(min=torch.finfo(torch.float32).eps).sqrt()
-    return nn.functional.normalize(rooted, dim=1).to(pooled.dtype)
+    return nn.functional.normalize(rooted, dim=1)
 
 
 class BilinearPooling(MetaLayer):
@@ -280,7 +282,7 @@ class BilinearPooling(MetaLayer):
 
     def pool(self, features: Tensor) -> Tensor:
         with without_autocast(features):
-            wide = features.double()
+            wide = widen(features, torch.float64)
             moment = upper_triangle(wide @ wide.mT / features.shape[-1])
             return signed_root_and_normalise(moment).to(features.dtype)
 
@@ -320,7 +322,7 @@ class CompactBilinearPooling(MetaLayer):
 
     def pool(self, features: Tensor) -> Tensor:
         with without_autocast(features):
-            wide = features.double()
+            wide = widen(features, torch.float64)
             places, signs = self.hashes(features.shape[1], features.device)
             moment = (wide @ wide.mT / features.shape[-1]) * (signs[0][:, None] * signs[1])
             target = (places[0][:, None] + places[1]) % self.projection_dim
