@@ -1,62 +1,118 @@
-"""Readers of remote shards: WebDataset's tar files and Hugging Face's parquet files."""
+"""Readers of shards, remote or local: WebDataset's tar files and Hugging Face's parquet files."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gcp_repro.data.layouts.tables import import_extra, naming
+from gcp_repro.data.layouts.files import whole_number
+from gcp_repro.data.layouts.tables import LABEL_FILES, import_extra, naming
+from gcp_repro.data.storage import IMAGE_SUFFIXES
 from gcp_repro.errors import DataError
 
-__all__ = ["FORMATS", "Encoded", "expand_urls"]
+__all__ = ["FORMATS", "Encoded", "EncodedSamples", "ShardFormat", "expand_urls"]
+
+DRAINED_AT_ONCE = 1 << 20  # bytes
 
 
 class Encoded(NamedTuple):
-    """One image of a stream: what it is called, the bytes of its file, its label from 0."""
+    """One sample of a shard: what it is called, its label from 0, the bytes of its image file."""
 
     key: str
-    data: bytes
     label: int
+    data: bytes
 
 
-def _read_webdataset(urls: Sequence[str]) -> Iterator[Encoded]:
+EncodedSamples = Generator[Encoded, None, None]
+
+
+class ShardFormat(NamedTuple):
+    """How shards are read; both functions take an address and give the samples in the shard's order.
+
+    Args:
+        read: All of each sample.
+        scan: The same without the bytes, as cheaply as the format allows.
+    """
+
+    read: Callable[[str], EncodedSamples]
+    scan: Callable[[str], EncodedSamples]
+
+
+def _read_webdataset(url: str) -> EncodedSamples:
     webdataset = import_extra("webdataset", "WebDataset shards")
     tar = webdataset.tariterators
-    for url in urls:
-        with naming(url), contextlib.closing(webdataset.gopen(url)) as shard:
-            files = ({**file, "__url__": url} for file in tar.tar_file_iterator(shard))
-            for sample in tar.group_by_keys(files):
-                yield _encoded(sample)
+    with naming(url), _opened(webdataset.gopen, url) as shard:
+        files = ({**file, "__url__": url} for file in tar.tar_file_iterator(shard))
+        for sample in tar.group_by_keys(files):
+            yield _encoded(sample)
+
+
+def _scan_webdataset(url: str) -> EncodedSamples:
+    """A tar file has no table of contents, so all of it passes by."""
+    return (sample._replace(data=b"") for sample in _read_webdataset(url))
+
+
+@contextlib.contextmanager
+def _opened(gopen: Callable[[str], Any], url: str) -> Iterator[Any]:
+    """An open shard, read to its end unless the caller stops before.
+
+    What stands behind the archive's end is read, too, so that a program that fetches the shard ends by itself and its exit status
+    tells whether all arrived. A program whose output is no longer wanted is ended instead: processes forked since it
+    started hold its output open, so it might wait forever for a reader.
+    """
+    shard = gopen(url)
+    try:
+        yield shard
+        while shard.read(DRAINED_AT_ONCE):
+            pass
+        shard.close()
+    except BaseException:
+        if hasattr(shard, "proc"):
+            shard.proc.kill()
+        with contextlib.suppress(OSError):  # the exit status of what was just ended
+            shard.close()
+        raise
 
 
 def _encoded(sample: dict[str, Any]) -> Encoded:
-    image = next((sample[suffix] for suffix in ("jpg", "jpeg", "png") if suffix in sample), None)
-    if image is None or "cls" not in sample:
+    image = next((sample[suffix[1:]] for suffix in IMAGE_SUFFIXES if suffix[1:] in sample), None)
+    label = next((parse(sample[suffix[1:]]) for suffix, parse in LABEL_FILES.items() if suffix[1:] in sample), None)
+    if image is None or label is None:
         found = ", ".join(name for name in sample if not name.startswith("__"))
         raise DataError(
-            f"a sample needs .jpg (or .jpeg, .png) and .cls; {sample['__key__']} in {sample['__url__']} has {found}: "
+            f"a sample needs an image and its label in .cls or .json; {sample['__key__']} in {sample['__url__']} has {found}: "
             "write the shard anew"
         )
-    return Encoded(sample["__key__"], image, int(sample["cls"]))
+    return Encoded(sample["__key__"], whole_number(label, f"{sample['__url__']}: {sample['__key__']}"), image)
 
 
-def _read_parquet(urls: Sequence[str]) -> Iterator[Encoded]:
+def _read_parquet(url: str) -> EncodedSamples:
+    return _parquet_rows(url, ["image", "label"])
+
+
+def _scan_parquet(url: str) -> EncodedSamples:
+    """Only the file's footer and its column of labels are fetched."""
+    return _parquet_rows(url, ["label"])
+
+
+def _parquet_rows(url: str, columns: list[str]) -> EncodedSamples:
     datasets = import_extra("datasets", "parquet files")
-    for url in urls:
-        with naming(url):
-            rows = datasets.load_dataset("parquet", data_files=[url], split="train", streaming=True)
-            if rows.features is None or isinstance(rows.features["image"], datasets.Image):
-                rows = rows.cast_column("image", datasets.Image(decode=False))
-            for number, row in enumerate(rows):
-                yield Encoded(f"{url}[{number}]", row["image"]["bytes"] or b"", int(row["label"]))
+    with naming(url):
+        rows = datasets.load_dataset("parquet", data_files=[url], split="train", streaming=True, columns=columns)
+        if "image" in columns and (rows.features is None or isinstance(rows.features["image"], datasets.Image)):
+            rows = rows.cast_column("image", datasets.Image(decode=False))
+        for number, row in enumerate(rows):
+            label = whole_number(row["label"], f"{url}: row {number}")
+            image = row.get("image")
+            yield Encoded(f"row {number}", label, (image["bytes"] if isinstance(image, dict) else image) or b"")
 
 
-FORMATS: dict[str, Callable[[Sequence[str]], Iterator[Encoded]]] = {
-    "webdataset": _read_webdataset,
-    "parquet": _read_parquet,
+FORMATS: dict[str, ShardFormat] = {
+    "webdataset": ShardFormat(_read_webdataset, _scan_webdataset),
+    "parquet": ShardFormat(_read_parquet, _scan_parquet),
 }
-"""Readers of shards by format; urls are what webdataset or fsspec understand (https:, s3:, hf:, pipe:, or a path)."""
+"""Formats of shards by name; addresses are what webdataset or fsspec understand (https:, hf:, pipe:, or a path)."""
 
 
 def expand_urls(urls: str | Sequence[str]) -> list[str]:
