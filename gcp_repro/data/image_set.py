@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from gcp_repro.data.storage import Storage
+from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
 __all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "listing", "select_subset"]
@@ -59,7 +59,7 @@ def listing(names: Sequence[object], limit: int = 5) -> str:
         >>> listing(["a", "b", "c"], limit=2)
         'a, b and 1 more'
     """
-    shown = ", ".join(map(str, names[:limit]))
+    shown = ", ".join(map(printable, names[:limit]))
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 

@@ -54,7 +54,7 @@ def decode_rgb(data: bytes, name: str, *, exif_orientation: bool = True, reduce_
         if levels is None:
             levels = _decode_with_pillow(data, exif_orientation, reduce_to)
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ...
-        reason = re.sub(r"<_io\.BytesIO object at \w+>", "the file", str(error))
+        reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", str(error))
         raise UnreadableImageError(_message(name, f"{type(error).__name__}: {reason}")) from error
     return torch.from_numpy(levels).permute(2, 0, 1)
 

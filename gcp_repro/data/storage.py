@@ -10,7 +10,7 @@ from typing import Protocol
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "is_image_name"]
+__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "is_image_name", "printable"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -23,6 +23,16 @@ def is_image_name(name: str) -> bool:
         [True, False, False]
     """
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def printable(name: object) -> str:
+    r"""A name as it can be written to logs: bytes that are no UTF-8 are spelled out.
+
+    Example:
+        >>> printable(os.fsdecode(b"caf\xe9.jpg"))
+        'caf\\xe9.jpg'
+    """
+    return os.fsencode(str(name)).decode(errors="backslashreplace")
 
 
 class Storage(Protocol):
@@ -96,7 +106,7 @@ class FolderStorage:
 
     def locate(self, name: str) -> str:
         """See `Storage`."""
-        return str(self.root / name)
+        return printable(self.root / name)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

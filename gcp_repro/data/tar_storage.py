@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from gcp_repro.data.reader import UnreadableImageError
-from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.storage import is_image_name, printable
 from gcp_repro.errors import DataError
 
 __all__ = ["TarMember", "TarStorage", "index_tar"]
@@ -46,7 +46,8 @@ def index_tar(path: Path, index_dir: Path | None = None) -> list[TarMember]:
         DataError: The archive is missing, truncated or compressed.
     """
     try:
-        status = path.stat()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
     except OSError as error:
         raise DataError(f"an archive is needed at {path}; it cannot be opened ({error.strerror}): check data.root") from error
     stamp = np.array([INDEX_VERSION, status.st_size, status.st_mtime_ns])
@@ -184,8 +185,8 @@ class TarStorage:
         """See `Storage`."""
         row = int(np.searchsorted(self._names, os.fsencode(name)))
         if row < len(self._names) and self._names[row] == os.fsencode(name):
-            return f"{self._archives[int(self._place[0, row])]}: {name}"
-        return f"{name} in {', '.join(map(str, self._archives))}"
+            return f"{self._archives[int(self._place[0, row])]}: {printable(name)}"
+        return f"{printable(name)} in {', '.join(map(str, self._archives))}"
 
     def _descriptor(self, number: int) -> int:
         if number not in self._files:

@@ -303,6 +303,15 @@ class TestFolders:
         (root / "train" / "class_0" / "folder.jpg").mkdir()
         assert len(open_image_set("image_folder", root).train) == 12
 
+    def test_a_name_that_is_no_text_can_be_written_to_logs(self, tmp_path):
+        root = write_tiny("image_folder", tmp_path / "x")
+        (root / "train" / "class_0" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+        image_set = open_image_set("image_folder", root)
+        (name,) = [name for name, _ in image_set.train if "caf" in name]
+        assert image_set.storage.read(name) == b""
+        assert image_set.storage.locate(name) == f"{root}/train/class_0/caf\\xe9.jpg"
+        image_set.storage.locate(name).encode()
+
     def test_a_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
         root = write_tiny("image_folder", tmp_path / "x")
         scandir = os.scandir

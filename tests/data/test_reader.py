@@ -48,7 +48,7 @@ def test_unreadable_files_are_named(kind):
 
 
 def test_the_error_says_what_is_wrong_without_python_addresses():
-    with pytest.raises(DataError, match="cannot identify image file the file"):
+    with pytest.raises(DataError, match=r"\(UnidentifiedImageError: cannot identify image file\): fetch"):
         decode_rgb(b"text", "x.jpg")
     with pytest.raises(DataError, match=r"is empty \(0 bytes\)"):
         decode_rgb(b"", "x.jpg")
