@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from gcp_repro.data.image_set import listing
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.data.storage import is_image_name, printable
 from gcp_repro.errors import DataError
@@ -43,7 +44,7 @@ def index_tar(path: Path, index_dir: Path | None = None) -> list[TarMember]:
             costs a scan at every start, nothing else.
 
     Raises:
-        DataError: The archive is missing, truncated or compressed.
+        DataError: The archive is missing, truncated or compressed, or names files outside its folder.
     """
     try:
         with path.open("rb") as file:
@@ -87,6 +88,12 @@ def _scan(path: Path, archive_size: int) -> list[TarMember]:
     if members and (end := members[-1].offset + members[-1].size) > archive_size:
         raise DataError(
             f"{path} is cut off: {members[-1].name} ends at byte {end:,} of {archive_size:,}: fetch the archive again"
+        )
+    outside = [member.name for member in members if member.name.startswith("/") or ".." in member.name.split("/")]
+    if outside:
+        raise DataError(
+            f"an archive whose files stay in its folder is needed; {path} also has {listing(outside)}: it is no archive of a "
+            "data set's distributors; fetch it from them"
         )
     return members
 

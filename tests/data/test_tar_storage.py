@@ -92,3 +92,12 @@ def test_a_damaged_index_is_made_anew(archive, tmp_path, content, caplog):
     caplog.clear()
     assert index_tar(archive, tmp_path / "indices") == expected
     assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["../../x.JPEG", "/x.JPEG", "a/../../x.JPEG"])
+def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):
+    path = tmp_path / "all.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(DataError, match=rf"whose files stay in its folder is needed; {path} also has {name}: it is no archive"):
+        index_tar(path)
