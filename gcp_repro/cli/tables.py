@@ -99,7 +99,8 @@ def _print_plan(results: Results) -> None:
 def _account(results: Results, output: Path) -> str:
     """What was read and written, problems included."""
     diverged = int((results.runs["status"] == "diverged").sum())
-    lines = [f"{plural(len(results.runs), 'run')} ({diverged} diverged) -> {output}"]
+    imported = f", {plural(len(results.imported), 'import')}" if len(results.imported) else ""
+    lines = [f"{plural(len(results.trained), 'run')} ({diverged} diverged){imported} -> {output}"]
     counts = Counter(problem.kind for problem in results.problems)
     if counts:
         lines.append(

@@ -13,7 +13,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 import gcp_repro
-from gcp_repro.paper import approximation, bounds, diagnostics, measured, run_tables, seeds, speed
+from gcp_repro.paper import approximation, bounds, diagnostics, imported, measured, run_tables, seeds, speed
 from gcp_repro.paper.counterparts import counterpart
 from gcp_repro.paper.figures import curve_figures
 from gcp_repro.paper.findings import Finding, find
@@ -79,6 +79,7 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
     settings = tuple(find_settings(results))
     sections = [
         *(_setting_section(setting) for setting in settings),
+        *_imported_section(results, page),
         Section(
             "condition",
             "Condition number and first eigenvalues (Table 1, Figure 3)",
@@ -130,6 +131,11 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
         Section("runs", "Runs", (), (run_tables.runs_table(settings, page), run_tables.problems_table(results, page))),
     ]
     return Report(results, settings, tuple(find(settings)), tuple(sections))
+
+
+def _imported_section(results: Results, page: Path) -> list[Section]:
+    table = imported.imported_table(results, page)
+    return [Section("imported", "Published weights, scored here", (), (table,))] if table.rows else []
 
 
 def _setting_section(setting: Setting) -> Section:

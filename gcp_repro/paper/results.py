@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gcp_repro.errors import DataError, OptionError
+from gcp_repro.paper.result_file import objection
 
 __all__ = ["CELL_COLUMNS", "Problem", "Results", "gather", "plural"]
 
-SCHEMA = 1
-REQUIRED = ("status", "experiment", "meta_layer", "protocol", "seed")
 CELL_COLUMNS = (
     "experiment",
     "backbone",
@@ -51,9 +51,10 @@ NUMBERS = (
     "best_epoch", "wall_time_seconds", "samples_per_second", "num_parameters",
 )  # fmt: skip
 RESULT_FILE, METRICS_FILE, CONFIG_FILE, STEPS_FILE = "result.json", "metrics.csv", "config.yaml", "eigenvalue_ratio.csv"
+ORIGIN_FILE = "import.json"
 RUN_FILES = (RESULT_FILE, METRICS_FILE, CONFIG_FILE, "train.log")
 
-ProblemKind = Literal["incomplete", "unreadable", "foreign", "repeated"]
+ProblemKind = Literal["incomplete", "unscored", "unreadable", "foreign", "repeated"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Problem:
     """A folder or file that is not among the results, and why.
 
     Attributes:
-        kind: `incomplete` (a run without a result), `unreadable` (damaged), `foreign` (no run at all),
-            `repeated` (counted already).
+        kind: `incomplete` (a run without a result), `unscored` (imported weights without one), `unreadable` (damaged),
+            `foreign` (no run at all), `repeated` (counted already).
         path: Where.
         reason: What was found, in words.
     """
@@ -92,6 +93,16 @@ class Results:
     def finished(self) -> pd.DataFrame:
         """Runs that trained to their end with a finite loss."""
         return self.runs[self.runs["status"] == "finished"]
+
+    @property
+    def trained(self) -> pd.DataFrame:
+        """Runs that were trained here, to whatever end."""
+        return self.runs[self.runs["status"] != "imported"]
+
+    @property
+    def imported(self) -> pd.DataFrame:
+        """Weights of other code that `gcp-eval` has scored."""
+        return self.runs[self.runs["status"] == "imported"]
 
     def write_store(self, folder: Path, form: Literal["csv", "parquet"]) -> None:
         """Write the tidy tables, `runs` and `epochs`, into a folder that need not exist.
@@ -129,7 +140,8 @@ def gather(roots: Iterable[str | Path]) -> Results:
         row = _read_run(folder, problems)
         if row is not None:
             rows.append(row)
-            if row["status"] == "finished" or (folder / METRICS_FILE).is_file():  # a run may diverge before its first row
+            # a run may diverge before its first row, and imported weights have none
+            if row["status"] == "finished" or (folder / METRICS_FILE).is_file():
                 curves.extend(_read_numbers(folder, METRICS_FILE, "epoch", problems))
             if (folder / STEPS_FILE).is_file():  # of a diagnostic that not every run has
                 steps.extend(_read_numbers(folder, STEPS_FILE, "step", problems))
@@ -161,33 +173,48 @@ def _run_directories(roots: Iterable[str | Path], problems: list[Problem]) -> li
                 f"runs are gathered from folders; '{root}' does not exist: give the folder that gcp-train wrote its runs to"
             )
         before = len(found)
-        foreign: list[Path] = []
-        found.update(dict.fromkeys(_walk(root.resolve(), foreign)))
+        foreign: list[Problem] = []
+        found.update(dict.fromkeys(_walk(root.resolve(), foreign, set())))
         if len(found) == before and not foreign:
             problems.append(Problem("foreign", root, "no run directory below it that was not found already"))
-        problems.extend(
-            Problem("foreign", path, "files, but none of a run (result.json, metrics.csv, config.yaml)") for path in foreign
-        )
+        problems.extend(problem for problem in foreign if problem not in problems)  # roots may overlap
     return list(found)
 
 
-def _walk(folder: Path, foreign: list[Path]) -> Iterator[Path]:
-    """Run directories at or below `folder`; folders with files and no run in them go to `foreign`, the outermost one each."""
-    entries = sorted(folder.iterdir())
+def _walk(folder: Path, foreign: list[Problem], seen: set[Path]) -> Iterator[Path]:
+    """Run directories at or below `folder`; folders without a run in them go to `foreign`, the outermost one each.
+
+    Links are followed; a folder in `seen` was reached before, perhaps by a link in a circle.
+    """
+    if folder in seen:
+        return
+    seen.add(folder)
     if any((folder / name).is_file() for name in RUN_FILES):
         yield folder
         return
-    below_foreign: list[Path] = []
-    runs = [run for entry in entries if entry.is_dir() and not entry.name.startswith(".") for run in _walk(entry, below_foreign)]
-    if runs or not (below_foreign or any(entry.is_file() for entry in entries)):
-        foreign.extend(below_foreign)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        foreign.append(Problem("unreadable", folder, f"cannot be listed: {error.strerror}"))
+        return
+    below: list[Problem] = []
+    folders = (entry.resolve() for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    runs = [run for entry in folders for run in _walk(entry, below, seen)]
+    unreadable = [problem for problem in below if problem.kind == "unreadable"]
+    if runs or not (len(below) > len(unreadable) or not entries or any(entry.is_file() for entry in entries)):
+        foreign.extend(below)
         yield from runs
     else:
-        foreign.append(folder)
+        foreign.extend(unreadable)
+        what = "no file of a run in it (result.json, metrics.csv, config.yaml)" if entries else "an empty folder"
+        foreign.append(Problem("foreign", folder, what))
 
 
 def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
     path = folder / RESULT_FILE
+    if not path.is_file() and (folder / ORIGIN_FILE).is_file():
+        problems.append(Problem("unscored", folder, f"imported weights that have no score yet: gcp-eval run={folder}"))
+        return None
     if not path.is_file():
         problems.append(
             Problem("incomplete", folder, f"no {RESULT_FILE}{_progress(folder)}: the run was interrupted or is still going on")
@@ -195,45 +222,26 @@ def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # JSON's and UTF-8's errors are ValueErrors
         problems.append(Problem("unreadable", path, f"not JSON: {error}"))
         return None
-    reason = _objection(content)
+    reason = objection(content)
     if reason:
         problems.append(Problem("unreadable", path, reason))
         return None
-    versions = content.pop("versions", None) or {}
+    versions = content.pop("versions", {})
     if content["status"] == "diverged":  # its own number of epochs says when it ended, not what it is to be compared with
         content["epochs"] = _planned_epochs(folder) or content.get("epochs")
-    return {"run": str(folder), **versions, **content}
+    return {**versions, **content, "run": str(folder)}
 
 
 def _planned_epochs(folder: Path) -> int | None:
     try:
         config = OmegaConf.load(folder / CONFIG_FILE)
-    except (OSError, YAMLError):
+        epochs = OmegaConf.select(config, "schedule.epochs") if isinstance(config, DictConfig) else None
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # bytes that are no text are a ValueError
         return None
-    epochs = OmegaConf.select(config, "schedule.epochs") if isinstance(config, DictConfig) else None
     return epochs if isinstance(epochs, int) else None
-
-
-def _objection(content: Any) -> str | None:
-    """Why the content of a result file is not a result of ours; `None` if it is."""
-    if not isinstance(content, Mapping):
-        return f"needs an object; got {type(content).__name__}"
-    if content.get("schema") != SCHEMA:
-        return f"needs schema {SCHEMA}; got {content.get('schema')!r}: written by another program or version"
-    missing = [name for name in REQUIRED if content.get(name) is None]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    if content["status"] not in ("finished", "diverged"):
-        return f"needs status finished or diverged; got {content['status']!r}"
-    if not isinstance(content["seed"], int):
-        return f"needs an integer seed; got {content['seed']!r}"
-    error = content.get("final_top1_error")
-    if content["status"] == "finished" and not (isinstance(error, int | float) and math.isfinite(error)):
-        return f"needs a final_top1_error when finished; got {error!r}"
-    return None
 
 
 def _progress(folder: Path) -> str:
@@ -284,6 +292,7 @@ def _without_repetitions(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem
     """One run for each seed of each cell, the first in order of discovery."""
     key = [*CELL_COLUMNS, "seed"]
     first = runs.groupby(key, dropna=False, sort=False)["run"].transform("first") if len(runs) else runs["run"]
+    first = first.where(runs["status"] != "imported", runs["run"])  # files may share all of that
     repeated = runs[first != runs["run"]]
     problems = [
         Problem(

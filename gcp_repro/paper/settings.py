@@ -158,7 +158,7 @@ def cell_anchor(setting: Setting, variant: Variant, protocol: str) -> str:
 def find_settings(results: Results) -> list[Setting]:
     """All settings, those with most runs first."""
     found = []
-    for (experiment, backbone, num_epochs), runs in results.runs.groupby(["experiment", "backbone", "epochs"], dropna=False):
+    for (experiment, backbone, num_epochs), runs in results.trained.groupby(["experiment", "backbone", "epochs"], dropna=False):
         hybrid = runs.loc[runs["protocol"] == "hybrid", "warmup_epochs"].dropna()
         found.append(
             Setting(

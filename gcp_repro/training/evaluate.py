@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError
 from gcp_repro.training.build import Experiment, build_experiment, label_of
-from gcp_repro.training.records import epoch_metrics
-from gcp_repro.training.result import RunDirectory
+from gcp_repro.training.records import epoch_metrics, read_json, write_json
+from gcp_repro.training.result import RunDirectory, build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.weight_files import load_plain
 
@@ -23,7 +23,8 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
     """Metrics of a checkpoint, the same as the run recorded for the epoch that the checkpoint ends.
 
     The network is built from the run's `config.yaml`; under the hybrid protocol with the layer that the checkpoint's epoch
-    was trained with.
+    was trained with. Imported weights have no record of a training: the scores of their last checkpoint on the whole split
+    become the run's `result.json`, from which `gcp-tables` knows them.
 
     Args:
         checkpoint: A file in the folder `checkpoints` of a run directory.
@@ -61,7 +62,11 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
             enable_model_summary=False,
         )
         trainer.validate(experiment.module, experiment.datamodule, verbose=False)
-    return epoch_metrics(trainer)
+    metrics = epoch_metrics(trainer)
+    if run.origin.is_file() and checkpoint.samefile(run.last) and config.trainer.limit_val_batches == 1.0:
+        device = trainer.strategy.root_device
+        write_json(run.result, build_imported_result(config, experiment, read_json(run.origin), metrics, device))
+    return metrics
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gcp_repro.training.build import Experiment, label_of
 from gcp_repro.training.records import Row, RunRecorder
 from gcp_repro.training.rundir import config_hash
 
-__all__ = ["RunDirectory", "build_result", "git_revision"]
+__all__ = ["RunDirectory", "build_imported_result", "build_result", "git_revision"]
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "gcp_repro")
 
@@ -34,6 +35,7 @@ class RunDirectory:
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.csv"
         self.result = self.path / "result.json"
+        self.origin = self.path / "import.json"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
@@ -58,18 +60,11 @@ def build_result(
     swap, rows = experiment.swap, recorder.rows
     final: Row = rows[-1] if rows and diverged is None else {}
     best: Row = min(rows, key=lambda row: row["val/top1_error"]) if rows else {}
-    layer = config.meta_layer
     return {
         "schema": 1,
         "status": "finished" if diverged is None else "diverged",
         **({} if diverged is None else {"message": diverged}),
-        "experiment": config.experiment_name,
-        "data": label_of(experiment.datamodule),
-        "backbone": label_of(experiment.module.network.backbone),
-        "meta_layer": layer.name,
-        "meta_layer_options": layer_options(layer),
-        "route": layer.get("route"),
-        "dtype": layer.get("dtype"),
+        **_subject(config, experiment),
         "protocol": config.protocol.name,
         "warmup_epochs": config.protocol.warmup_epochs if swap else None,
         "swap_epoch": swap.swap_epoch if swap else None,
@@ -83,6 +78,52 @@ def build_result(
         "best_epoch": best.get("epoch"),
         "wall_time_seconds": round(recorder.seconds, 3),
         "samples_per_second": round(recorder.samples / recorder.training_seconds, 1) if recorder.training_seconds else None,
+        **_circumstances(config, experiment, device),
+    }
+
+
+def build_imported_result(
+    config: DictConfig, experiment: Experiment, origin: Mapping[str, Any], metrics: Mapping[str, float], device: torch.device
+) -> dict[str, Any]:
+    """The flat record of imported weights that have been scored: what was trained elsewhere, and its errors here.
+
+    Args:
+        config: Of the import.
+        experiment: Its objects.
+        origin: Content of `import.json`.
+        metrics: Of the validation split.
+        device: What they were scored on.
+    """
+    return {
+        "schema": 1,
+        "status": "imported",
+        **_subject(config, experiment),
+        "epochs": origin["epochs"],
+        "final_top1_error": metrics["val/top1_error"],
+        "final_top5_error": metrics["val/top5_error"],
+        "final_loss": metrics["val/loss"],
+        **_circumstances(config, experiment, device),
+        **{f"imported_{name}": origin[name] for name in ("file", "sha256", "architecture", "meta_layer", "best_top1_accuracy")},
+    }
+
+
+def _subject(config: DictConfig, experiment: Experiment) -> dict[str, Any]:
+    """What was trained, on what."""
+    layer = config.meta_layer
+    return {
+        "experiment": config.experiment_name,
+        "data": label_of(experiment.datamodule),
+        "backbone": label_of(experiment.module.network.backbone),
+        "meta_layer": layer.name,
+        "meta_layer_options": layer_options(layer),
+        "route": layer.get("route"),
+        "dtype": layer.get("dtype"),
+    }
+
+
+def _circumstances(config: DictConfig, experiment: Experiment, device: torch.device) -> dict[str, Any]:
+    """Where, with how much, and by which versions."""
+    return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_parameters": sum(parameter.numel() for parameter in experiment.module.network.parameters()),
         **getattr(experiment.datamodule, "run_record", dict)(),

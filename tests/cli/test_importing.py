@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gcp_repro.cli.importing import main
+from gcp_repro.paper.results import gather
 from gcp_repro.training.evaluate import evaluate
 from gcp_repro.training.result import RunDirectory
 from tests.weights.foreign import foreign_alexnet
@@ -27,8 +28,14 @@ def test_an_imported_run_is_scored_and_exported_again(weights, tmp_path, capsys,
     assert "(alexnet, svd_pade, arithmetic DifferentiableSVD, 3 classes, layout sequential, 30 epochs, its own record: " in told
     assert "61.50 % top-1 accuracy)" in told
     assert f"gcp-eval run={run}" in told
+    assert [problem.kind for problem in gather([run]).problems] == ["unscored"]
     metrics = evaluate(RunDirectory(run).last, accelerator="cpu")
     assert set(metrics) == {"val/loss", "val/top1_error", "val/top5_error"}
+    results = gather([run])
+    assert results.problems == ()
+    (row,) = results.imported.to_dict("records")
+    assert (row["imported_file"], row["imported_meta_layer"], row["data"]) == ("model_best.pth.tar", "svd_pade", "imagenet")
+    assert (row["final_top1_error"], row["epochs"]) == (metrics["val/top1_error"], 30)
     assert main([str(run), "--export", "--architecture", "alexnet", "--output", str(tmp_path / "back.pth")]) == 0
     assert f"47 tensors -> {tmp_path / 'back.pth'}" in capsys.readouterr().out
     before, after = torch.load(weights)["state_dict"], torch.load(tmp_path / "back.pth")

@@ -57,6 +57,24 @@ def write_run(
     return folder
 
 
+def write_import(root: Path, name: str, **changes: object) -> Path:
+    """Imported weights as gcp-import and gcp-eval leave them; `changes` replace entries of result.json."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 0\n")
+    (folder / "import.json").write_text("{}")
+    result = {
+        "schema": 1, "status": "imported", "experiment": "imported_resnet50", "data": "imagenet", "backbone": "resnet50",
+        "meta_layer": "spectral", "meta_layer_options": "gradient=pade", "route": "dense", "dtype": "float64", "epochs": 60,
+        "final_top1_error": 22.9, "final_top5_error": 6.7, "final_loss": 0.9, "device": "cpu", "num_parameters": 3,
+        "versions": {"torch": "2.6.0"}, "config_hash": "abcd1234", "imported_file": f"{name}.pth.tar",
+        "imported_sha256": "00", "imported_architecture": "resnet50", "imported_meta_layer": "svd_pade",
+        "imported_best_top1_accuracy": 77.2,
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(result | changes))
+    return folder
+
+
 def write_sweep(root: Path, experiment: str = "digits", layers: tuple[str, ...] = LAYERS, seeds: int = 5) -> list[Path]:
     """The digits sweep of `make reproduce`, float32 runs included, one of them diverged."""
     runs = []

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -53,14 +55,23 @@ def test_broken_runs_and_foreign_folders_are_reported_with_reasons(tmp_path):
     assert "lacks meta_layer" in found["unreadable", broken["no_layer"] / "result.json"]
     assert "needs a final_top1_error when finished; got None" in found["unreadable", broken["no_error"] / "result.json"]
     assert "curves are missing" in found["unreadable", broken["no_curves"] / "metrics.csv"]
-    assert "none of a run" in found["foreign", broken["foreign"]]
+    assert "no file of a run" in found["foreign", broken["foreign"]]
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"seed": "zero"}, "needs an integer seed; got 'zero'"),
-        ({"status": "running"}, "needs status finished or diverged; got 'running'"),
+        ({"seed": "zero"}, "needs a whole number as seed; got 'zero'"),
+        ({"seed": True}, "needs a whole number as seed; got True"),
+        ({"seed": 10**30}, f"needs a whole number as seed; got {10**30}"),
+        ({"status": "running"}, "needs status finished, diverged or imported; got 'running'"),
+        ({"status": ["finished"]}, "needs status finished, diverged or imported; got ['finished']"),
+        ({"status": "imported"}, "lacks imported_file, imported_architecture, imported_meta_layer"),
+        ({"protocol": "wild"}, "needs protocol standalone or hybrid; got 'wild'"),
+        ({"meta_layer": ["svd_pade"]}, "needs single values; got ['svd_pade'] in meta_layer"),
+        ({"device": {"name": "cpu"}}, "needs single values; got {'name': 'cpu'} in device"),
+        ({"backbone": 3}, "needs a text in backbone; got 3"),
+        ({"versions": "2.6"}, "needs an object in versions; got '2.6'"),
         ({"final_top1_error": float("nan")}, "needs a final_top1_error when finished; got nan"),
     ],
 )
@@ -83,7 +94,14 @@ def test_curves_hold_finite_numbers_or_nan(tmp_path):
 def test_an_empty_root_is_reported(tmp_path):
     (tmp_path / "empty").mkdir()
     problem = gather([tmp_path / "empty"]).problems[0]
-    assert (problem.kind, problem.reason) == ("foreign", "no run directory below it that was not found already")
+    assert (problem.kind, problem.reason) == ("foreign", "an empty folder")
+
+
+def test_an_empty_folder_beside_runs_is_reported(tmp_path):
+    run = write_run(tmp_path)
+    (tmp_path / "digits" / "crashed").mkdir()
+    results = gather([tmp_path, run.parent])
+    assert [(problem.path.name, problem.reason) for problem in results.problems] == [("crashed", "an empty folder")]
 
 
 def test_hidden_folders_and_files_beside_runs_are_no_problem(tmp_path):
@@ -119,6 +137,56 @@ def test_a_run_that_diverged_in_its_first_epoch_has_no_curves_and_that_is_no_pro
     results = gather([tmp_path])
     assert len(results.runs) == 1
     assert results.problems == ()
+
+
+def test_a_diverged_run_with_a_damaged_configuration_is_no_worse_off(tmp_path):
+    run = write_run(tmp_path, status="diverged")
+    for junk in (b"\x93\xff\x00", b"a: [", b"- 1", b"schedule: ${nothing.here}", b""):
+        (run / "config.yaml").write_bytes(junk)
+        assert gather([tmp_path]).runs["epochs"].tolist() == [6]
+
+
+def test_links_in_a_circle_are_followed_once(tmp_path):
+    run = write_run(tmp_path / "runs")
+    (tmp_path / "runs" / "loop").symlink_to(tmp_path / "runs", target_is_directory=True)
+    (tmp_path / "runs" / "again").symlink_to(run, target_is_directory=True)
+    (tmp_path / "runs" / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "runs", target_is_directory=True)
+    results = gather([tmp_path / "runs", tmp_path / "elsewhere" / "digits"])
+    assert len(results.runs) == 1
+    assert [(problem.kind, problem.reason[:16]) for problem in results.problems] == [("foreign", "no run directory")]
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
+    write_run(tmp_path)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    listing = Path.iterdir
+
+    def refuse(path):
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    unlisted = ("unreadable", closed, "cannot be listed: Permission denied")
+    results = gather([tmp_path])
+    assert len(results.runs) == 1
+    assert [(problem.kind, problem.path, problem.reason) for problem in results.problems] == [unlisted]
+    shutil.rmtree(tmp_path / "digits")
+    (tmp_path / "notes.txt").write_text("no run")
+    assert [(problem.kind, problem.path) for problem in gather([tmp_path]).problems] == [unlisted[:2], ("foreign", tmp_path)]
+
+
+def test_imported_weights_wait_for_their_score(tmp_path):
+    write_run(tmp_path)
+    waiting = tmp_path / "pade_resnet50"
+    waiting.mkdir()
+    (waiting / "config.yaml").write_text("seed: 0\n")
+    (waiting / "import.json").write_text("{}")
+    (problem,) = gather([tmp_path]).problems
+    assert (problem.kind, problem.path) == ("unscored", waiting)
+    assert problem.reason == f"imported weights that have no score yet: gcp-eval run={waiting}"
 
 
 def test_no_runs_at_all():
