@@ -78,9 +78,17 @@ class _Triangle(NamedTuple):
     diagonal: Tensor  # positions of the diagonal in the triangle
 
 
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)  # kept for later calls, which may need gradients
 def _triangle(size: int, device: torch.device) -> _Triangle:
+    return _make_triangle(size, device) if torch.compiler.is_compiling() else _kept_triangle(size, device)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_triangle(size: int, device: torch.device) -> _Triangle:
+    with torch.inference_mode(False):  # for later calls, which may need gradients
+        return _make_triangle(size, device)
+
+
+def _make_triangle(size: int, device: torch.device) -> _Triangle:
     rows, columns = torch.triu_indices(size, size, device=device)
     position = torch.arange(len(rows), device=device)
     to_matrix = torch.empty(size, size, dtype=torch.long, device=device)

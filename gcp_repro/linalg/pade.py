@@ -44,7 +44,8 @@ def pade_approximant(x: Tensor, degree: int = 100) -> Tensor:
     """Value of the approximant at `x` in [0, 1], any shape and floating dtype; not bounded near its own poles around 1.
 
     Numerator and denominator together by Horner's scheme in `x^16`, whose coefficients, polynomials of degree 15, are one
-    product of matrices (Paterson and Stockmeyer, 1973).
+    product of matrices (Paterson and Stockmeyer, 1973). At exactly 1, where rounding decides everything, the value is that of
+    the published sum, term by term: infinite for degree 100, whose denominator adds up to 0.
 
     Example:
         >>> round(pade_approximant(torch.tensor(0.5, dtype=torch.float64)).item(), 12)
@@ -52,7 +53,9 @@ def pade_approximant(x: Tensor, degree: int = 100) -> Tensor:
     """
     coefficients = _blocks(degree, x.device, x.dtype)
     part = CPU_PART if x.device.type == "cpu" else GPU_PART
-    return torch.cat([_quotient(coefficients, piece) for piece in x.flatten().split(part)]).view_as(x)
+    pieces: tuple[Tensor, ...] = torch.split(x.flatten(), part)
+    quotients = torch.cat([_quotient(coefficients, piece) for piece in pieces]).view_as(x)
+    return quotients.masked_fill_(x == 1, _value_at_one(degree, x.dtype))
 
 
 BLOCK = 16  # a power of two
@@ -69,9 +72,21 @@ def _quotient(coefficients: Tensor, x: Tensor) -> Tensor:
     return result[0] / result[1]
 
 
+@functools.cache
+def _value_at_one(degree: int, dtype: torch.dtype) -> float:
+    """Quotient of the sums of the coefficients, added one after another in `dtype`."""
+    sums = []
+    for row in pade_coefficients(degree):
+        total = torch.zeros((), dtype=dtype)
+        for coefficient in row:
+            total += coefficient
+        sums.append(total)
+    return float(sums[0] / sums[1])
+
+
 @functools.lru_cache(maxsize=32)
 def _blocks(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Coefficients of the inner polynomials of Horner's scheme in `x^BLOCK`, rows of `BLOCK`; numerator and denominator take turns."""
+    """Coefficients of the inner polynomials of Horner's scheme in `x^BLOCK`; rows of numerator and denominator take turns."""
     padded = [(*row, *[0.0] * (-len(row) % BLOCK)) for row in pade_coefficients(degree)]
     return torch.tensor(padded, dtype=dtype, device=device).view(2, -1, BLOCK).transpose(0, 1).reshape(-1, BLOCK)
 

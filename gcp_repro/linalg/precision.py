@@ -23,7 +23,8 @@ def widen(features: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if torch.finfo(features.dtype).max >= torch.finfo(dtype).max:
         return features.to(dtype)
-    widened: Tensor = _Widen.apply(features, dtype)  # type: ignore[no-untyped-call]
+    function = _Widen if torch.compiler.is_compiling() else _WidenWithTangent
+    widened: Tensor = function.apply(features, dtype)  # type: ignore[no-untyped-call]
     return widened
 
 
@@ -42,6 +43,10 @@ class _Widen(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         largest = torch.finfo(ctx.narrow).max
         return upstream.clamp(-largest, largest).to(ctx.narrow), None
+
+
+class _WidenWithTangent(_Widen):
+    """With forward-mode differentiation, which keeps `torch.compile` from tracing a function."""
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:

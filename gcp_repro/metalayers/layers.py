@@ -315,10 +315,8 @@ class CompactBilinearPooling(MetaLayer):
 
     def hashes(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Places `(2, C)` in `[0, projection_dim)` and signs `(2, C)` of the two sketches."""
-        generator = np.random.default_rng((self.seed, channels))
-        places = generator.integers(self.projection_dim, size=(2, channels))
-        signs = generator.choice((-1, 1), size=(2, channels))
-        return torch.as_tensor(places, device=device), torch.as_tensor(signs, device=device)
+        places, signs = _hashes(self.seed, channels, self.projection_dim)
+        return places.to(device), signs.to(device)
 
     def pool(self, features: Tensor) -> Tensor:
         with without_autocast(features):
@@ -329,3 +327,11 @@ class CompactBilinearPooling(MetaLayer):
             empty = wide.new_zeros(wide.shape[0], self.projection_dim)
             estimate = empty.index_add(1, target.flatten(), moment.flatten(1))
             return signed_root_and_normalise(estimate).to(features.dtype)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _hashes(seed: int, channels: int, projection_dim: int) -> tuple[Tensor, Tensor]:
+    generator = np.random.default_rng((seed, channels))
+    places = generator.integers(projection_dim, size=(2, channels))
+    signs = generator.choice((-1, 1), size=(2, channels))
+    return torch.from_numpy(places), torch.from_numpy(signs)

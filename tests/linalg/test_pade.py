@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
+
 import mpmath
 import pytest
 import torch
@@ -22,3 +25,14 @@ def test_coefficients_are_remade_by_the_published_construction(degree):
 def test_approximant_is_close_to_the_function(degree):
     x = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
     torch.testing.assert_close(pade_approximant(x, degree), 1 / (1 - x), rtol=1e-13, atol=0)
+
+
+def test_at_one_the_published_sum_decides():
+    """Term by term in float64 the denominator of degree 100 adds up to 0; equal eigenvalues count as an overflow."""
+    numerator, denominator = (reduce(operator.add, coefficients) for coefficients in pade_coefficients(100))
+    assert denominator == 0
+    x = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    assert pade_approximant(x).tolist() == [float("inf") * numerator, pytest.approx(2.0)]
+    for degree in (50, 200, 300):
+        numerator, denominator = (reduce(operator.add, coefficients) for coefficients in pade_coefficients(degree))
+        assert pade_approximant(x, degree)[0].item() == numerator / denominator

@@ -85,3 +85,21 @@ def test_shapes_on_the_meta_device(name):
     assert output.is_meta
     (gradient,) = torch.autograd.grad(output.sum(), x)
     assert gradient.shape == x.shape
+
+
+@pytest.mark.parametrize("name", ["gap", "bcnn", "cbp"])
+def test_layers_without_a_decomposition_compile_to_one_graph(name):
+    torch._dynamo.reset()
+    layer, x = build_meta_layer(name), _random(2, 4, 6).requires_grad_()
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+    torch.testing.assert_close(*(torch.autograd.grad(f(x).sum(), x)[0] for f in (compiled, layer)))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own forward mode uses it
+@pytest.mark.parametrize("name", ["gap", "bcnn", "cbp"])
+def test_layers_without_a_decomposition_have_forward_mode(name):
+    layer, x, tangent = build_meta_layer(name), _random(1, 4, 6).float(), _random(1, 4, 6, seed=5).float()
+    _, slope = torch.func.jvp(layer, (x,), (tangent,))
+    jacobian = torch.func.jacrev(layer)(x)
+    torch.testing.assert_close(slope, (jacobian * tangent).sum((-1, -2, -3)), rtol=1e-4, atol=1e-5)
