@@ -138,10 +138,10 @@ _STAND_INS: list[Any] = [
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = str(error).split(". ")[0].splitlines() or [""]
+    reason = (str(error).split(". ")[0].splitlines() or [""])[0]
     return DataError(
-        f"a checkpoint needs to be a file of torch.save; reading {path} gave {type(error).__name__} ({reason[0]}): get it "
-        "again, or save model.state_dict() with torch.save"
+        f"a checkpoint needs to be a file of torch.save; reading {path} gave {type(error).__name__}{reason and f' ({reason})'}: "
+        "get it again, or save model.state_dict() with torch.save"
     )
 
 

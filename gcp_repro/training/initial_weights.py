@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gcp_repro.errors import DataError
 from gcp_repro.training.matching_run import MatchingRun
+from gcp_repro.weight_files import load_plain
 
 __all__ = ["InitialWeights"]
 
@@ -72,8 +73,8 @@ def _network_weights(path: Path) -> dict[str, Tensor]:
             "experiment=resnet50_imagenet protocol=hybrid, or correct callbacks.initial_weights.checkpoint"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # torch.load raises what the damaged file makes it raise
+        state = load_plain(path)["state_dict"]
+    except Exception as error:  # a file without "state_dict" can be anything
         raise DataError(
             f"initial weights need a run's checkpoint; loading {path} gave {error}: name checkpoints/last.ckpt"
         ) from error

@@ -31,6 +31,10 @@ DATA_OF_CLASSES = {1000: "imagenet", 200: "birds", 120: "dogs", 196: "cars", 100
 """The paper's data sets by their number of classes; for another number a folder of images."""
 
 
+REDUCED = 256
+"""Channels that the code bases reduce to."""
+
+
 @dataclass(frozen=True)
 class ConvertedWeights:
     """A published checkpoint as a network of ours.
@@ -182,13 +186,17 @@ def _architecture_name(source: WeightFile, asked: str | None) -> str:
 def _classes(renamed: Mapping[str, Tensor]) -> int:
     """Rows of the classifier's last layer; 1000, the code bases' default, if there is none."""
     classifier = [name for name in renamed if name.startswith("classifier.") and name.endswith(".weight")]
-    return renamed[max(classifier)].shape[0] if classifier else 1000
+    return _rows(renamed[max(classifier)]) if classifier else 1000
+
+
+def _rows(weight: Tensor) -> int:
+    return weight.shape[0] if weight.ndim else 1
 
 
 def _channels(renamed: Mapping[str, Tensor]) -> int:
-    """How many channels C give the classifier its C (C + 1) / 2 inputs; 256, those of the code bases, without a classifier."""
+    """How many channels C give the classifier its C (C + 1) / 2 inputs; without a classifier `REDUCED`."""
     weight = renamed.get("classifier.0.weight")
-    return 256 if weight is None or weight.ndim != 2 else (math.isqrt(8 * weight.shape[1] + 1) - 1) // 2
+    return REDUCED if weight is None or weight.ndim != 2 else (math.isqrt(8 * weight.shape[1] + 1) - 1) // 2
 
 
 def _compose(
@@ -199,7 +207,9 @@ def _compose(
     reduction = renamed.get("reduce.0.weight")
     own = ["~experiment", f"experiment_name=imported_{architecture}", f"model={described.model}", *described.overrides, *layer]
     if reduction is not None:
-        own.append(f"model.reduce_dim={reduction.shape[0]}")
+        own.append(f"model.reduce_dim={_rows(reduction)}")
+    elif _channels(renamed) != REDUCED:  # fine-tuned from a network without covariance pooling
+        own.append("model.reduce_dim=null")
     if layout.hidden_dims is not None:
         own.append(f"model.hidden_dims={list(layout.hidden_dims)}")
     if not any(override.startswith("data=") for override in overrides):

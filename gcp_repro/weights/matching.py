@@ -42,28 +42,31 @@ def fit(
         One tensor for each name in `expected`, with its shape and dtype.
 
     Raises:
-        DataError: Tensors are missing, unexpected, of another shape, or no floating-point numbers where they should be; the
-            message lists all, under the file's names.
+        DataError: Tensors are missing, unexpected, of another shape, or no finite floating-point numbers where they should be;
+            the message lists all, under the file's names.
     """
     ours = {layout.to_ours(name): name for name in weights}
     missing = [name for name in expected if name not in ours and not name.endswith(BATCHES)]
     unexpected = [name for name in weights if layout.to_ours(name) not in expected]
     wrong = [name for name in expected if name in ours and weights[ours[name]].shape != expected[name].shape]
-    integral = [
-        ours[name]
-        for name, tensor in expected.items()
-        if name in ours and tensor.is_floating_point() and not weights[ours[name]].is_floating_point()
-    ]
-    if missing or unexpected or wrong or integral:
+    present = [ours[name] for name, tensor in expected.items() if name in ours and tensor.is_floating_point()]
+    unusable = [name for name in present if not _is_dense_floating_point(weights[name])]
+    nonfinite = [name for name in present if name not in unusable and not weights[name].isfinite().all()]
+    if any((missing, unexpected, wrong, unusable, nonfinite)):
         findings = {
             "missing": [_line(layout.to_theirs(name) or name, expected[name]) for name in missing],
             "unexpected": [_line(name, weights[name]) for name in unexpected],
             "wrong shape": [f"{_line(ours[name], weights[ours[name]])}, needs {tuple(expected[name].shape)}" for name in wrong],
-            "wrong dtype": [f"{_line(name, weights[name])}, {weights[name].dtype}, needs floating point" for name in integral],
+            "not dense floating point": [f"{_line(name, weights[name])}, {weights[name].dtype}" for name in unusable],
+            "with NaN or infinity": [_line(name, weights[name]) for name in nonfinite],
         }
         listed = "\n".join(_paragraph(kind, lines) for kind, lines in findings.items() if lines)
         raise DataError(f"every tensor must fit the network; {where}:\n{listed}\n{hint}")
     return {name: _place(weights.get(ours.get(name, "")), tensor) for name, tensor in expected.items()}
+
+
+def _is_dense_floating_point(value: Tensor) -> bool:
+    return value.is_floating_point() and value.layout == torch.strided and not value.is_meta
 
 
 def _place(value: Tensor | None, expected: Tensor) -> Tensor:

@@ -113,6 +113,15 @@ def test_finetuned_networks_keep_the_reduction_among_the_features(save):
     assert torch.equal(converted.state["reduce.0.weight"], state["features.8.weight"])
 
 
+def test_networks_finetuned_from_vanilla_weights_have_no_reduction(save):
+    network = foreign_resnet()
+    state = {name: value for name, value in network.state_dict().items() if "conv_dr_block" not in name}
+    state["classifier.weight"] = torch.zeros(CLASSES, 2048 * 2049 // 2)
+    converted = import_weights(save(state), "resnet50", "svd_pade")
+    assert converted.config.model.reduce_dim is None
+    assert isinstance(converted.network().reduce, nn.Identity)
+
+
 def test_finetuned_alexnet_has_one_linear_layer(save):
     network = foreign_alexnet()
     network.classifier = nn.Linear(36, CLASSES)
@@ -136,9 +145,23 @@ def test_weights_of_another_precision_are_converted(save, dtype):
     assert torch.equal(weight, state["features.4.weight"].to(dtype).float())
 
 
-def test_integers_are_no_weights(save):
-    state = {**foreign_alexnet().state_dict(), "features.0.bias": torch.zeros(64, dtype=torch.int8)}
-    with pytest.raises(DataError, match=r"wrong dtype \(1\):\n    features.0.bias \(64,\), torch.int8, needs floating point"):
+def test_tensors_that_are_no_weights(save):
+    state = foreign_alexnet().state_dict()
+    state["features.0.bias"] = torch.zeros(64, dtype=torch.int8)
+    state["features.4.bias"] = torch.zeros(192, device="meta")
+    state["features.1.bias"] = torch.full((64,), torch.nan)
+    with pytest.raises(DataError) as error:
+        import_weights(save(state), "alexnet", overrides=ALEXNET)
+    assert (
+        "  not dense floating point (2):\n    features.0.bias (64,), torch.int8\n    features.4.bias (192,), torch.float32\n"
+        "  with NaN or infinity (1):\n    features.1.bias (64,)\n"
+    ) in str(error.value)
+
+
+def test_scalars_where_matrices_should_be(save):
+    names = ("representation.conv_dr_block.0.weight", "classifier.4.weight")
+    state = {**foreign_alexnet().state_dict(), **dict.fromkeys(names, torch.tensor(1.0))}
+    with pytest.raises(DataError, match=r"classifier.4.weight \(\), needs \(1, 6\)"):
         import_weights(save(state), "alexnet", overrides=ALEXNET)
 
 
