@@ -113,6 +113,8 @@ def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
 
 
 def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRule, top_n: int | None = None) -> Tensor:
+    if not isinstance(cov, Tensor):
+        raise ShapeError(f"{name} needs a torch.Tensor; got {type(cov).__name__}: convert it with torch.as_tensor")
     if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
         raise ShapeError(
             f"{name} needs (..., C, C), floating point; got {cov.dtype} {tuple(cov.shape)}: "

@@ -36,8 +36,8 @@ def require_finite(matrix: Tensor) -> None:
     if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
         raise NonFiniteError(
             f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: "
-            "the features hold NaN or infinity, or their squares overflow; lower the learning rate, or pass "
-            "on_nonfinite='propagate' to let NaN through"
+            "the features hold NaN or infinity, or their squares overflow; lower the learning rate, or "
+            "build the layer with on_nonfinite='propagate' to let NaN through"
         )
 
 

@@ -167,6 +167,8 @@ def test_dtype_is_kept(dtype):
 def test_errors_say_what_came_and_what_to_do():
     with pytest.raises(ShapeError, match=r"matrix_sqrt needs \(\.\.\., C, C\).*got torch.float32 \(2, 3, 4\).*covariance"):
         matrix_sqrt(torch.ones(2, 3, 4))
+    with pytest.raises(ShapeError, match=r"matrix_log needs a torch.Tensor; got list: convert it with torch.as_tensor"):
+        matrix_log([[1.0]])
     with pytest.raises(UnknownNameError, match="no gradient rule 'pad'; nearest: 'pade'"):
         matrix_sqrt(torch.eye(2), "pad")
     with pytest.raises(OptionError, match="'trunc' does not take these options"):
