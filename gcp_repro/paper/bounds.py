@@ -16,7 +16,7 @@ from torch import Tensor
 from gcp_repro.linalg.gradient_rules import DIFFERENCE_QUOTIENTS, gradient_rule
 from gcp_repro.paper.approximation import pade_value_at_one
 from gcp_repro.paper.published_tables import published_table, published_value
-from gcp_repro.paper.tables import Cell, Column, Table, label, scientific
+from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, scientific
 
 __all__ = ["EPS", "Attained", "eigenvalue_pairs", "search_bound", "table7"]
 
@@ -47,12 +47,16 @@ class Attained:
 
 @dataclass(frozen=True)
 class Bound:
-    """A row of the table: the published name, a rule, and the analytic bound at the floor EPS."""
+    """A row of the table: the published name, a rule, and the analytic bound at the floor EPS.
+
+    `addition` names pairs that the paper leaves out of its bound: a row without a published value.
+    """
 
     method: str
     quotient: Quotient | None
     formula: str
     analytic: float | None
+    addition: str = ""
 
 
 def eigenvalue_pairs() -> tuple[Tensor, Tensor]:
@@ -81,9 +85,9 @@ def search_bound(quotient: Quotient) -> Attained:
     return Attained(magnitude[at].item(), finite, larger[at].item(), smaller[at].item())
 
 
-def _topn(larger: Tensor, smaller: Tensor) -> Tensor:
-    """SVD-TopN leaves the quotient of two kept eigenvalues as it is; a dropped one counts as zero."""
-    return DIFFERENCE_QUOTIENTS["svd"](larger, smaller)
+def _against_dropped(larger: Tensor, smaller: Tensor) -> Tensor:
+    """SVD-TopN, a kept eigenvalue and a dropped one, which counts as zero."""
+    return DIFFERENCE_QUOTIENTS["svd"](larger, torch.zeros_like(smaller))
 
 
 def bounds() -> tuple[Bound, ...]:
@@ -95,10 +99,16 @@ def bounds() -> tuple[Bound, ...]:
         Bound("SVD-Pade", pade.quotient, "|P(1) / Q(1)| / l_i", abs(pade_value_at_one(DEGREE)) / EPS),
         Bound("SVD-Taylor", taylor.quotient, "(K + 1) / l_i", (DEGREE + 1) / EPS),
         Bound("SVD-Trunc", trunc.quotient, "T", MAX_GRADIENT),
-        Bound("SVD-TopN", _topn, "1 / l_N against a dropped eigenvalue; none between kept ones", float("inf")),
+        Bound("SVD-TopN", _against_dropped, "1 / l_N, against a dropped eigenvalue", 1 / EPS),
+        Bound("SVD-TopN", DIFFERENCE_QUOTIENTS["svd"], "1 / (l_i - l_j)", float("inf"), "two kept eigenvalues"),
         Bound("SVD-Newton", None, "none derived: no quotient K", None),
         Bound("SVD", DIFFERENCE_QUOTIENTS["svd"], "1 / (l_i - l_j)", float("inf")),
     )
+
+
+def _published(method: str) -> Cell:
+    printed = published_table("7").row(method=method)["maximal_value"]
+    return Cell(printed, published_value("7", "maximal_value", method=method), "published")
 
 
 def _computed(value: float | None) -> Cell:
@@ -108,11 +118,10 @@ def _computed(value: float | None) -> Cell:
 def _row(bound: Bound) -> tuple[Cell, ...]:
     attained = search_bound(bound.quotient) if bound.quotient else None
     pair = f"{scientific(attained.larger, 2)}, {scientific(attained.smaller, 2)}" if attained else "none"
-    printed = published_table("7").row(method=bound.method)["maximal_value"]
     return (
-        label(bound.method),
+        label(f"{bound.method}, {bound.addition}" if bound.addition else bound.method),
         label(bound.formula),
-        Cell(printed, published_value("7", "maximal_value", method=bound.method), "published"),
+        MISSING if bound.addition else _published(bound.method),
         _computed(bound.analytic),
         _computed(attained.value if attained else None),
         _computed(attained.finite if attained else None),
