@@ -82,7 +82,7 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
 
 
 def _store(values: Tensor, target: Tensor) -> None:
-    """Write values of the spectral dtype; those that the target's dtype cannot hold become its largest ones instead of infinity."""
+    """Write values of the spectral dtype; what the target's dtype cannot hold becomes its largest number instead of infinity."""
     target.copy_(values)
     largest = torch.finfo(target.dtype).max
     if largest < torch.finfo(values.dtype).max:

@@ -86,4 +86,5 @@ def _seconds(operator: Operator, features: Tensor) -> float:
 
 
 def _wait(device: torch.device) -> None:
-    torch.get_device_module(device).synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
