@@ -229,5 +229,5 @@ def test_a_tiny_module_needs_no_data(monkeypatch, tmp_path):
     module = ImageFilesDataModule("dogs", "/nowhere", tiny=True)
     module.setup("fit")
     assert module.num_classes == 3
-    assert next(iter(module.val_dataloader()))[0].shape == (6, 3, 224, 224)
+    assert next(iter(module.val_dataloader()))[0].shape == (6, 3, 112, 112)
     assert tiny_root("dogs") == tmp_path / "gcp_repro" / "tiny-1" / "dogs"
