@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gcp_repro.errors import GCPError
@@ -72,8 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = gather(options.runs)
         if options.plan:
-            _print_plan(results)
-            return 0
+            return _print_plan(results)
         output = options.output or Path(DEFAULT_OUTPUT[options.format])
         report = build_report(results, output, read_bench(options.bench))
         WRITERS[options.format](report, output)
@@ -84,16 +84,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print_plan(results: Results) -> None:
+def _print_plan(results: Results) -> int:
+    try:
+        print("\n".join(_plan_lines(results)), flush=True)
+    except BrokenPipeError:  # `| head` has read enough; the rest goes nowhere, not into an error at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _plan_lines(results: Results) -> Iterator[str]:
     table = plan_table(results)
     for line in (table.caption, *table.notes):
-        print(f"# {line}")
+        yield f"# {line}"
     names = [column.name for column in table.columns]
     for row in table.rows:
         run = dict(zip(names, (cell.text for cell in row), strict=True))
         table_name = f"Table {run['table']}" if run["table"].isdigit() else run["table"]
         cost = f", about {run['GPU hours']} GPU hours" if run["GPU hours"] else ""
-        print(f"{run['command']}  # {table_name}, from {run['starts from']}{cost}")
+        yield f"{run['command']}  # {table_name}, from {run['starts from']}{cost}"
 
 
 def _account(results: Results, output: Path) -> str:

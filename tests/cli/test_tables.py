@@ -1,5 +1,7 @@
 import csv
 import importlib.util
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -90,3 +92,9 @@ def test_an_unknown_format_is_refused_with_the_known_ones(capsys):
         main(["--format", "pdf"])
     assert error.value.code == 2
     assert "choose from" in capsys.readouterr().err
+
+
+def test_a_plan_may_be_cut_short_by_its_reader():
+    command = f"{sys.executable} -m gcp_repro.cli.tables --plan | true"
+    process = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
