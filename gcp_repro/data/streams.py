@@ -8,6 +8,7 @@ all images (`stream_order`), and that the main process reads while its workers d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ class StreamDataModule(ImageFilesDataModule):
 
     Raises:
         UnknownNameError: An unknown format, transform or policy.
-        OptionError: No shards, or a size below 1.
+        OptionError: No shards, one shard twice, or a size below 1.
         DataError: A shard cannot be read, or the shards hold other numbers of images or labels. Raised before training.
     """
 
@@ -71,11 +72,7 @@ class StreamDataModule(ImageFilesDataModule):
             raise OptionError(f"data.readers needs at least 1 shard at a time; got {readers}: 8 hide the delays of most networks")
         self.form = FORMATS[format]
         self.urls: dict[Split, list[str]] = {"train": expand_urls(train_urls), "val": expand_urls(val_urls)}
-        for split, urls in self.urls.items():
-            if not urls:
-                raise OptionError(
-                    f"data.{split}_urls needs at least one shard; got none: name all shards, as in train-{{0000..1023}}.tar"
-                )
+        self._check_urls()
         self.shard_classes = tuple(map(str, range(num_classes)))
         self.expected: dict[Split, int | None] = {"train": train_images, "val": val_images}
         self.shuffle_buffer = shuffle_buffer
@@ -122,6 +119,20 @@ class StreamDataModule(ImageFilesDataModule):
 
     def _select(self, image_set: ImageSet) -> ImageSet:
         return select_subset(image_set, **self.subset)  # type: ignore[arg-type]
+
+    def _check_urls(self) -> None:
+        for split, urls in self.urls.items():
+            if not urls:
+                raise OptionError(
+                    f"data.{split}_urls needs at least one shard; got none: name all shards, as in train-{{0000..1023}}.tar"
+                )
+        both = [*self.urls["train"], *self.urls["val"]]
+        twice = [url for url, times in Counter(both).items() if times > 1]
+        if twice:
+            raise OptionError(
+                f"data.train_urls and data.val_urls need each shard once; named twice: {listing(twice)}: remove the repetition, "
+                "errors on images that were trained on would mean nothing"
+            )
 
     def _check(self, split: Split, samples: Samples, storage: ShardStorage) -> None:
         """Refuse labels that are none; report a number of images that is not the one expected."""

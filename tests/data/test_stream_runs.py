@@ -14,7 +14,7 @@ from gcp_repro.training.interruption import TrainingInterrupted
 from gcp_repro.training.module import GCPModule
 from gcp_repro.training.run import train
 from tests.fakes import recorded_fit
-from tests.fakes.shards import SIZES, write_shards
+from tests.fakes.shards import SIZES, copies, write_shards
 
 TOTAL = sum(SIZES)
 TIME_LIMIT = 300  # seconds; a machine with other work to do is slow at importing torch
@@ -23,6 +23,7 @@ TIME_LIMIT = 300  # seconds; a machine with other work to do is slow at importin
 @pytest.mark.slow
 def test_two_processes_see_every_sample_once_an_epoch_and_resume_in_mid_epoch(tmp_path):
     urls = write_shards(tmp_path / "shards", "parquet")
+    copies(urls)  # before two processes ask for them
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     fit = subprocess.run(
         [sys.executable, "-m", recorded_fit.__name__, "parquet", tmp_path, *urls],
@@ -46,11 +47,12 @@ def test_two_processes_see_every_sample_once_an_epoch_and_resume_in_mid_epoch(tm
 def test_a_run_stopped_in_mid_epoch_ends_as_if_nothing_had_happened(compose_train, monkeypatch, tmp_path, read_rows, weights):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     urls = write_shards(tmp_path / "shards", "webdataset")
+    (val_url,) = copies(urls[1:2])
 
     def config(runs, workers):
         return compose_train(
             "experiment=fashion_mnist", "data=imagenet_stream", "model=digits", "callbacks=none",
-            f"data.train_urls=[{','.join(urls)}]", f"data.val_urls=[{urls[1]}]", "data.num_classes=22", "data.allow_partial=true",
+            f"data.train_urls=[{','.join(urls)}]", f"data.val_urls=[{val_url}]", "data.num_classes=22", "data.allow_partial=true",
             "data.image_size=24", "data.batch_size=4", "data.shuffle_buffer=8", f"data.num_workers={workers}",
             "schedule.epochs=2", "schedule.milestones=[1]", "trainer.accelerator=cpu", f"paths.runs_dir={tmp_path / runs}",
         )  # fmt: skip

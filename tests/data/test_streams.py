@@ -163,7 +163,7 @@ def stream_of_all(urls):
 def test_a_missing_or_damaged_shard_is_named(format, tmp_path):
     (tmp_path / "text").write_text("neither tar nor parquet " * 100)
     for name in ("none", "text"):
-        module = StreamDataModule(format, str(tmp_path / name), str(tmp_path / name), image_size=16)
+        module = StreamDataModule(format, str(tmp_path / name), "val", image_size=16)
         with pytest.raises(DataError, match=rf"a whole shard is needed; reading {tmp_path / name} gave .*: check its address"):
             module.setup("fit")
 
@@ -182,6 +182,10 @@ def test_wrong_options(tmp_path, root, monkeypatch):
         StreamDataModule("parquet", "a", "b", readers=0)
     with pytest.raises(OptionError, match=r"data\.val_urls needs at least one shard; got none: name all shards"):
         StreamDataModule("parquet", "a", [])
+    with pytest.raises(OptionError, match=r"need each shard once; named twice: b, d: remove the repetition"):
+        StreamDataModule("parquet", ["a", "b", "d"], ["b", "c", "d"])
+    with pytest.raises(OptionError, match=r"named twice: a-1: "):
+        StreamDataModule("parquet", ["a-{1..2}", "a-1"], "b")
     with pytest.raises(UnknownNameError, match=r"no policy data\.on_error 'keep'"):
         StreamDataModule("parquet", "a", "b", on_error="keep")
     monkeypatch.setitem(sys.modules, "webdataset", None)

@@ -1,5 +1,6 @@
 """Shards as the libraries themselves write them; the label of a sample is its number, so that it names the sample."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +41,15 @@ def write_parquet(path, rows):
 WRITERS = {"webdataset": write_tar, "parquet": write_parquet}
 
 
+def copies(urls):
+    """The same shards once more, to evaluate on: no shard may be in both splits."""
+    targets = [f"{url}.copy" for url in urls]
+    for url, target in zip(urls, targets, strict=True):
+        if Path(url).exists() and not Path(target).exists():
+            shutil.copy(url, target)
+    return targets
+
+
 def stream(train_urls, val_urls=None, format="webdataset", **options):
     defaults = {"num_classes": 100, "train_images": None, "val_images": None, "batch_size": 4, "image_size": 16}
-    return StreamDataModule(format, train_urls, val_urls or train_urls, **(defaults | {"shuffle_buffer": 8} | options))
+    return StreamDataModule(format, train_urls, val_urls or copies(train_urls), **(defaults | {"shuffle_buffer": 8} | options))
