@@ -15,7 +15,7 @@ def score(config: DictConfig) -> None:
     from gcp_repro.training.evaluate import evaluate, find_checkpoint
 
     checkpoint = find_checkpoint(config.run, config.checkpoint)
-    metrics = evaluate(checkpoint, accelerator=config.accelerator)
+    metrics = evaluate(checkpoint, accelerator=config.accelerator, data=config.data)
     print(f"{checkpoint}: " + ", ".join(f"{name} {value}" for name, value in metrics.items()))
 
 

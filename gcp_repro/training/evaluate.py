@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from gcp_repro.errors import DataError, OptionError
+from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.training.build import Experiment, build_experiment, label_of
 from gcp_repro.training.records import epoch_metrics, read_json, write_json
 from gcp_repro.training.result import RunDirectory, build_imported_result
@@ -18,17 +19,20 @@ from gcp_repro.weight_files import load_plain
 
 __all__ = ["evaluate", "find_checkpoint"]
 
+WITHOUT_EFFECT_ON_SCORES = {"root", "num_workers", "eval_batch_size"}
 
-def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]:
+
+def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, Any] | None = None) -> dict[str, float]:
     """Metrics of a checkpoint, the same as the run recorded for the epoch that the checkpoint ends.
 
     The network is built from the run's `config.yaml`; under the hybrid protocol with the layer that the checkpoint's epoch
     was trained with. Imported weights have no record of a training: the scores of their last checkpoint on the whole split
-    become the run's `result.json`, from which `gcp-tables` knows them.
+    become the run's `result.json`, from which `gcp-tables` knows them (not if `data` changes how they are scored).
 
     Args:
         checkpoint: A file in the folder `checkpoints` of a run directory.
         accelerator: Lightning's name of the device.
+        data: Options of the run's data to change, such as `root` or `eval_views`; None values leave them as they were.
 
     Returns:
         `val/loss`, `val/top1_error`, `val/top5_error`.
@@ -36,6 +40,7 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
     Raises:
         DataError: The checkpoint or the configuration is not there, the checkpoint is damaged or no run's, or its weights
             do not fit the network, as when the data have another number of classes.
+        UnknownNameError: The run's data have no such option.
     """
     run = RunDirectory(checkpoint.parent.parent)
     for path, what in ((checkpoint, "checkpoint"), (run.config, "configuration of the run")):
@@ -45,6 +50,11 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
             )
     config = OmegaConf.load(run.config)
     assert isinstance(config, DictConfig)
+    changed = {name: value for name, value in (data or {}).items() if value is not None}
+    for name, value in changed.items():
+        if name not in config.data:
+            raise UnknownNameError(f"option of the data of {run.config}", name, map(str, config.data))
+        config.data[name] = value
     state = _read_checkpoint(checkpoint)
     experiment = build_experiment(_without_initial_weights(config))
     if experiment.swap is not None:
@@ -63,7 +73,8 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto") -> dict[str, float]
         )
         trainer.validate(experiment.module, experiment.datamodule, verbose=False)
     metrics = epoch_metrics(trainer)
-    if run.origin.is_file() and checkpoint.samefile(run.last) and config.trainer.limit_val_batches == 1.0:
+    whole = config.trainer.limit_val_batches == 1.0 and changed.keys() <= WITHOUT_EFFECT_ON_SCORES
+    if whole and run.origin.is_file() and checkpoint.samefile(run.last):
         device = trainer.strategy.root_device
         write_json(run.result, build_imported_result(config, experiment, read_json(run.origin), metrics, device))
     return metrics

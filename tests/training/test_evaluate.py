@@ -5,7 +5,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from gcp_repro.errors import DataError, OptionError
+from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.training.evaluate import evaluate, find_checkpoint
 from gcp_repro.training.run import train
 
@@ -109,3 +109,16 @@ def test_errors_of_this_package_are_not_wrapped(compose_tiny):
         train(compose_tiny("meta_layer.route=gramm"))
     with pytest.raises(InstantiationException):
         train(compose_tiny("optimizer._target_=torch.optim.Nothing"))
+
+
+def test_options_of_the_data_can_change(compose_train, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = ("data=birds", "debug=tiny", "data.image_size=32", "callbacks=none", "model=digits", "trainer.accelerator=cpu")
+    config = compose_train("experiment=fashion_mnist", *options, f"paths.runs_dir={tmp_path / 'runs'}")
+    train(config)
+    last = Path(config.paths.run_dir) / "checkpoints" / "last.ckpt"
+    as_trained = evaluate(last, accelerator="cpu")
+    assert evaluate(last, accelerator="cpu", data={"eval_views": None, "num_workers": 1}) == as_trained
+    assert evaluate(last, accelerator="cpu", data={"eval_views": "flip"})["val/loss"] != as_trained["val/loss"]
+    with pytest.raises(UnknownNameError, match=r"no option of the data of .*config\.yaml 'eval_view'; nearest: 'eval_views'"):
+        evaluate(last, accelerator="cpu", data={"eval_view": "flip"})
