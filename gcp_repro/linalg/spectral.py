@@ -287,7 +287,6 @@ class PublishedPooling(Operator):
         rule: How the gradient table is filled.
         dtype: Of the computation.
         top_n: Keep only so many eigenvalues; the others are set to the machine epsilon.
-        float32_centering: Round the centring matrix to float32, as the authors' newest code does.
         on_host: Decompose on the CPU, wherever the features are.
     """
 
@@ -295,7 +294,6 @@ class PublishedPooling(Operator):
     rule: GradientRule
     dtype: torch.dtype = torch.float64
     top_n: int | None = None
-    float32_centering: bool = False
     on_host: bool = False
     temporaries = 2
 
@@ -306,18 +304,11 @@ class PublishedPooling(Operator):
         return (rows,), (rows, rows)
 
     def _times_centering(self, x: Tensor) -> Tensor:
-        """`X I_bar` of eq. 1, without forming the centring matrix unless its rounding is asked for."""
-        if not self.float32_centering:
-            return (x - x.mean(-1, keepdim=True)).div_(x.shape[-1])
-        size = x.shape[-1]
-        eye, ones = torch.eye(size, device=x.device), torch.ones(size, size, device=x.device)
-        return x @ ((-1.0 / size / size) * ones + (1.0 / size) * eye).to(x.dtype)
+        """`X I_bar` of eq. 1, without forming the centring matrix."""
+        return (x - x.mean(-1, keepdim=True)).div_(x.shape[-1])
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         eigenvalues, u = decompose(self._times_centering(x) @ x.mT, self.on_host)
-        if self.float32_centering:  # the matrix may be indefinite; the published torch.svd returns absolute values
-            eigenvalues, order = eigenvalues.abs().sort(-1)
-            u = u.gather(-1, order.unsqueeze(-2).expand_as(u))
         floor = torch.finfo(self.dtype).eps
         spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
         saved[0].copy_(spectrum)
