@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER, layer_style
-from gcp_repro.paper.published_tables import published_table
+from gcp_repro.paper.published_tables import published_table, ranked_cell
 from gcp_repro.paper.settings import Variant
-from gcp_repro.paper.tables import MISSING, Cell, label, number_text
+from gcp_repro.paper.tables import MISSING, Cell
 
 __all__ = ["FINE_GRAINED", "Counterpart", "counterpart", "reproducing"]
 
@@ -71,12 +71,7 @@ class Counterpart:
         row = next((row for row in self.rows if row["method"] == _method(variant.meta_layer, self.number)), None)
         if slot is None or row is None:
             return MISSING
-        value = number_text(row[slot])
-        if value is None:  # "does not converge"
-            return label(row[slot])
-        others = {number for candidate in self.rows if (number := number_text(candidate[slot])) is not None}
-        better = sum(other > value if self.accuracy else other < value for other in others)
-        return Cell(row[slot], value, "published", place=better + 1 if better < 3 else None)
+        return ranked_cell(self.rows, row, slot, accuracy=self.accuracy)
 
 
 def reproducing(variants: Sequence[Variant]) -> frozenset[Variant]:

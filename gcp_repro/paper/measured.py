@@ -9,11 +9,11 @@ from typing import Any
 
 from gcp_repro.paper.counterparts import Counterpart, counterpart, reproducing
 from gcp_repro.paper.layers import REFERENCE_LAYER, layer_order
-from gcp_repro.paper.published_tables import published_table
+from gcp_repro.paper.published_tables import published_table, ranked_cell
 from gcp_repro.paper.results import plural
 from gcp_repro.paper.settings import PROTOCOLS, Setting, Variant, cell_anchor
 from gcp_repro.paper.statistics import MIN_PAIRS, Difference, places, summarise
-from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, number_text
+from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label
 
 __all__ = ["VARIANT_HEADINGS", "differences_table", "errors_table", "variant_cells", "warmup_table"]
 
@@ -228,6 +228,5 @@ def _warmup_cells(setting: Setting, variant: Variant, length: float) -> list[Cel
 def _published_warmup(row: str | None) -> list[Cell]:
     if row is None:
         return [MISSING for _ in METRICS]
-    entries = published_table("11").row(setting=row)
-    names = (metric.removesuffix("_error") for metric, _ in METRICS)
-    return [Cell(entries[name], number_text(entries[name]), "published") for name in names]
+    table = published_table("11")
+    return [ranked_cell(table.rows, table.row(setting=row), metric.removesuffix("_error")) for metric, _ in METRICS]

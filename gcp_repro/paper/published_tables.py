@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
@@ -12,7 +12,16 @@ from types import MappingProxyType
 from gcp_repro.errors import UnknownNameError
 from gcp_repro.paper.tables import Cell, Column, Table, label, number_text
 
-__all__ = ["CITATION", "Footnote", "PublishedTable", "as_table", "published_table", "published_tables", "published_value"]
+__all__ = [
+    "CITATION",
+    "Footnote",
+    "PublishedTable",
+    "as_table",
+    "published_table",
+    "published_tables",
+    "published_value",
+    "ranked_cell",
+]
 
 CITATION = (
     "Song, Sebe, Wang: Why Approximate Matrix Square Root Outperforms Accurate SVD in Global Covariance Pooling? "
@@ -113,21 +122,35 @@ def published_value(number: str, column: str, **where: str) -> float | None:
     return number_text(row[column])
 
 
+def ranked_cell(rows: Sequence[Mapping[str, str]], row: Mapping[str, str], column: str, *, accuracy: bool = False) -> Cell:
+    """An entry of `row`, marked if it is among the best three of its column in `rows`, as the paper marks them.
+
+    Args:
+        rows: What it is ranked among.
+        row: One of them.
+        column: Its column.
+        accuracy: Whether higher is better.
+    """
+    value = number_text(row[column])
+    if value is None:  # "does not converge"
+        return label(row[column])
+    others = {number for candidate in rows if (number := number_text(candidate[column])) is not None}
+    better = sum(other > value if accuracy else other < value for other in others)
+    return Cell(row[column], value, "published", place=better + 1 if better < 3 else None)
+
+
 def as_table(number: str) -> Table:
-    """The published table in the report's form, footnotes included."""
+    """The published table of errors or accuracies in the report's form, best three and footnotes included."""
     table = published_table(number)
-    rows = tuple(
-        tuple(
-            label(row[column]) if number_text(row[column]) is None else Cell(row[column], number_text(row[column]), "published")
-            for column in table.columns
-        )
-        for row in table.rows
-    )
+    rows = []
+    for row in table.rows:
+        rivals = [other for other in table.rows if other.get("backbone") == row.get("backbone")]
+        rows.append(tuple(ranked_cell(rivals, row, column, accuracy=number == "4") for column in table.columns))
     return Table(
         key=f"published_table{number}",
         title=f"Table {number}: {table.title}",
         columns=tuple(Column(name.replace("_", " ").replace("top", "top-")) for name in table.columns),
-        rows=rows,
+        rows=tuple(rows),
         caption=f"As published; {table.quantity}.",
         notes=tuple(f"{note.row}: {note.text}" if note.row else note.text for note in table.footnotes),
     )

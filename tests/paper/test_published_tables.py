@@ -42,3 +42,25 @@ def test_unknown_names_are_explained():
         published_value("2", "hybrid_best_top1", method="SVD-Pad")
     with pytest.raises(UnknownNameError, match="no column of Table 2 'hybrid_best'"):
         published_value("2", "hybrid_best", method="SVD-Pade")
+
+
+@pytest.mark.parametrize(
+    ("number", "column", "places"),
+    [
+        ("11", "final top-1", {"2 epochs": 1, "1 epoch": 2, "no warm-up": 3}),
+        ("11", "best top-1", {"3 epochs": 1, "2 epochs": 2, "1 epoch": 3}),
+        ("4", "birds best", {"SVD-Pade": 1, "SVD-Trunc": 2, "SVD-Newton": 3}),
+    ],
+)
+def test_the_best_three_are_marked(number, column, places):
+    table = as_table(number)
+    names = [heading.name for heading in table.columns]
+    at = names.index(column)
+    assert {row[0].text: row[at].place for row in table.rows if row[at].place} == places
+
+
+def test_networks_are_ranked_apart():
+    table = as_table("3")
+    at = [heading.name for heading in table.columns].index("hybrid top-1")
+    best = [(row[0].text, row[1].text) for row in table.rows if row[at].place == 1]
+    assert best == [("ResNet-50", "SVD-Pade"), ("ResNet-101", "SVD-Pade")]
