@@ -14,6 +14,7 @@ from gcp_repro.errors import DataError
 __all__ = ["FORMATS", "Encoded", "EncodedSamples", "ShardFormat", "expand_urls"]
 
 DRAINED_AT_ONCE = 1 << 20  # bytes
+PARQUET_COLUMNS = ["image", "label"]
 
 
 class Encoded(NamedTuple):
@@ -88,24 +89,34 @@ def _encoded(sample: dict[str, Any]) -> Encoded:
 
 
 def _read_parquet(url: str) -> EncodedSamples:
-    return _parquet_rows(url, ["image", "label"])
+    return _parquet_rows(url, with_images=True)
 
 
 def _scan_parquet(url: str) -> EncodedSamples:
     """Only the file's footer and its column of labels are fetched."""
-    return _parquet_rows(url, ["label"])
+    return _parquet_rows(url, with_images=False)
 
 
-def _parquet_rows(url: str, columns: list[str]) -> EncodedSamples:
+def _parquet_rows(url: str, *, with_images: bool) -> EncodedSamples:
     datasets = import_extra("datasets", "parquet files")
     with naming(url):
-        rows = datasets.load_dataset("parquet", data_files=[url], split="train", streaming=True, columns=columns)
-        if "image" in columns and (rows.features is None or isinstance(rows.features["image"], datasets.Image)):
+        rows = _parquet_table(datasets, url, PARQUET_COLUMNS)
+        absent = [column for column in PARQUET_COLUMNS if column not in rows.features]
+        if absent:
+            raise DataError(f"{url} needs the columns image and label; it lacks {', '.join(absent)}: it is another table")
+        if not with_images:
+            rows = _parquet_table(datasets, url, ["label"])
+        elif isinstance(rows.features["image"], datasets.Image):
             rows = rows.cast_column("image", datasets.Image(decode=False))
         for number, row in enumerate(rows):
             label = whole_number(row["label"], f"{url}: row {number}")
             image = row.get("image")
             yield Encoded(f"row {number}", label, (image["bytes"] if isinstance(image, dict) else image) or b"")
+
+
+def _parquet_table(datasets: Any, url: str, columns: list[str]) -> Any:
+    """Some columns of a file, whose footer alone has been read so far."""
+    return datasets.load_dataset("parquet", data_files=[url], split="train", streaming=True, columns=columns)
 
 
 FORMATS: dict[str, ShardFormat] = {

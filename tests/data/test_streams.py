@@ -3,10 +3,12 @@ import sys
 import tarfile
 
 import datasets
+import pyarrow as pa
 import pytest
 import torch
 import webdataset
 from PIL import Image
+from pyarrow import parquet
 
 from gcp_repro.data.stream_formats import expand_urls
 from gcp_repro.data.streams import StreamDataModule
@@ -166,6 +168,14 @@ def test_a_missing_or_damaged_shard_is_named(format, tmp_path):
         module = StreamDataModule(format, str(tmp_path / name), "val", image_size=16)
         with pytest.raises(DataError, match=rf"a whole shard is needed; reading {tmp_path / name} gave .*: check its address"):
             module.setup("fit")
+
+
+@pytest.mark.parametrize("absent", ["image", "label"])
+def test_a_table_without_a_column_is_named_before_training(absent, tmp_path):
+    url = str(tmp_path / "other.parquet")
+    parquet.write_table(pa.table({"image": [b"x"], "label": [0]}).drop_columns([absent]), url)
+    with pytest.raises(DataError, match=rf"{url} needs the columns image and label; it lacks {absent}: it is another table"):
+        stream([url], format="parquet").setup("fit")
 
 
 def test_patterns_of_urls():
