@@ -12,10 +12,12 @@ import datasets
 import numpy as np
 import pytest
 import torch
+import tqdm.contrib.concurrent
 from scipy.io import loadmat, savemat
 
 from gcp_repro.data.catalog import CATALOG, OpenOptions, open_image_set
 from gcp_repro.data.image_set import Expected
+from gcp_repro.data.layouts.tables import import_extra
 from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.tiny import TINY, Tiny, write_tiny
 from gcp_repro.data.tiny_writers import WNIDS, jpeg_bytes
@@ -487,3 +489,9 @@ class TestImageNet:
             archive.add(path, "a.jpg")
         with pytest.raises(DataError, match=r"train-0009\.tar needs a \.cls or \.json file for each image; a\.jpg has none"):
             open_image_set("imagenet", root, options=PARTIAL)
+
+    def test_the_lock_of_progress_bars_exists_before_threads_share_it(self):
+        library = import_extra("datasets", "parquet files")
+        with tqdm.contrib.concurrent.ensure_lock(library.utils.tqdm):
+            pass
+        assert library.utils.tqdm._lock is not None  # tqdm deletes one that it had to create

@@ -142,11 +142,14 @@ def import_extra(name: str, purpose: str) -> Any:
         DataError: It is not installed.
     """
     try:
-        return importlib.import_module(name)
+        library = importlib.import_module(name)
     except ImportError as error:
         raise DataError(
             f"reading {purpose} needs the library {name}; it is not installed: pip install 'gcp_repro[{EXTRAS.get(name, name)}]'"
         ) from error
+    if name == "datasets":
+        library.utils.tqdm.get_lock()  # it must exist: threads that list files side by side would delete each other's
+    return library
 
 
 @contextlib.contextmanager
