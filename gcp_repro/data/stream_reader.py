@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,7 @@ def fetch(
     pool = ThreadPoolExecutor(readers, thread_name_prefix="shard")
     begun: deque[tuple[int, _ShardReader]] = deque()  # not needed yet
     in_use: dict[int, _ShardReader] = {}
+    finalizing = sys.is_finalizing
     try:
         for number, place in places:
             begun.extend(
@@ -60,12 +62,13 @@ def fetch(
             if in_use[number].empty:
                 del in_use[number]
     finally:
-        readers_left = [*in_use.values(), *(reader for _, reader in begun)]
-        for reader in readers_left:
-            reader.stopped = True
-        pool.shutdown(cancel_futures=True)
-        for reader in readers_left:
-            reader.close()
+        if not finalizing():  # the end of the interpreter has stopped the threads already, and taken their modules apart
+            readers_left = [*in_use.values(), *(reader for _, reader in begun)]
+            for reader in readers_left:
+                reader.stopped = True
+            pool.shutdown(cancel_futures=True)
+            for reader in readers_left:
+                reader.close()
 
 
 class _ShardReader:

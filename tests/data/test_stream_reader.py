@@ -1,4 +1,6 @@
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -103,3 +105,18 @@ def test_a_command_that_fails_after_the_last_sample_is_named(tmp_path):
     (path,) = write_shards(tmp_path / "shards", "webdataset", sizes=[2])
     with pytest.raises(DataError, match=r"a whole shard is needed; reading pipe:cat .* gave OSError: .*exit 3"):
         list(FORMATS["webdataset"].read(f"pipe:cat '{path}'; exit 3"))
+
+
+def test_an_iteration_that_is_left_when_the_process_ends_is_silent(tmp_path):
+    (path,) = write_shards(tmp_path / "shards", "webdataset", sizes=[4])
+    program = f"""
+from pathlib import Path
+from gcp_repro.data.stream_formats import FORMATS
+from gcp_repro.data.stream_index import index_shards
+from gcp_repro.data.stream_reader import fetch
+form = FORMATS["webdataset"]
+files = fetch([(0, 0), (0, 3)], index_shards([{path!r}], form, Path({str(tmp_path / "index")!r})), form.read, readers=1)
+next(files)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Exception ignored" not in done.stderr
