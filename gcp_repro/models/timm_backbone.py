@@ -33,6 +33,7 @@ class TimmBackbone(nn.Module):
         DataError: The checkpoint is missing, damaged or would run code, or its weights do not fit.
 
     Example:
+        >>> import torch
         >>> backbone = TimmBackbone("resnet18")
         >>> backbone(torch.zeros(1, 3, 64, 64)).shape, backbone.num_features
         (torch.Size([1, 512, 2, 2]), 512)
