@@ -75,7 +75,8 @@ def _comparison(setting: Setting, where: str, reference: str, compared: Sequence
         return f"{where}: {plural(len(compared), 'layer')} beside {reference}; {_too_few(max(d.n for _, d in compared))}."
     apart = [(v, d) for v, d in enough if d.separated]
     if not apart:
-        return f"{where}: none of {plural(len(enough), 'layer')} differs from {reference} by more than its interval over seeds."
+        none = f"none of {len(enough)} layers differs" if len(enough) > 1 else f"{setting.name(enough[0][0])} does not differ"
+        return f"{where}: {none} from {reference} by more than its interval over seeds."
     named = "; ".join(f"{setting.name(v)} {d.text()}" for v, d in apart)
     return (
         f"{where}: {len(apart)} of {plural(len(enough), 'layer')} can be told apart from {reference} (points "
