@@ -15,12 +15,12 @@ __all__ = ["MatchingRun"]
 
 log = logging.getLogger(__name__)
 
-NEWTON_SCHULZ = "isqrt_cov"  # its hybrid runs are its standalone ones
+WITHOUT_SWAP = ("isqrt_cov", "gap")  # their hybrid runs, if any, are their standalone ones
 
 
 @dataclass(frozen=True)
 class MatchingRun:
-    """The finished hybrid run of an experiment with the same meta-layer; standalone serves as well for Newton-Schulz.
+    """The finished hybrid run of an experiment with the same meta-layer; standalone serves as well where there is no swap.
 
     Attributes:
         runs_dir: Where runs are kept.
@@ -46,7 +46,7 @@ class MatchingRun:
         options = "".join(
             f" meta_layer.{name}={value}" for name, value in (("dtype", self.dtype), ("route", self.route)) if value is not None
         )
-        protocol = "standalone" if self.meta_layer == "gap" else "hybrid"
+        protocol = "standalone" if self.meta_layer in WITHOUT_SWAP else "hybrid"
         return (
             f"gcp-train experiment={self.experiment} meta_layer={self.meta_layer}{options} protocol={protocol} seed={self.seed}"
         )
@@ -69,7 +69,7 @@ class MatchingRun:
         )
 
     def _matches(self) -> Iterator[tuple[int, Path]]:
-        protocols = ("hybrid", "standalone") if self.meta_layer in (NEWTON_SCHULZ, "gap") else ("hybrid",)
+        protocols = ("hybrid", "standalone") if self.meta_layer in WITHOUT_SWAP else ("hybrid",)
         wanted = {"status": "finished", "meta_layer": self.meta_layer, "dtype": self.dtype, "route": self.route}
         for path in sorted((Path(self.runs_dir) / self.experiment).glob("*/result.json")):
             result = _read(path)

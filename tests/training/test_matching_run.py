@@ -56,6 +56,8 @@ def test_absence_is_explained_with_the_command(tmp_path):
     command = "train it with gcp-train experiment=resnet50_imagenet meta_layer=svd_pade meta_layer.dtype=float64"
     assert command in str(error.value)
     assert "meta_layer.route=dense protocol=hybrid seed=0" in str(error.value)
+    with pytest.raises(DataError, match="protocol=standalone seed=0"):
+        wanted(tmp_path, meta_layer="isqrt_cov").checkpoint()
 
 
 @pytest.mark.parametrize("layer", ["svd_pade", "gap"])
