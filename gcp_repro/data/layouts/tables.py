@@ -149,6 +149,7 @@ def import_extra(name: str, purpose: str) -> Any:
         ) from error
     if name == "datasets":
         library.utils.tqdm.get_lock()  # it must exist: threads that list files side by side would delete each other's
+        library.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # each file opened would be counted at the hub, and wait for a network
     return library
 
 
