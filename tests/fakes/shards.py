@@ -7,7 +7,7 @@ import pyarrow as pa
 import webdataset
 from pyarrow import parquet
 
-from gcp_repro.data.streams import StreamDataModule
+from gcp_repro.data.streams.data_module import StreamDataModule
 from gcp_repro.data.tiny_writers import jpeg_bytes
 
 SIZES = (5, 1, 9, 7)  # samples a shard

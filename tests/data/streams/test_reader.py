@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcp_repro.data import stream_reader
-from gcp_repro.data.stream_formats import FORMATS, Encoded, EncodedSamples
-from gcp_repro.data.stream_index import Shard, index_shards
-from gcp_repro.data.stream_loading import stream_order
-from gcp_repro.data.stream_reader import fetch
+from gcp_repro.data.streams import reader as stream_reader
+from gcp_repro.data.streams.formats import FORMATS, Encoded, EncodedSamples
+from gcp_repro.data.streams.index import Shard, index_shards
+from gcp_repro.data.streams.loading import stream_order
+from gcp_repro.data.streams.reader import fetch
 from gcp_repro.errors import DataError
 from tests.fakes.shards import write_shards
 

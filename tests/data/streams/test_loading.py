@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcp_repro.data.stream_loading import stream_order
+from gcp_repro.data.streams.loading import stream_order
 from gcp_repro.errors import OptionError
 from tests.fakes.shards import SIZES, stream, write_shards
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import distributed
 
-from gcp_repro.data.stream_formats import ShardFormat
+from gcp_repro.data.streams.formats import ShardFormat
 from gcp_repro.errors import DataError
 
 __all__ = ["Shard", "default_index_dir", "index_shards"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gcp_repro.data.stream_formats import FORMATS
-from gcp_repro.data.stream_index import default_index_dir, index_shards
+from gcp_repro.data.streams.formats import FORMATS
+from gcp_repro.data.streams.index import default_index_dir, index_shards
 from gcp_repro.errors import DataError
 from tests.fakes.shards import SIZES, write_shards
 

@@ -1,4 +1,4 @@
-"""Order and loading of a stream: those of `loading`, with neighbours from few shards and bytes that travel with the keys."""
+"""Order and loading of a stream: as in `gcp_repro.data.loading`, but with neighbours from few shards, and bytes beside the keys."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from gcp_repro.data.encoded_images import EncodedImages, ReportingLoader
 from gcp_repro.data.image_set import Samples
 from gcp_repro.data.loading import EpochSampler, SampleKey, SeededDataset, ShardedBatchSampler
-from gcp_repro.data.stream_formats import ShardFormat
-from gcp_repro.data.stream_index import Shard
-from gcp_repro.data.stream_reader import Place, fetch
+from gcp_repro.data.streams.formats import ShardFormat
+from gcp_repro.data.streams.index import Shard
+from gcp_repro.data.streams.reader import Place, fetch
 from gcp_repro.errors import OptionError
 
 __all__ = ["ShardStorage", "StreamLoader", "StreamSampler", "stream_order"]

@@ -10,8 +10,8 @@ import webdataset
 from PIL import Image
 from pyarrow import parquet
 
-from gcp_repro.data.stream_formats import expand_urls
-from gcp_repro.data.streams import StreamDataModule
+from gcp_repro.data.streams.data_module import StreamDataModule
+from gcp_repro.data.streams.formats import expand_urls
 from gcp_repro.data.tiny import Tiny, write_tiny
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from tests.fakes.shards import stream, write_shards

@@ -1,6 +1,6 @@
 """ImageNet as a stream of remote shards, for machines without a shared file system.
 
-Each shard is indexed once (`stream_index`), so all that holds for images in files holds here: order and augmentation follow from
+Each shard is indexed once (`index`), so all that holds for images in files holds here: order and augmentation follow from
 seed and epoch whatever the number of workers, each image is used once an epoch over all processes, in training and in
 evaluation, and a run resumes in mid-epoch. What differs is the order of training, which mixes neighbouring shards instead of
 all images (`stream_order`), and that the main process reads while its workers decode (`fetch`).
@@ -16,9 +16,9 @@ from gcp_repro.data.base import Split
 from gcp_repro.data.encoded_images import ON_ERROR, EncodedImages, OnError
 from gcp_repro.data.image_files import ImageFilesDataModule
 from gcp_repro.data.image_set import ImageSet, Samples, listing, report_partial, select_subset
-from gcp_repro.data.stream_formats import FORMATS, expand_urls
-from gcp_repro.data.stream_index import Shard, default_index_dir, index_shards
-from gcp_repro.data.stream_loading import ShardStorage, StreamLoader
+from gcp_repro.data.streams.formats import FORMATS, expand_urls
+from gcp_repro.data.streams.index import Shard, default_index_dir, index_shards
+from gcp_repro.data.streams.loading import ShardStorage, StreamLoader
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
 __all__ = ["StreamDataModule"]

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from gcp_repro.data.stream_formats import EncodedSamples
-from gcp_repro.data.stream_index import Shard
+from gcp_repro.data.streams.formats import EncodedSamples
+from gcp_repro.data.streams.index import Shard
 from gcp_repro.errors import DataError
 
 __all__ = ["Place", "fetch"]
