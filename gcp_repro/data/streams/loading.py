@@ -1,4 +1,4 @@
-"""Order and loading of a stream: as in `gcp_repro.data.loading`, but with neighbours from few shards, and bytes beside the keys."""
+"""Order and loading of a stream: as in `gcp_repro.data.loading`, with neighbours from few shards and bytes beside the keys."""
 
 from __future__ import annotations
 
