@@ -33,22 +33,25 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A metric by epoch, one line a group of runs with the same value of `by`, averaged over the rest."""
+class Panel:
+    """A metric of groups of runs: those with the same value of `by`, averaged over the rest."""
 
     title: str
     metric: str
     by: str = LAYER
+
+
+@dataclass(frozen=True)
+class Curve(Panel):
+    """By epoch, one line a group."""
+
     log: bool = False
 
 
 @dataclass(frozen=True)
-class Bars:
-    """Last values or configured ones, one bar a group of runs."""
+class Bars(Panel):
+    """Last values or configured ones, one bar a group."""
 
-    title: str
-    metric: str
-    by: str = LAYER
     configured: bool = False
 
 

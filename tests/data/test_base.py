@@ -1,13 +1,11 @@
-from pathlib import Path
-
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.utils.data import TensorDataset
 
 from gcp_repro.data.base import ImageDataModule, normalize
 from gcp_repro.errors import OptionError
+from tests.fakes.stopping_module import StoppingModule
 
 
 class Numbered(ImageDataModule):
@@ -24,15 +22,12 @@ class Numbered(ImageDataModule):
         return TensorDataset(torch.full((rows, 1, 2, 2), 255, dtype=torch.uint8), torch.arange(rows))
 
 
-class Recorder(pl.LightningModule):
-    """Takes down what it is shown; saves a checkpoint and stops after so many steps."""
+class Recorder(StoppingModule):
+    """Takes down the labels that it is shown."""
 
     def __init__(self, stop_at=None):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.stop_at = stop_at
-        self.seen = []
-        self.evaluated = []
+        super().__init__(stop_at)
+        self.seen, self.evaluated = [], []
 
     def training_step(self, batch, batch_idx):
         images, labels = batch
@@ -40,16 +35,8 @@ class Recorder(pl.LightningModule):
         self.seen.append((self.current_epoch, labels.tolist()))
         return self.weight.sum()
 
-    def on_train_batch_end(self, outputs, batch, batch_idx):
-        if self.global_step == self.stop_at:
-            self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "stopped.ckpt")
-            raise InterruptedError
-
     def validation_step(self, batch, batch_idx):
         self.evaluated.append(batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def trainer(tmp_path, **options):

@@ -11,22 +11,19 @@ import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
-from torch import nn
 
 from tests.fakes.shards import stream
+from tests.fakes.stopping_module import StoppingModule
 
 EPOCHS = 2
 STOP_AT = 5  # steps
 
 
-class Recorder(pl.LightningModule):
-    """Takes down labels and images; saves a checkpoint and stops after so many steps."""
+class Recorder(StoppingModule):
+    """Takes down labels and digests of images."""
 
     def __init__(self, stop_at=None):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.stop_at = stop_at
+        super().__init__(stop_at)
         self.trained, self.evaluated = [], []
 
     def training_step(self, batch, batch_idx):
@@ -35,16 +32,8 @@ class Recorder(pl.LightningModule):
         self.trained.append((self.current_epoch, list(zip(labels.tolist(), digests, strict=True))))
         return self.weight.sum()
 
-    def on_train_batch_end(self, outputs, batch, batch_idx):
-        if self.global_step == self.stop_at:
-            self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "stopped.ckpt")
-            raise InterruptedError
-
     def validation_step(self, batch, batch_idx):
         self.evaluated.append((self.current_epoch, batch[1].tolist()))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def fit(folder, format, urls, module, **options):
