@@ -24,8 +24,10 @@ from typing import Any
 import joblib
 from rich.console import Console
 
-PUBLISHED_GRADIENTS = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn")
-EXACT_GRADIENTS = ("isqrt_cov", "svd_lyapunov")  # the same function on every route, so the fastest one is taken
+from gcp_repro.metalayers import META_LAYERS, REFERENCE_LAYER
+
+PUBLISHED_GRADIENTS = tuple(name for name, row in META_LAYERS.items() if row.published and name != REFERENCE_LAYER)
+EXACT_GRADIENTS = (REFERENCE_LAYER, "svd_lyapunov")  # the same function on every route, so the fastest one is taken
 DENSE = {"meta_layer__route": ("dense",)}  # the paper's computation, with the noise of the null space
 WEIGHTS = {"digits": 1.0, "digits_few": 0.7, "textures": 2.2}  # relative cost of a run, for the time left
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.bench.limit import Limit
-from gcp_repro.bench.peer import COUNTERPARTS, Peer
+from gcp_repro.bench.peer import Peer
 from gcp_repro.bench.timing import Trial
 from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
@@ -116,7 +116,7 @@ class Case:
         own = [replace(self, layer="isqrt_cov")] if self.layer == "svd_lyapunov" else []
         if self.origin != "gcp_repro" or self.dtype != "float64":
             return own
-        return [Case("peer", name, dtype="float64") for name in COUNTERPARTS.get(self.layer, ())] + own
+        return [Case("peer", name, dtype="float64") for name in META_LAYERS[self.layer].peers] + own
 
     def build(self, features: Tensor, peer: Peer | None) -> nn.Module:
         """The module, for features `(B, C, H, W)`."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import DataError, UnknownNameError
 
-__all__ = ["COUNTERPARTS", "PEER_CLASSES", "Peer", "PeerLayer", "opened"]
+__all__ = ["PEER_CLASSES", "Peer", "PeerLayer", "opened"]
 
 PEER_CLASSES: dict[str, dict[str, Any]] = {
     "SVD_Pade": {},
@@ -34,18 +34,6 @@ PEER_CLASSES: dict[str, dict[str, Any]] = {
     "MPNCOV": {"iterNum": 5},
 }
 """Classes of the peer's `src.representation`, with the numbers of iterations that its training script passes."""
-
-COUNTERPARTS: dict[str, tuple[str, ...]] = {
-    "svd_pade": ("SVD_Pade",),
-    "svd_lyapunov": ("SVD_Pade",),
-    "svd_taylor": ("SVD_Taylor",),
-    "svd_trunc": ("SVD_Trunc",),
-    "svd_topn": ("SVD_TopN",),
-    "svd_newton": ("SVD_Newton",),
-    "mpn_cov": ("SVD_Original", "SVD_Pade"),
-    "isqrt_cov": ("MPNCOV",),
-}
-"""For our layers, the peer's with the same output. `svd_lyapunov` has the value of `SVD_Pade` and a gradient of its own."""
 
 PACKAGE = "src"
 

@@ -14,82 +14,23 @@ constant rank (pairs of a zero and a positive eigenvalue), and 0 for pairs of ze
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.linalg.options import AtLeast, Finite, Not
+from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, GradientTable, SpectralFunction
 
 __all__ = [
-    "SPECTRAL_FUNCTIONS",
-    "GradientTable",
-    "SpectralFunction",
     "logarithm",
     "newton_schulz",
     "pade_root",
     "power",
     "scaling_eigen_branch",
-    "spectral_function",
     "sqrt",
     "taylor_root",
 ]
-
-
-class GradientTable(NamedTuple):
-    """The derivative of a spectral function in the eigenbasis.
-
-    With `H = U^T G U` for the symmetric upstream gradient `G`, the gradient is `U M U^T` with
-    `M = table * H + sum(weights * diag(H)) diag(direction)`. The second term is there for functions that first divide the
-    matrix by a norm of its own (trace, Frobenius), whose derivative has the given direction.
-
-    Attributes:
-        table: `(..., n, n)`, symmetric.
-        weights: `(..., n)` or `None`.
-        direction: `(..., n)` or `None`.
-    """
-
-    table: Tensor
-    weights: Tensor | None = None
-    direction: Tensor | None = None
-
-    def within_range(self) -> GradientTable:
-        """The table without its first row and column, which stand for the null space, less that row.
-
-        Less that row, because `U (R * H) + (I - U U^T) G U diag(r)`, with `r` the row and `R` the rest, is
-        `U ((R - r) * H) + G U diag(r)`.
-        """
-        weights = None if self.weights is None else self.weights[..., 1:]
-        direction = None if self.direction is None else self.direction[..., 1:]
-        return GradientTable(self.table[..., 1:, 1:] - self.table[..., :1, 1:], weights, direction)
-
-    def apply(self, upstream: Tensor) -> Tensor:
-        """Map the upstream gradient `H` in the eigenbasis, `(..., n, n)`, to `M`."""
-        result = upstream * self.table
-        if self.weights is not None and self.direction is not None:
-            diagonal = upstream.diagonal(dim1=-2, dim2=-1)
-            coefficient = (self.weights * diagonal).sum(-1, keepdim=True)
-            result.diagonal(dim1=-2, dim2=-1).add_(coefficient * self.direction)
-        return result
-
-
-@dataclass(frozen=True)
-class SpectralFunction:
-    """A function of a positive semi-definite matrix that acts on its eigenvalues.
-
-    Attributes:
-        name: As used in options and tables.
-        value: Maps eigenvalues `(..., n)`, all >= 0, to `(..., n)`. It sees the whole spectrum, so that it may
-            normalise by the trace.
-        gradient: Maps eigenvalues `(..., n)` to their exact `GradientTable`.
-    """
-
-    name: str
-    value: Callable[[Tensor], Tensor]
-    gradient: Callable[[Tensor], GradientTable]
 
 
 def _pairs(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,6 +48,7 @@ def _log_ratio(larger: Tensor, smaller: Tensor) -> Tensor:
     return torch.where(logarithm.isfinite(), logarithm, larger.log() - smaller.log())
 
 
+@SPECTRAL_FUNCTIONS.factory("sqrt", built_in=True)
 def sqrt() -> SpectralFunction:
     """The square root.
 
@@ -119,17 +61,16 @@ def sqrt() -> SpectralFunction:
         rows, columns = _pairs(eigenvalues.sqrt())
         return GradientTable(_safe_reciprocal(rows + columns))
 
-    return SpectralFunction("sqrt", torch.sqrt, gradient)
+    return SpectralFunction("sqrt", torch.sqrt, gradient, approximates_root=True)
 
 
-def power(exponent: float) -> SpectralFunction:
+@SPECTRAL_FUNCTIONS.factory("power", built_in=True)
+def power(exponent: Annotated[float, Finite(), Not(0)]) -> SpectralFunction:
     """Power `l^exponent`, `exponent` any non-zero real number; 0 is mapped to 0 (so `-0.5` is the root of the pseudo-inverse).
 
     With `r = log(l_i / l_j) >= 0`, the table is `l_i^(p-1) (1 - e^(-p r)) / (1 - e^(-r))`, and for negative `p`
     `-l_j^p / l_i (1 - e^(p r)) / (1 - e^(-r))`: neither overflows before the entry itself does.
     """
-    if exponent == 0 or not math.isfinite(exponent):
-        raise OptionError(f"power needs a finite exponent other than 0; got {exponent}: use one that makes the result a power")
     if exponent == 0.5:
         return sqrt()
 
@@ -149,17 +90,16 @@ def power(exponent: float) -> SpectralFunction:
         of_zeros = 1.0 if exponent == 1 else 0.0
         return GradientTable(torch.where(both, interior, torch.where(one, a.pow(exponent - 1), of_zeros)))
 
-    return SpectralFunction(f"power({exponent:g})", value, gradient)
+    return SpectralFunction("power", value, gradient)
 
 
-def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
+@SPECTRAL_FUNCTIONS.factory("log", built_in=True)
+def logarithm(epsilon: Annotated[float, AtLeast(0), Finite()] = 1e-3) -> SpectralFunction:
     """Logarithm `log(l + epsilon)`, as in DeepO2P (Ionescu et al., ICCV 2015); `epsilon` > 0 makes singular matrices legal.
 
     With `a = l_i + epsilon` and `b = l_j + epsilon`, the table is `log1p((a - b) / b) / (a - b)`; bound `1 / epsilon`.
     With `epsilon = 0` the logarithm is that on the range: 0 is mapped to 0, a pair of `l` and 0 has `log(l) / l`, two zeros 0.
     """
-    if epsilon < 0:
-        raise OptionError(f"logarithm needs epsilon >= 0; got {epsilon}")
 
     def value(eigenvalues: Tensor) -> Tensor:
         shifted = eigenvalues + epsilon
@@ -180,7 +120,8 @@ def logarithm(epsilon: float = 1e-3) -> SpectralFunction:
     return SpectralFunction("log", value, gradient)
 
 
-def newton_schulz(num_iterations: int = 5) -> SpectralFunction:
+@SPECTRAL_FUNCTIONS.factory("newton_schulz", built_in=True)
+def newton_schulz(num_iterations: Annotated[int, AtLeast(1)] = 5) -> SpectralFunction:
     """What the trace-normalised Newton-Schulz iteration does to each eigenvalue (eqs. 7 to 9 of the paper).
 
     With `s = sqrt(l / trace)`, `x_0 = s` and `x_{k+1} = x_k (3 - x_k^2) / 2`, the iterates are `Y_k = s x_k` and
@@ -190,8 +131,6 @@ def newton_schulz(num_iterations: int = 5) -> SpectralFunction:
 
     Source: Li et al., CVPR 2018 (iSQRT-COV); the scalar form is derived in `docs/mathematics.md`.
     """
-    if num_iterations < 1:
-        raise OptionError(f"newton_schulz needs num_iterations >= 1; got {num_iterations}")
 
     def normalised(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
         trace = eigenvalues.sum(-1, keepdim=True)
@@ -227,7 +166,7 @@ def newton_schulz(num_iterations: int = 5) -> SpectralFunction:
         weights = scale * (0.5 * value_hat - table.diagonal(dim1=-2, dim2=-1) * s * s)
         return GradientTable(table * scale.unsqueeze(-1), weights, torch.ones_like(s))
 
-    return SpectralFunction(f"newton_schulz({num_iterations})", value, gradient)
+    return SpectralFunction("newton_schulz", value, gradient, approximates_root=True)
 
 
 _TAYLOR_ROOT = (1.0, -0.5, -0.125, -0.0625, -0.0390625, -0.02734375, -0.0205078125, -0.01611328125,
@@ -238,11 +177,13 @@ _PADE_ROOT = (
 )
 
 
+@SPECTRAL_FUNCTIONS.factory("taylor_root", built_in=True)
 def taylor_root() -> SpectralFunction:
     """Root by the Taylor polynomial of `(1 - z)^(1/2)` of degree 10, `z = 1 - l / ||P||_F` (MTP, Song et al., ICLR 2022)."""
     return _root_of_complement("taylor_root", _TAYLOR_ROOT, (1.0,))
 
 
+@SPECTRAL_FUNCTIONS.factory("pade_root", built_in=True)
 def pade_root() -> SpectralFunction:
     """Root by the [5/5] Pade approximant of `(1 - z)^(1/2)`, `z = 1 - l / ||P||_F` (MPA, Song et al., ICLR 2022)."""
     return _root_of_complement("pade_root", *_PADE_ROOT)
@@ -283,9 +224,10 @@ def _root_of_complement(name: str, numerator: tuple[float, ...], denominator: tu
         weights = scale * (0.5 * quotient - slope.diagonal(dim1=-2, dim2=-1) * hat)
         return GradientTable(slope * scale.unsqueeze(-1), weights, hat)
 
-    return SpectralFunction(name, value, gradient)
+    return SpectralFunction(name, value, gradient, approximates_root=True)
 
 
+@SPECTRAL_FUNCTIONS.factory("scaling_eigen_branch", built_in=True)
 def scaling_eigen_branch() -> SpectralFunction:
     """`Q + ||Q S||_F Q` with `Q = P^(1/2)` and `S = exp(-P)`, which raises small eigenvalues (SEB, Song et al., T-PAMI 2022).
 
@@ -306,36 +248,3 @@ def scaling_eigen_branch() -> SpectralFunction:
         return GradientTable(root.gradient(eigenvalues).table * (1 + norm).unsqueeze(-1), eigenvalues.sqrt(), direction)
 
     return SpectralFunction("scaling_eigen_branch", value, gradient)
-
-
-SPECTRAL_FUNCTIONS: dict[str, Callable[..., SpectralFunction]] = {
-    "sqrt": sqrt,
-    "power": power,
-    "log": logarithm,
-    "newton_schulz": newton_schulz,
-    "taylor_root": taylor_root,
-    "pade_root": pade_root,
-    "scaling_eigen_branch": scaling_eigen_branch,
-}
-"""Factories of the spectral functions by name."""
-
-
-def spectral_function(name: str | SpectralFunction, **options: Any) -> SpectralFunction:
-    """Look up a spectral function by name and set its options, or pass a `SpectralFunction` through.
-
-    Args:
-        name: A name in `SPECTRAL_FUNCTIONS`, or a function of your own.
-        **options: `exponent` (power), `epsilon` (log), `num_iterations` (newton_schulz).
-
-    Raises:
-        UnknownNameError: No such function.
-        OptionError: An option that the function does not have, or a value outside its range.
-    """
-    if isinstance(name, SpectralFunction):
-        return name
-    if name not in SPECTRAL_FUNCTIONS:
-        raise UnknownNameError("spectral function", name, SPECTRAL_FUNCTIONS)
-    try:
-        return SPECTRAL_FUNCTIONS[name](**options)
-    except TypeError as error:
-        raise OptionError(f"spectral function {name!r} does not take these options: {options} ({error})") from error

@@ -1,89 +1,94 @@
 """Gradient rules: the table that turns the upstream gradient into the gradient of a spectral function.
 
 A rule of the paper replaces one thing only, the quotient `k = 1 / (l_i - l_j)` of a larger and a smaller eigenvalue (its
-matrix K, eq. 5). Such a rule is a function of a few lines, `k(larger, smaller)`, in `DIFFERENCE_QUOTIENTS`; the table is then
-`(f_i - f_j) k_ij` off the diagonal and `f'(l_i)` on it. The other rules are whole tables: those of another spectral function
-(`lyapunov` is the exact table of the root, `newton_schulz` that of the iteration's polynomial).
-
-To add a rule: write the quotient, add it to `DIFFERENCE_QUOTIENTS`, and see `docs/adding_a_rule.md` for the layer's row.
+matrix K, eq. 5): those are the functions in `quotients.py`. The table is then `(f_i - f_j) k_ij` off the diagonal and `f'(l_i)`
+on it. The other rules are whole tables: those of another spectral function (`lyapunov` is the exact table of the root,
+`newton_schulz` that of the iteration's polynomial), or of an iteration.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.errors import OptionError
 from gcp_repro.linalg import functions
 from gcp_repro.linalg.covariance import fill_diagonal, from_upper_triangle, upper_pairs
-from gcp_repro.linalg.functions import GradientTable, SpectralFunction
-from gcp_repro.linalg.pade import pade_approximant
+from gcp_repro.linalg.options import AtLeast, options_of
+from gcp_repro.linalg.parts import Part, Parts
+from gcp_repro.linalg.quotients import DIFFERENCE_QUOTIENTS, geometric_sum
+from gcp_repro.linalg.spectral_function import GradientTable, SpectralFunction
 
-__all__ = ["DIFFERENCE_QUOTIENTS", "GRADIENT_RULES", "GradientRule", "gradient_rule", "replace_overflow", "skew_quotients"]
-
-
-def svd(larger: Tensor, smaller: Tensor) -> Tensor:
-    """`1 / (l_i - l_j)`: the ordinary gradient of the eigendecomposition (eq. 5); unbounded."""
-    return (larger - smaller).reciprocal()
-
-
-def trunc(larger: Tensor, smaller: Tensor, *, max_gradient: float = 1e10) -> Tensor:
-    """`min(1 / (l_i - l_j), T)` (eq. 12); bound `T = max_gradient`."""
-    return svd(larger, smaller).clamp(max=max_gradient)
-
-
-def taylor(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
-    """`(1 + x + ... + x^K) / l_i` with `x = l_j / l_i` (eqs. 14 to 16, after Wang et al. 2019); bound `(K + 1) / l_i`."""
-    return geometric_sum(smaller / larger, degree).div_(larger)
+__all__ = [
+    "GRADIENT_RULES",
+    "GradientRule",
+    "gradient_rule",
+    "register_rule",
+    "replace_overflow",
+    "skew_quotients",
+]
 
 
-def geometric_sum(x: Tensor, degree: int) -> Tensor:
-    """`1 + x + ... + x^degree` in about `2 log2(degree)` multiplications: `T_{2m+1} = T_m (1 + x^{m+1})`, `T_{k+1} = 1 + x T_k`.
-
-    Example:
-        >>> geometric_sum(torch.tensor(2.0), 6).item()
-        127.0
-    """
-    total, power = torch.ones_like(x), x  # T_0 and x^(0 + 1)
-    for bit in bin(degree + 1)[3:]:  # degree + 1 terms, from the second binary digit on
-        total = total.addcmul(total, power)
-        power = power * power
-        if bit == "1":
-            total.mul_(x).add_(1.0)
-            power = power * x
-    return total
-
-
-def pade(larger: Tensor, smaller: Tensor, *, degree: int = 100) -> Tensor:
-    """`P(x) / Q(x) / l_i` with the diagonal Pade approximant that matches `degree` Taylor terms (eq. 21).
-
-    Not bounded: the denominator is zero at `x = 1` to rounding. The paper states `6.48e20 / l_i` (see docs/paper_notes.md).
-    """
-    return pade_approximant(smaller / larger, degree) / larger
-
-
-DIFFERENCE_QUOTIENTS: dict[str, Callable[..., Tensor]] = {"svd": svd, "trunc": trunc, "taylor": taylor, "pade": pade}
-"""The rules that replace `1 / (l_i - l_j)`, by name; each maps `(larger, smaller)` eigenvalues to positive quotients."""
-
-
-@dataclass(frozen=True)
-class GradientRule:
+@dataclass(frozen=True, eq=False)
+class GradientRule(Part):
     """A way to fill the gradient table of any spectral function.
 
     Attributes:
-        name: As used in options and tables.
+        name: As used in tables and messages; it says nothing about what the rule is.
         table: Maps eigenvalues `(b, n)`, ascending and >= 0, their images `(b, n)` and the function to a `GradientTable`.
         quotient: `k(larger, smaller)` for the rules that are made of one, else `None`.
+        of: For a rule that is the exact table of one spectral function, whatever the forward function: that function.
     """
 
-    name: str
     table: Callable[[Tensor, Tensor, SpectralFunction], GradientTable]
     quotient: Callable[[Tensor, Tensor], Tensor] | None = None
+    of: SpectralFunction | None = None
+
+    def is_exact_for(self, function: SpectralFunction) -> bool:
+        """Whether the table is the derivative of `function`."""
+        return self.kind == "exact" or self.of == function
+
+
+GRADIENT_RULES: Parts[GradientRule] = Parts("gradient rule")
+"""Factories of the gradient rules by name; options are those of the quotient or the function."""
+
+
+def register_rule(
+    name: str,
+    factory: Callable[..., GradientRule] | None = None,
+    *,
+    quotient: Callable[..., Tensor] | None = None,
+    replace: bool = False,
+) -> Callable[..., GradientRule]:
+    """Give a gradient rule a name that layers, configurations and tables know.
+
+    Args:
+        name: As in `gradient=...`.
+        factory: Returns the rule; its arguments are the options, which are checked against their annotations
+            (`Annotated[int, AtLeast(1)]`, see `gcp_repro.linalg.options`).
+        quotient: Instead of a factory `k(larger, smaller, **options)`, which takes the place of `1 / (l_i - l_j)`. It takes the
+            eigenvalues of all pairs, in any shape.
+        replace: Whether it may take the place of another that was added.
+
+    Returns:
+        The factory, whose rules know their name and options.
+
+    Raises:
+        OptionError: The name is taken, or not one that configurations can hold; or not one of factory and quotient is given.
+    """
+    if (factory is None) == (quotient is None):
+        raise OptionError(f"a gradient rule is made by a factory or of a quotient; got both or none for {name!r}: give one")
+    if quotient is None:
+        assert factory is not None
+        return GRADIENT_RULES.register(name, factory, replace=replace)
+    DIFFERENCE_QUOTIENTS.add(name, quotient, replace=replace)
+    return GRADIENT_RULES.register(name, _quotient_factory(name, quotient), replace=replace)
 
 
 def replace_overflow(values: Tensor) -> Tensor:
@@ -121,22 +126,38 @@ def _from_quotient(name: str, quotient: Callable[[Tensor, Tensor], Tensor]) -> G
 
 
 def _quotient_factory(name: str, quotient: Callable[..., Tensor]) -> Callable[..., GradientRule]:
-    @functools.wraps(quotient)  # the options stay visible to inspect.signature
     def factory(**options: Any) -> GradientRule:
         return _from_quotient(name, functools.partial(quotient, **options))
 
+    options = options_of(quotient, skip=2).values()  # those of the quotient are those of the rule
+    factory.__signature__ = inspect.Signature([option.replace(kind=option.KEYWORD_ONLY) for option in options])  # type: ignore[attr-defined]
     return factory
 
 
 def _from_function(name: str, function: SpectralFunction) -> GradientRule:
-    return GradientRule(name, lambda eigenvalues, images, forward: function.gradient(eigenvalues))
+    return GradientRule(name, lambda eigenvalues, images, forward: function.gradient(eigenvalues), of=function)
 
 
+@GRADIENT_RULES.factory("exact", built_in=True)
 def _exact() -> GradientRule:
+    """The derivative of the forward function, whichever it is."""
     return GradientRule("exact", lambda eigenvalues, images, forward: forward.gradient(eigenvalues))
 
 
-def _power_iteration(num_iterations: int = 19, deflate: bool = True) -> GradientRule:
+@GRADIENT_RULES.factory("lyapunov", built_in=True)
+def _lyapunov() -> GradientRule:
+    """The exact table of the root."""
+    return _from_function("lyapunov", functions.sqrt())
+
+
+@GRADIENT_RULES.factory("newton_schulz", built_in=True)
+def _newton_schulz(num_iterations: Annotated[int, AtLeast(1)] = 10) -> GradientRule:
+    """The exact table of the Newton-Schulz iteration."""
+    return _from_function("newton_schulz", functions.newton_schulz(num_iterations=num_iterations))
+
+
+@GRADIENT_RULES.factory("power_iteration", built_in=True)
+def _power_iteration(num_iterations: Annotated[int, AtLeast(1)] = 19, deflate: bool = True) -> GradientRule:
     """Gradient of power iteration started at the eigenvectors, with deflation (Wang et al., NeurIPS 2019; eqs. 13, 32 and 33).
 
     Writing the chain of deflations out (`docs/mathematics.md`), the eigenvector of the larger eigenvalue of a pair gets the
@@ -165,7 +186,8 @@ def _power_iteration(num_iterations: int = 19, deflate: bool = True) -> Gradient
     return GradientRule("power_iteration", table)
 
 
-def _lyapunov_iteration(num_iterations: int = 8) -> GradientRule:
+@GRADIENT_RULES.factory("lyapunov_iteration", built_in=True)
+def _lyapunov_iteration(num_iterations: Annotated[int, AtLeast(1)] = 8) -> GradientRule:
     """Solve `Q dP + dP Q = G` by `num_iterations` coupled sign iterations (Song et al., ICLR 2022, eqs. 14 to 16).
 
     In the eigenbasis of `Q` with `b = f / ||f||`, every step multiplies by
@@ -186,27 +208,20 @@ def _lyapunov_iteration(num_iterations: int = 8) -> GradientRule:
     return GradientRule("lyapunov_iteration", table)
 
 
-GRADIENT_RULES: dict[str, Callable[..., GradientRule]] = {
-    "exact": _exact,
-    "lyapunov": lambda: _from_function("lyapunov", functions.sqrt()),
-    "newton_schulz": lambda num_iterations=10: _from_function("newton_schulz", functions.newton_schulz(num_iterations)),
-    "lyapunov_iteration": _lyapunov_iteration,
-    "power_iteration": _power_iteration,
-    **{name: _quotient_factory(name, quotient) for name, quotient in DIFFERENCE_QUOTIENTS.items()},
-}
-"""Factories of the gradient rules by name; options are those of the quotient or the function."""
+for _name, _quotient in DIFFERENCE_QUOTIENTS.built_in.items():
+    GRADIENT_RULES.register(_name, _quotient_factory(_name, _quotient), built_in=True)
 
 
-def gradient_rule(name: str | GradientRule, **options: Any) -> GradientRule:
+def gradient_rule(choice: str | Mapping[str, Any] | GradientRule, **options: Any) -> GradientRule:
     """Look up a rule by name and set its options, or pass a `GradientRule` through.
 
     Args:
-        name: A name in `GRADIENT_RULES`, or a rule of your own.
+        choice: A name in `GRADIENT_RULES`, a mapping of `name` and options, or a rule of your own.
         **options: `degree` (taylor, pade), `max_gradient` (trunc), `num_iterations` (newton_schulz, lyapunov_iteration).
 
     Raises:
         UnknownNameError: No such rule. "no gradient rule 'pad'; nearest: 'pade'; known: ..."
-        OptionError: An option that the rule does not have.
+        OptionError: An option that the rule does not have, or a value outside its range.
 
     Example:
         >>> import torch
@@ -214,14 +229,4 @@ def gradient_rule(name: str | GradientRule, **options: Any) -> GradientRule:
         >>> rule.quotient(torch.tensor(2.0), torch.tensor(1.0)).item()  # (1 + 1/2 + 1/4) / 2
         0.875
     """
-    if isinstance(name, GradientRule):
-        return name
-    if name not in GRADIENT_RULES:
-        raise UnknownNameError("gradient rule", name, GRADIENT_RULES)
-    try:
-        rule = GRADIENT_RULES[name](**options)
-        if rule.quotient is not None:
-            rule.quotient(torch.tensor(2.0), torch.tensor(1.0))  # options of a quotient are seen when it is called
-        return rule
-    except TypeError as error:
-        raise OptionError(f"gradient rule {name!r} does not take these options: {options} ({error})") from error
+    return GRADIENT_RULES.resolve(choice, **options)

@@ -6,6 +6,7 @@ repeated eigenvalues, where the gradients of `torch.linalg.eigh` and `torch.lina
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,14 +14,17 @@ from torch import Tensor
 
 from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.autograd import apply_operator
-from gcp_repro.linalg.functions import SpectralFunction, spectral_function
 from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
-from gcp_repro.linalg.spectral import MatrixFunction
+from gcp_repro.linalg.options import check_option
+from gcp_repro.linalg.spectral import Kept, MatrixFunction, number_kept
+from gcp_repro.linalg.spectral_function import SpectralFunction, spectral_function
 
 __all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]
 
 
-def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n: int | None = None, **options: Any) -> Tensor:
+def matrix_sqrt(
+    cov: Tensor, gradient: str | Mapping[str, Any] | GradientRule = "lyapunov", *, top_n: Kept = None, **options: Any
+) -> Tensor:
     r"""Square root `Q` of positive semi-definite matrices, `Q Q = cov`, with an interchangeable gradient.
 
     With `cov = U diag(l) U^T` the value is `U diag(sqrt(l)) U^T` whatever the rule (eq. 3). For an upstream gradient with
@@ -30,8 +34,9 @@ def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n
         cov: `(..., C, C)`, symmetric positive semi-definite, any floating dtype (float16 and bfloat16 are computed in
             float32), any rank. Only the lower triangle is read.
         gradient: `"lyapunov"` (exact: `D_ij = 1 / (sqrt(l_i) + sqrt(l_j))`), `"svd"`, `"pade"`, `"taylor"`, `"trunc"`, `"topn"`,
-            `"newton_schulz"`, `"power_iteration"`, `"lyapunov_iteration"`, or a `GradientRule`.
-        top_n: Keep only so many eigenvalues, for any rule; `"topn"` is `"svd"` with 200/256 of them as the default.
+            `"newton_schulz"`, `"power_iteration"`, `"lyapunov_iteration"`, another registered name, or a `GradientRule`.
+        top_n: Keep only so many eigenvalues, or a share of them in (0, 1), for any rule; `"topn"` is `"svd"` with 200/256 of
+            them as the default.
         **options: The rule's own: `degree`, `max_gradient`, `num_iterations`.
 
     Returns:
@@ -40,6 +45,7 @@ def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n
     Raises:
         ShapeError: The last two sizes differ. "matrix_sqrt needs (..., C, C); got (8, 256, 196): pass covariance(x)?"
         UnknownNameError: No such rule.
+        OptionError: An option that the rule does not have, or a value out of its range.
         NonFiniteError: NaN or infinity in `cov`.
         GCPError: A clearly negative eigenvalue.
 
@@ -61,6 +67,7 @@ def matrix_sqrt(cov: Tensor, gradient: str | GradientRule = "lyapunov", *, top_n
     if gradient == "topn":
         gradient = "svd"
         top_n = -(-200 * cov.shape[-1] // 256) if top_n is None else top_n
+    top_n = check_option("matrix_sqrt", "top_n", top_n, Kept, "leave it out to keep all eigenvalues")
     return _apply("matrix_sqrt", cov, spectral_function("sqrt"), gradient_rule(gradient, **options), top_n)
 
 
@@ -112,7 +119,7 @@ def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
     return _apply("matrix_log", cov, spectral_function("log", epsilon=epsilon), gradient_rule("exact"))
 
 
-def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRule, top_n: int | None = None) -> Tensor:
+def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRule, top_n: int | float | None = None) -> Tensor:
     if not isinstance(cov, Tensor):
         raise ShapeError(f"{name} needs a torch.Tensor; got {type(cov).__name__}: convert it with torch.as_tensor")
     if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
@@ -121,5 +128,5 @@ def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRul
             "pass covariance(x) of features (..., C, N)?"
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
-    result: Tensor = apply_operator(MatrixFunction(function, rule, dtype, top_n), cov)
+    result: Tensor = apply_operator(MatrixFunction(function, rule, dtype, number_kept(top_n, cov.shape[-1])), cov)
     return result

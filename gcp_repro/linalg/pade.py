@@ -16,13 +16,18 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 
-__all__ = ["pade_approximant", "pade_coefficients"]
+__all__ = ["pade_approximant", "pade_coefficients", "pade_degrees"]
 
 
 @functools.cache
 def _table() -> dict[int, tuple[tuple[float, ...], tuple[float, ...]]]:
     data = json.loads(files("gcp_repro.linalg").joinpath("pade_coefficients.json").read_text())
     return {int(degree): (tuple(row["numerator"]), tuple(row["denominator"])) for degree, row in data.items()}
+
+
+def pade_degrees() -> tuple[int, ...]:
+    """Degrees for which there are coefficients."""
+    return tuple(_table())
 
 
 def pade_coefficients(degree: int = 100) -> tuple[tuple[float, ...], tuple[float, ...]]:

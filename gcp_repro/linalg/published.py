@@ -1,21 +1,90 @@
-"""The SVD layers of DifferentiableSVD as its code computes them, to the last bit."""
+"""Covariance pooling in the published order of operations (route `dense`), and to the last bit as the public code has it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.covariance import published_center, upper_triangle
-from gcp_repro.linalg.spectral import PublishedPooling, keep_largest, require_finite
+from gcp_repro.linalg.autograd import Operator
+from gcp_repro.linalg.covariance import (
+    published_center,
+    symmetric_from_upper_triangle,
+    upper_triangle,
+    upper_triangle_of_product,
+)
+from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
+from gcp_repro.linalg.spectral import decompose, keep_largest, require_finite
+from gcp_repro.linalg.spectral_function import SpectralFunction
 
-__all__ = ["AuthorsPooling"]
+__all__ = ["AuthorsPooling", "PublishedPooling"]
+
+
+@dataclass(frozen=True)
+class PublishedPooling(Operator):
+    """Upper triangle of `f(X X^T)` in the published order of operations (route `dense`), whatever the rank.
+
+    Eigenvalues at or below the machine epsilon are set to it, and so stay part of the gradient with all their rounding noise;
+    infinite entries of `K` and of the rotated gradient become the largest finite ones. For a rule that is not a difference
+    quotient only the floor and the decomposition of the full matrix are kept.
+
+    Attributes:
+        function: What is done to the eigenvalues.
+        rule: How the gradient table is filled.
+        dtype: Of the computation.
+        top_n: Keep only so many eigenvalues; the others are set to the machine epsilon.
+        on_host: Decompose on the CPU, wherever the features are.
+    """
+
+    function: SpectralFunction
+    rule: GradientRule
+    dtype: torch.dtype = torch.float64
+    top_n: int | None = None
+    on_host: bool = False
+    temporaries = 2
+
+    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        return (rows * (rows + 1) // 2,)
+
+    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
+        return (rows,), (rows, rows)
+
+    def _times_centering(self, x: Tensor) -> Tensor:
+        """`X I_bar` of eq. 1, without forming the centring matrix."""
+        return (x - x.mean(-1, keepdim=True)).div_(x.shape[-1])
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        eigenvalues, u = decompose(self._times_centering(x) @ x.mT, self.on_host)
+        floor = torch.finfo(self.dtype).eps
+        spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
+        saved[0].copy_(spectrum)
+        saved[1].copy_(u)
+        scaled = u * self.function.value(spectrum).unsqueeze(-2)
+        output.copy_(upper_triangle_of_product(scaled, u, torch.zeros_like(spectrum[:, :1])))
+
+    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+        spectrum, u = saved
+        h = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[-2]) @ u
+        by_p = u @ self._rotated(h, spectrum) @ u.mT
+        return (by_p + by_p.mT) @ self._times_centering(x)
+
+    def _rotated(self, h: Tensor, spectrum: Tensor) -> Tensor:
+        """The bracket of eq. 5: `K^T * (U^T dU) + diag(dL)` with `dU = 2 G U F`, `dL = f' diag(H)`."""
+        images = self.function.value(spectrum)
+        if self.rule.quotient is None:
+            return self.rule.table(spectrum, images, self.function).apply(h)
+        k = skew_quotients(spectrum, self.rule.quotient)
+        rotated = k.mT * (2 * h * images.unsqueeze(-2))
+        slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
+        rotated.diagonal(dim1=-2, dim2=-1).add_(slope * h.diagonal(dim1=-2, dim2=-1))
+        return replace_overflow(rotated.abs().flatten(1)).view_as(rotated).copysign_(rotated)
 
 
 @dataclass(frozen=True)
 class AuthorsPooling(PublishedPooling):
-    """`PublishedPooling` with the centring matrix rounded to float32, and by `svd` instead of `eigh`.
+    """The SVD layers of DifferentiableSVD: with the centring matrix rounded to float32, and by `svd` instead of `eigh`.
 
     The rounding leaves a covariance that may be indefinite and whose null space is noise; the singular value decomposition
     takes the absolute values of its eigenvalues. That noise reaches the output, by its root about 1e-8 of it, so that only

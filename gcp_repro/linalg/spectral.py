@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -20,11 +21,13 @@ from gcp_repro.linalg.covariance import (
     upper_triangle,
     upper_triangle_of_product,
 )
-from gcp_repro.linalg.functions import SpectralFunction, sqrt
-from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
+from gcp_repro.linalg.functions import sqrt
+from gcp_repro.linalg.gradient_rules import GradientRule
+from gcp_repro.linalg.options import Above, AtLeast, Below
 from gcp_repro.linalg.parallel import for_each_chunk
+from gcp_repro.linalg.spectral_function import SpectralFunction
 
-__all__ = ["MatrixFunction", "PublishedPooling", "SpectralPooling", "decompose", "require_finite"]
+__all__ = ["Kept", "MatrixFunction", "SpectralPooling", "decompose", "number_kept", "require_finite"]
 
 
 def require_finite(matrix: Tensor) -> None:
@@ -97,6 +100,20 @@ def nonzero_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
     return torch.where(eigenvalues > noise, eigenvalues, 0.0)
 
 
+Kept = Annotated[int, AtLeast(1)] | Annotated[float, Above(0), Below(1)] | None
+"""Of the option `top_n`: how many of the largest eigenvalues, or what share of all of them."""
+
+
+def number_kept(top_n: int | float | None, size: int) -> int | None:
+    """How many of `size` eigenvalues `top_n` keeps; None for all.
+
+    Example:
+        >>> number_kept(0.78125, 64), number_kept(7, 64)
+        (50, 7)
+    """
+    return max(1, round(top_n * size)) if isinstance(top_n, float) else top_n
+
+
 def keep_largest(eigenvalues: Tensor, top_n: int | None, floor: float = 0.0) -> Tensor:
     """Set all but the `top_n` largest of `(b, n)` ascending eigenvalues to `floor` (eq. 11); `None` keeps all."""
     if top_n is None or top_n >= eigenvalues.shape[-1]:
@@ -108,7 +125,7 @@ def keep_largest(eigenvalues: Tensor, top_n: int | None, floor: float = 0.0) -> 
 
 def has_second_derivative(function: SpectralFunction, rule: GradientRule, top_n: int | None) -> bool:
     """Whether the gradient is that of the root, by its exact table, with all eigenvalues kept."""
-    return function.name == "sqrt" and rule.name in ("exact", "lyapunov") and top_n is None
+    return function.is_root and rule.is_exact_for(function) and top_n is None
 
 
 def second_derivative_of_root(e: Tensor, g: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor]:
@@ -272,63 +289,3 @@ class SpectralPooling(Operator):
         y = sqrt().gradient(spectrum).table * g
         by_features = 2 * u @ (by_p @ in_basis + y @ (u.mT @ toward))
         return upper_triangle(u @ by_upstream @ u.mT), self._features(by_features)
-
-
-@dataclass(frozen=True)
-class PublishedPooling(Operator):
-    """Upper triangle of `f(X X^T)` in the published order of operations (route `dense`), whatever the rank.
-
-    Eigenvalues at or below the machine epsilon are set to it, and so stay part of the gradient with all their rounding noise;
-    infinite entries of `K` and of the rotated gradient become the largest finite ones. For a rule that is not a difference
-    quotient only the floor and the decomposition of the full matrix are kept.
-
-    Attributes:
-        function: What is done to the eigenvalues.
-        rule: How the gradient table is filled.
-        dtype: Of the computation.
-        top_n: Keep only so many eigenvalues; the others are set to the machine epsilon.
-        on_host: Decompose on the CPU, wherever the features are.
-    """
-
-    function: SpectralFunction
-    rule: GradientRule
-    dtype: torch.dtype = torch.float64
-    top_n: int | None = None
-    on_host: bool = False
-    temporaries = 2
-
-    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
-        return (rows * (rows + 1) // 2,)
-
-    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
-        return (rows,), (rows, rows)
-
-    def _times_centering(self, x: Tensor) -> Tensor:
-        """`X I_bar` of eq. 1, without forming the centring matrix."""
-        return (x - x.mean(-1, keepdim=True)).div_(x.shape[-1])
-
-    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        eigenvalues, u = decompose(self._times_centering(x) @ x.mT, self.on_host)
-        floor = torch.finfo(self.dtype).eps
-        spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
-        saved[0].copy_(spectrum)
-        saved[1].copy_(u)
-        scaled = u * self.function.value(spectrum).unsqueeze(-2)
-        output.copy_(upper_triangle_of_product(scaled, u, torch.zeros_like(spectrum[:, :1])))
-
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
-        spectrum, u = saved
-        h = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[-2]) @ u
-        by_p = u @ self._rotated(h, spectrum) @ u.mT
-        return (by_p + by_p.mT) @ self._times_centering(x)
-
-    def _rotated(self, h: Tensor, spectrum: Tensor) -> Tensor:
-        """The bracket of eq. 5: `K^T * (U^T dU) + diag(dL)` with `dU = 2 G U F`, `dL = f' diag(H)`."""
-        images = self.function.value(spectrum)
-        if self.rule.quotient is None:
-            return self.rule.table(spectrum, images, self.function).apply(h)
-        k = skew_quotients(spectrum, self.rule.quotient)
-        rotated = k.mT * (2 * h * images.unsqueeze(-2))
-        slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
-        rotated.diagonal(dim1=-2, dim2=-1).add_(slope * h.diagonal(dim1=-2, dim2=-1))
-        return replace_overflow(rotated.abs().flatten(1)).view_as(rotated).copysign_(rotated)

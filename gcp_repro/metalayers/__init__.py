@@ -1,6 +1,16 @@
 """Meta-layers over `gcp_repro.linalg`, and the one registry that configurations name."""
 
-from gcp_repro.metalayers.layers import MetaLayer
-from gcp_repro.metalayers.registry import META_LAYERS, MetaLayerEntry, build_meta_layer
+from gcp_repro.metalayers.base import MetaLayer, is_extra_state
+from gcp_repro.metalayers.covariance_pooling import CovariancePooling
+from gcp_repro.metalayers.registry import META_LAYERS, REFERENCE_LAYER, MetaLayerEntry, build_meta_layer, register_meta_layer
 
-__all__ = ["META_LAYERS", "MetaLayer", "MetaLayerEntry", "build_meta_layer"]
+__all__ = [
+    "META_LAYERS",
+    "REFERENCE_LAYER",
+    "CovariancePooling",
+    "MetaLayer",
+    "MetaLayerEntry",
+    "build_meta_layer",
+    "is_extra_state",
+    "register_meta_layer",
+]

@@ -1,22 +1,28 @@
-"""The registry of meta-layers: one row a layer, from which configs, tests, documentation and error texts are made."""
+"""The registry of meta-layers: one row a layer, with every fact about it.
+
+Configurations, tests, documentation, error texts, the report's tables and figures, the plan of the paper's runs, the comparison with
+the public code and the import of its weights are made from the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gcp_repro.errors import OptionError, UnknownNameError, nearest_names
-from gcp_repro.metalayers.layers import (
-    BilinearPooling,
-    CompactBilinearPooling,
-    CovariancePooling,
-    GlobalAveragePooling,
-    MetaLayer,
-)
+from gcp_repro.errors import OptionError, nearest_names
+from gcp_repro.linalg.options import options_of
+from gcp_repro.linalg.registry import Registry
+from gcp_repro.metalayers.average_pooling import GlobalAveragePooling
+from gcp_repro.metalayers.base import MetaLayer
+from gcp_repro.metalayers.bilinear import BilinearPooling, CompactBilinearPooling
+from gcp_repro.metalayers.covariance_pooling import CovariancePooling
 
-__all__ = ["META_LAYERS", "MetaLayerEntry", "build_meta_layer"]
+__all__ = ["META_LAYERS", "REFERENCE_LAYER", "MetaLayerEntry", "build_meta_layer", "register_meta_layer"]
+
+REFERENCE_LAYER = "isqrt_cov"
+"""The layer with which all others are compared, and with which the hybrid protocol starts, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -28,53 +34,84 @@ class MetaLayerEntry:
         family: `"first-order"`, `"svd"` (exact value by eigendecomposition), `"iterative"` (approximate value), or `"other"`.
         description: One line.
         source: Paper, with the equation in the ICCV 2021 paper where there is one.
-        factory: The class.
+        factory: The class, or another callable that returns a `MetaLayer`.
         fixed: Arguments that make the class this layer.
         defaults: Options that a user may change, with their default values.
+        further_options: Whether the class takes options besides those, as those of a function that an option chooses.
+        published: Name in the ICCV 2021 paper's tables; empty if it has none.
+        code_bases: Public code bases that train with the layer.
+        peers: Classes of DifferentiableSVD with the same output, the layer's own first.
+        colour: In figures, legible on white and on black; empty for one that follows from the name.
     """
 
     name: str
     family: str
     description: str
     source: str
-    factory: type[MetaLayer] = CovariancePooling
+    factory: Callable[..., MetaLayer] = CovariancePooling
     fixed: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    further_options: bool = False
+    published: str = ""
+    code_bases: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    colour: str = ""
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether its value is made from eigenvalues."""
+        return self.family == "svd"
+
+    @property
+    def has_hybrid(self) -> bool:
+        """Whether the hybrid protocol can go over to it from the reference layer, and that changes anything."""
+        return self.name != REFERENCE_LAYER and build_meta_layer(self.name).can_follow(build_meta_layer(REFERENCE_LAYER))
 
 
 _COMMON = {"dtype": "float64", "route": "auto", "solver": "auto", "on_nonfinite": "raise"}
 _ONE_ROUTE = {"dtype": "float64", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
+_DIFFERENTIABLE_SVD, _FAST_MPN_COV = "DifferentiableSVD", "fast-MPN-COV"
 
 
 def _spectral(
     name: str, family: str, description: str, source: str, forward: str, gradient: str, common: Mapping[str, Any] = _COMMON,
-    fixed: Mapping[str, Any] = MappingProxyType({}), **own: Any,
+    fixed: Mapping[str, Any] = MappingProxyType({}), facts: Mapping[str, Any] = MappingProxyType({}), **own: Any,
 ) -> MetaLayerEntry:  # fmt: skip
+    """The row of a spectral function with a gradient table; `own` are its options."""
     arguments = {"forward": forward, "gradient": gradient, **fixed}
-    return MetaLayerEntry(name, family, description, source, CovariancePooling, arguments, {**common, **own})
+    return MetaLayerEntry(name, family, description, source, CovariancePooling, arguments, {**common, **own}, **facts)
 
 
-_ROWS = [
-    MetaLayerEntry("gap", "first-order", "global average pooling", "the vanilla rows of Table 3", GlobalAveragePooling),
-    _spectral("mpn_cov", "svd", "matrix power by SVD, ordinary gradient 1/(l_i - l_j)", "Li et al., ICCV 2017; eqs. 2 to 6",
-              "power", "svd", exponent=0.5),
+def _published(published: str, colour: str, *peers: str, code_bases: tuple[str, ...] = (_DIFFERENTIABLE_SVD,)) -> dict[str, Any]:
+    """The facts of a layer in the paper's tables."""
+    return {"published": published, "colour": colour, "peers": peers, "code_bases": code_bases}
+
+
+_ROWS = [  # in the order of the paper's tables
+    MetaLayerEntry("gap", "first-order", "global average pooling", "the vanilla rows of Table 3", GlobalAveragePooling, colour="#8a8a8a"),
     _spectral("isqrt_cov", "iterative", "root by Newton-Schulz iteration, its own gradient", "Li et al., CVPR 2018; eqs. 7 to 10",
-              "newton_schulz", "exact", num_iterations=5),
-    _spectral("svd_pade", "svd", "root by SVD, gradient by Pade approximants", f"{_SONG}, eq. 21", "sqrt", "pade", degree=100),
+              "newton_schulz", "exact", num_iterations=5,
+              facts=_published("iSQRT-COV", "#0a7fd0", "MPNCOV", code_bases=(_DIFFERENTIABLE_SVD, _FAST_MPN_COV))),
+    _spectral("svd_pade", "svd", "root by SVD, gradient by Pade approximants", f"{_SONG}, eq. 21", "sqrt", "pade", degree=100,
+              facts=_published("SVD-Pade", "#d9480f", "SVD_Pade")),
     _spectral("svd_taylor", "svd", "root by SVD, gradient by a Taylor polynomial", "Wang et al., T-PAMI 2021; eq. 16",
-              "sqrt", "taylor", degree=100),
+              "sqrt", "taylor", degree=100, facts=_published("SVD-Taylor", "#2b9a50", "SVD_Taylor")),
     _spectral("svd_newton", "svd", "root by SVD, gradient of the Newton-Schulz iteration", f"{_SONG}, sec. 3.3", "sqrt", "newton_schulz",
-              num_iterations=10),
-    _spectral("svd_trunc", "svd", "root by SVD, gradient clipped at T", f"{_SONG}, eq. 12", "sqrt", "trunc", max_gradient=1e10),
+              num_iterations=10, facts=_published("SVD-Newton", "#a855c8", "SVD_Newton")),
+    _spectral("svd_trunc", "svd", "root by SVD, gradient clipped at T", f"{_SONG}, eq. 12", "sqrt", "trunc", max_gradient=1e10,
+              facts=_published("SVD-Trunc", "#c49102", "SVD_Trunc")),
     _spectral("svd_topn", "svd", "root of the largest eigenvalues, ordinary gradient", f"{_SONG}, eq. 11", "sqrt", "svd",
-              top_n=0.78125),
-    _spectral("svd_power_iteration", "svd", "root by SVD, gradient of deflated power iteration", "Wang et al., NeurIPS 2019; eq. 13",
-              "sqrt", "power_iteration", num_iterations=19, deflate=True),
+              top_n=0.78125, facts=_published("SVD-TopN", "#a0522d", "SVD_TopN")),
+    _spectral("mpn_cov", "svd", "matrix power by SVD, ordinary gradient 1/(l_i - l_j)", "Li et al., ICCV 2017; eqs. 2 to 6",
+              "power", "svd", exponent=0.5, facts=_published("MPN-COV", "#e0457b", "SVD_Original", "SVD_Pade")),
     _spectral("svd_lyapunov", "svd", "root by SVD, exact gradient 1/(sqrt(l_i) + sqrt(l_j))", "Daleckii-Krein; docs/mathematics.md",
-              "sqrt", "lyapunov"),
+              "sqrt", "lyapunov", facts={"colour": "#159a9c", "peers": ("SVD_Pade",)}),
+    _spectral("svd_power_iteration", "svd", "root by SVD, gradient of deflated power iteration", "Wang et al., NeurIPS 2019; eq. 13",
+              "sqrt", "power_iteration", num_iterations=19, deflate=True, facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("spectral", "other", "any forward function with any gradient table", "docs/mathematics.md", CovariancePooling, {},
-                   {"forward": "sqrt", "gradient": "exact", **_COMMON, "moment": "covariance", "top_n": None, "signed_root": False}),
+                   {"forward": "sqrt", "gradient": "exact", **_COMMON, "moment": "covariance", "top_n": None, "signed_root": False},
+                   further_options=True),
     _spectral("deep_o2p", "svd", "matrix logarithm of the second moment", "Ionescu et al., ICCV 2015", "log", "exact", _ONE_ROUTE,
               {"moment": "second_moment"}, epsilon=1e-3),
     MetaLayerEntry("bcnn", "other", "second moment, signed square root, l2 norm", "Lin et al., ICCV 2015", BilinearPooling),
@@ -89,11 +126,66 @@ _ROWS = [
               "pade_root", "lyapunov_iteration", _ONE_ROUTE, {"route": "dense"}, num_iterations=8),
     _spectral("mtp_lya", "iterative", "root by a matrix Taylor polynomial, Lyapunov equation by iteration", "Song et al., ICLR 2022",
               "taylor_root", "lyapunov_iteration", _ONE_ROUTE, {"route": "dense"}, num_iterations=8),
-    _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact"),
+    _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact",
+              facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
 ]  # fmt: skip
 
-META_LAYERS: dict[str, MetaLayerEntry] = {entry.name: entry for entry in _ROWS}
+META_LAYERS: Registry[MetaLayerEntry] = Registry("meta-layer")
 """Every meta-layer by name."""
+
+for _row in _ROWS:
+    META_LAYERS.add(_row.name, _row, built_in=True)
+
+
+def register_meta_layer(
+    name: str,
+    factory: Callable[..., MetaLayer],
+    *,
+    description: str,
+    source: str,
+    family: str = "other",
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+    defaults: Mapping[str, Any] | None = None,
+    replace: bool = False,
+    **facts: Any,
+) -> MetaLayerEntry:
+    """Give a layer a name that configurations, tables and messages know.
+
+    Args:
+        name: As in `meta_layer=...` and `build_meta_layer(...)`.
+        factory: A subclass of `MetaLayer`, or another callable that returns one; `CovariancePooling` with `fixed` for a
+            function with a gradient table.
+        description: One line.
+        source: Where it is from.
+        family: See `MetaLayerEntry`.
+        fixed: Arguments that make the class this layer.
+        defaults: Options that a user may change, with their default values; left out, all options of the factory that have a default
+            and are not fixed.
+        replace: Whether it may take the place of another that was added, as when a cell of a notebook is run again.
+        **facts: Further fields of `MetaLayerEntry`.
+
+    Raises:
+        OptionError: The name is taken or not one that configurations can hold, or the layer cannot be built with its defaults.
+
+    Example:
+        >>> from gcp_repro.metalayers import CovariancePooling
+        >>> entry = register_meta_layer("cube_root", CovariancePooling, description="cube root", source="this example",
+        ...                             fixed={"forward": "power", "exponent": 1 / 3}, defaults={"dtype": "float64"})
+        >>> build_meta_layer("cube_root", dtype="float32").output_dim(4)
+        10
+        >>> META_LAYERS.remove("cube_root")
+    """
+    if defaults is None:
+        own = options_of(factory)
+        defaults = {key: option.default for key, option in own.items() if option.default is not option.empty and key not in fixed}
+    entry = MetaLayerEntry(name, family, description, source, factory, dict(fixed), dict(defaults), **facts)
+    layer = factory(**entry.fixed, **entry.defaults)
+    if not isinstance(layer, MetaLayer):
+        raise OptionError(
+            f"a meta-layer is a gcp_repro.metalayers.MetaLayer; the factory of {name!r} returned {type(layer).__name__}: derive it from MetaLayer"
+        )
+    META_LAYERS.add(name, entry, replace=replace)
+    return entry
 
 
 def build_meta_layer(name: str, **options: Any) -> MetaLayer:
@@ -113,12 +205,12 @@ def build_meta_layer(name: str, **options: Any) -> MetaLayer:
         >>> layer(torch.randn(8, 64, 7, 7)).shape, layer.output_dim(64)
         (torch.Size([8, 2080]), 2080)
     """
-    if name not in META_LAYERS:
-        raise UnknownNameError("meta-layer", name, META_LAYERS)
-    entry = META_LAYERS[name]
+    entry = META_LAYERS.find(name)
     unknown = [option for option in options if option not in entry.defaults]
-    if unknown and name != "spectral":
+    if unknown and not entry.further_options:
         nearest = nearest_names(unknown[0], entry.defaults)
         hint = f"; nearest: {', '.join(map(repr, nearest))}" if nearest else ""
         raise OptionError(f"{name} has no option {unknown[0]!r}{hint}; it has: {', '.join(entry.defaults) or 'none'}")
-    return entry.factory(**{**entry.fixed, **entry.defaults, **options})
+    layer = entry.factory(**{**entry.fixed, **entry.defaults, **options})
+    layer.name = name
+    return layer

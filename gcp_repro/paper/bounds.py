@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.gradient_rules import DIFFERENCE_QUOTIENTS, gradient_rule
+from gcp_repro.linalg import DIFFERENCE_QUOTIENTS, gradient_rule
 from gcp_repro.paper.approximation import pade_value_at_one
 from gcp_repro.paper.published_tables import published_table, published_value
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label, scientific

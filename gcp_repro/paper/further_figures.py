@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from gcp_repro.linalg.gradient_rules import DIFFERENCE_QUOTIENTS
+from gcp_repro.linalg import DIFFERENCE_QUOTIENTS
+from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.paper.layers import REFERENCE_LAYER, layer_style
 from gcp_repro.paper.plots import DASH_WORDS, Figure, band_and_line, dash, rounded, spans_decades, style
 from gcp_repro.paper.seeds import MIN_SEEDS, spread_by_epoch
@@ -17,8 +18,6 @@ from gcp_repro.paper.settings import Setting
 from gcp_repro.paper.tables import scientific
 
 __all__ = ["eigenvalue_ratio_figures", "quotient_figures", "seed_figures"]
-
-RULE_LAYERS = {"svd": "mpn_cov", "trunc": "svd_trunc", "taylor": "svd_taylor", "pade": "svd_pade"}
 
 
 def eigenvalue_ratio_figures(settings: Sequence[Setting]) -> list[Figure]:
@@ -98,12 +97,20 @@ def quotient_figures(larger: float = 1.0) -> list[Figure]:
     ]
 
 
+def _layer_of(rule: str) -> str:
+    """The layer that is the root with this gradient rule and all eigenvalues kept; "exact" is that of `svd_lyapunov`."""
+    layers = (
+        name for name, entry in META_LAYERS.items() if entry.fixed.get("gradient") == rule and "top_n" not in entry.defaults
+    )
+    return "svd_lyapunov" if rule == "exact" else next(layers, rule)
+
+
 def _rules(gap: Any, curves: dict[str, torch.Tensor], y: str) -> go.Figure:
     plot = go.Figure()
     for name, values in curves.items():
         magnitude = values.abs().numpy()
         drawn = [float(f"{value:.6g}") if 0 < value < np.inf else None for value in magnitude]
-        colour = layer_style(RULE_LAYERS.get(name, "svd_lyapunov")).colour
+        colour = layer_style(_layer_of(name)).colour
         plot.add_trace(
             go.Scatter(
                 x=rounded(gap), y=drawn, mode="lines", name=name,

@@ -1,13 +1,12 @@
-"""How the report names, orders and draws the meta-layers."""
+"""How the report names, orders and draws the meta-layers: from the facts in their registry."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LAYERS", "REFERENCE_LAYER", "LayerStyle", "layer_order", "layer_style"]
+from gcp_repro.metalayers import META_LAYERS, REFERENCE_LAYER
 
-REFERENCE_LAYER = "isqrt_cov"
-"""The layer with which all others are compared, as in the paper."""
+__all__ = ["LAYERS", "REFERENCE_LAYER", "LayerStyle", "layer_order", "layer_style"]
 
 
 @dataclass(frozen=True)
@@ -20,28 +19,17 @@ class LayerStyle:
 
 
 LAYERS: dict[str, LayerStyle] = {
-    style.name: style
-    for style in (
-        LayerStyle("gap", "", "#8a8a8a"),
-        LayerStyle("isqrt_cov", "iSQRT-COV", "#0a7fd0"),
-        LayerStyle("svd_pade", "SVD-Pade", "#d9480f"),
-        LayerStyle("svd_taylor", "SVD-Taylor", "#2b9a50"),
-        LayerStyle("svd_newton", "SVD-Newton", "#a855c8"),
-        LayerStyle("svd_trunc", "SVD-Trunc", "#c49102"),
-        LayerStyle("svd_topn", "SVD-TopN", "#a0522d"),
-        LayerStyle("mpn_cov", "MPN-COV", "#e0457b"),
-        LayerStyle("svd_lyapunov", "", "#159a9c"),
-    )
+    entry.name: LayerStyle(entry.name, entry.published, entry.colour) for entry in META_LAYERS.built_in.values() if entry.colour
 }
 """In the order of the paper's tables; average pooling before, the exact gradient after."""
 FURTHER_COLOURS = ("#6c7a1f", "#7a6ff0", "#b8566b", "#4f8f8b", "#94703d", "#5c7fa3")
 
 
 def layer_style(name: str) -> LayerStyle:
-    """The style of a layer; one that the paper does not have gets a colour by its name."""
-    if name in LAYERS:
-        return LAYERS[name]
-    return LayerStyle(name, "", FURTHER_COLOURS[sum(map(ord, name)) % len(FURTHER_COLOURS)])
+    """The style of a layer; one without a colour of its own, registered or not, gets one by its name."""
+    entry = META_LAYERS.get(name)
+    by_name = FURTHER_COLOURS[sum(map(ord, name)) % len(FURTHER_COLOURS)]
+    return LayerStyle(name, entry.published if entry else "", (entry.colour if entry else "") or by_name)
 
 
 def layer_order(name: str) -> tuple[int, str]:

@@ -118,17 +118,12 @@ def _all_options(layer: DictConfig) -> dict[str, Any]:
     return {**entry.defaults, **options} if entry else options
 
 
-def _kind(layer: MetaLayer) -> tuple[int, Any, Any]:
-    """What the classifier can expect: two layers of the same kind approximate the same function of the features."""
-    return layer.output_dim(4), getattr(layer, "moment", None), getattr(layer, "signed_root", None)
-
-
 def _hybrid_swap(config: DictConfig, final: MetaLayer, swap_epoch: int) -> HybridSwap:
     """The callback that starts with `protocol.initial` and goes over to `final`."""
     same = _all_options(config.protocol.initial) == _all_options(config.meta_layer)
     initial: MetaLayer = final if same else build(config.protocol.initial)
     names = config.protocol.initial.name, config.meta_layer.name
-    if _kind(initial) != _kind(final):
+    if not final.can_follow(initial):
         raise ProtocolError(
             f"the hybrid protocol needs a layer that can go on from {names[0]!r}, a function of the same covariance; got "
             f"{names[1]!r}: set protocol=standalone for it"

@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.build import Experiment, build_experiment, label_of
 from gcp_repro.training.records import epoch_metrics, read_json, write_json
 from gcp_repro.training.result import RunDirectory, build_imported_result
@@ -39,7 +40,7 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, 
 
     Raises:
         DataError: The checkpoint or the configuration is not there, the checkpoint is damaged or no run's, or its weights
-            do not fit the network, as when the data have another number of classes.
+            do not fit the network, as when the data have another number of classes or the layer is another one.
         UnknownNameError: The run's data have no such option.
     """
     run = RunDirectory(checkpoint.parent.parent)
@@ -101,8 +102,7 @@ def _without_initial_weights(config: DictConfig) -> DictConfig:
 
 def _require_fit(experiment: Experiment, weights: dict[str, Tensor], checkpoint: Path, config: Path) -> None:
     """Refuse weights that are not those of the module."""
-    shapes = {name: tuple(value.shape) for name, value in experiment.module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
+    shapes, found = _shapes(experiment.module.state_dict()), _shapes(weights)
     different = [name for name in {**found, **shapes} if found.get(name) != shapes.get(name)]
     if different:
         name = different[0]
@@ -112,6 +112,11 @@ def _require_fit(experiment: Experiment, weights: dict[str, Tensor], checkpoint:
             f"data {label_of(data)!r}, differ in {len(different)} of their tensors, as {name}: {found.get(name, 'none')} in the "
             f"checkpoint, {shapes.get(name, 'none')} in the network: correct data and model in config.yaml"
         )
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Of all but the entry that says which layer they were trained with: that is checked when they are loaded."""
+    return {name: tuple(value.shape) for name, value in weights.items() if not is_extra_state(name)}
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:

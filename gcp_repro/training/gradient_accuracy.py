@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from gcp_repro.metalayers import build_meta_layer
-from gcp_repro.metalayers.layers import CovariancePooling
+from gcp_repro.metalayers import CovariancePooling, build_meta_layer
 from gcp_repro.training.diagnostics import MetaLayerDiagnostic, Sample, child
 
 __all__ = ["GradientAccuracy", "gradient_accuracy"]

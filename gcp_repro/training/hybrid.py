@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
@@ -20,8 +20,8 @@ class HybridSwap(Callback):
     """Keeps the network's meta-layer the one that belongs to the current epoch.
 
     Everything goes through `set_stage`, which looks at the epoch alone and may be called at any time: when training starts,
-    when an epoch starts, and when a checkpoint is loaded, whether of a finished run, from either side of the swap or
-    from the middle of an epoch (where Lightning announces no new epoch).
+    when an epoch starts, and before a checkpoint's weights are loaded, whether of a finished run, from either side of the swap
+    or from the middle of an epoch (where Lightning announces no new epoch).
 
     Args:
         initial: Layer before the swap.
@@ -49,9 +49,10 @@ class HybridSwap(Callback):
         if module.network.meta_layer is not layer:
             module.use_meta_layer(name, layer)
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """The layer that the checkpoint's epoch was trained with."""
-        self.set_stage(_gcp_module(pl_module), checkpoint["epoch"])
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let the module ask for the layer of a checkpoint's epoch; Lightning tells callbacks of it when weights are loaded."""
+        module = _gcp_module(pl_module)
+        module.use_layer_of = functools.partial(self.set_stage, module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The layer of the epoch that a run starts in or resumes in."""

@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gcp_repro.errors import DataError
+from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.matching_run import MatchingRun
 from gcp_repro.weight_files import load_plain
 
@@ -53,7 +54,7 @@ class InitialWeights(Callback):
             return
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        own = {name: weight for name, weight in network.state_dict().items() if not name.startswith(CLASSIFIER)}
+        own = {name: weight for name, weight in network.state_dict().items() if not _is_left_out(name)}
         weights = _network_weights(checkpoint)
         unfit = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
         if unfit:
@@ -64,6 +65,11 @@ class InitialWeights(Callback):
             )
         network.load_state_dict({name: weights[name] for name in own}, strict=False)
         log.info("starting from the weights in %s", checkpoint)
+
+
+def _is_left_out(name: str) -> bool:
+    """The classifier is made anew, and the layer may be another one."""
+    return name.startswith(CLASSIFIER) or is_extra_state(name)
 
 
 def _network_weights(path: Path) -> dict[str, Tensor]:

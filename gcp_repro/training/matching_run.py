@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gcp_repro.errors import DataError
+from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.training.records import read_json
 
 __all__ = ["MatchingRun"]
 
 log = logging.getLogger(__name__)
-
-WITHOUT_SWAP = ("isqrt_cov", "gap")  # their hybrid runs, if any, are their standalone ones
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class MatchingRun:
         options = "".join(
             f" meta_layer.{name}={value}" for name, value in (("dtype", self.dtype), ("route", self.route)) if value is not None
         )
-        protocol = "standalone" if self.meta_layer in WITHOUT_SWAP else "hybrid"
+        protocol = "hybrid" if self._has_hybrid else "standalone"
         return (
             f"gcp-train experiment={self.experiment} meta_layer={self.meta_layer}{options} protocol={protocol} seed={self.seed}"
         )
@@ -68,8 +67,14 @@ class MatchingRun:
             "with callbacks.initial_weights.checkpoint=FILE, or start from random weights with callbacks.initial_weights.run=null"
         )
 
+    @property
+    def _has_hybrid(self) -> bool:
+        """Otherwise its hybrid runs, if any, are its standalone ones."""
+        entry = META_LAYERS.get(self.meta_layer)
+        return entry is not None and entry.has_hybrid
+
     def _matches(self) -> Iterator[tuple[int, Path]]:
-        protocols = ("hybrid", "standalone") if self.meta_layer in WITHOUT_SWAP else ("hybrid",)
+        protocols = ("hybrid",) if self._has_hybrid else ("hybrid", "standalone")
         wanted = {"status": "finished", "meta_layer": self.meta_layer, "dtype": self.dtype, "route": self.route}
         for path in sorted((Path(self.runs_dir) / self.experiment).glob("*/result.json")):
             result = _read(path)

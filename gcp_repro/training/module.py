@@ -116,6 +116,7 @@ class GCPModule(LightningModule):
         self.classifier_lr_multiplier = classifier_lr_multiplier
         self.meta_layer_name = meta_layer_name
         self.metrics = nn.ModuleDict({"train_": _metrics(), "val_": _metrics()})
+        self.use_layer_of: Callable[[int], None] | None = None  # set by the hybrid protocol: takes an epoch
 
     def use_meta_layer(self, name: str, layer: nn.Module) -> None:
         """Put `layer` in the place of the network's meta-layer, on the module's device and in its mode."""
@@ -178,7 +179,9 @@ class GCPModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take those sums up again."""
+        """Take those sums up again, with the layer that the checkpoint's weights, loaded next, were trained with."""
+        if self.use_layer_of is not None:
+            self.use_layer_of(checkpoint["epoch"])
         for name, state in checkpoint["train_metrics"].items():
             metric = self._metrics_of("train")[name]
             for key, value in state.items():

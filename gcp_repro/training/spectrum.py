@@ -12,8 +12,10 @@ from torch.optim import Optimizer
 
 from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import as_positions, center, covariance, upper_pairs
-from gcp_repro.linalg.spectral import PublishedPooling, SpectralPooling, keep_largest, nonzero_spectrum
-from gcp_repro.metalayers.layers import CovariancePooling
+from gcp_repro.linalg.pooling import operator_for
+from gcp_repro.linalg.published import PublishedPooling
+from gcp_repro.linalg.spectral import SpectralPooling, keep_largest, nonzero_spectrum
+from gcp_repro.metalayers import CovariancePooling
 from gcp_repro.training.diagnostics import MetaLayerDiagnostic, Sample, child
 from gcp_repro.training.records import Row, write_csv
 
@@ -150,9 +152,9 @@ class DifferenceQuotients(MetaLayerDiagnostic):
     def measure(self, network: nn.Module, sample: Sample, learning_rate: float) -> dict[str, float]:
         """See the class."""
         layer = child(network, "meta_layer")
-        if not isinstance(layer, CovariancePooling) or layer.moment == "gaussian":
+        if not isinstance(layer, CovariancePooling) or layer.spec.moment == "gaussian":
             return {}
-        operator = layer.operator(sample.features.shape[1])
+        operator = operator_for(layer.spec, sample.features.shape[1])
         if not isinstance(operator, PublishedPooling | SpectralPooling) or operator.rule.quotient is None:
             return {}
         spectrum = used_spectrum(operator, as_positions(sample.features).to(operator.dtype))

@@ -18,10 +18,10 @@ ARITHMETICS = (AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, EXACT)
 
 DTYPES = {DIFFERENTIABLE_SVD: "float64", FAST_MPN_COV: "float32"}
 
-DECOMPOSING = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_power_iteration", "seb")
-"""Layers of DifferentiableSVD that decompose the covariance."""
-
-LAYERS = {DIFFERENTIABLE_SVD: (*DECOMPOSING, "isqrt_cov"), FAST_MPN_COV: ("isqrt_cov",)}
+LAYERS = {
+    code_base: tuple(name for name, entry in META_LAYERS.built_in.items() if code_base in entry.code_bases)
+    for code_base in (DIFFERENTIABLE_SVD, FAST_MPN_COV)
+}
 """Layers of the code bases that compute otherwise than those of this package, by the last bits."""
 
 DROPPED_BY_TOPN = 50
@@ -86,7 +86,7 @@ def layer_overrides(name: str, arithmetic: str, channels: int) -> list[str]:
         return [f"meta_layer={name}"]
     entry = META_LAYERS[name]
     options = {**entry.fixed, **entry.defaults, "route": "dense", "dtype": DTYPES[arithmetic], "float32_centering": True}
-    if name in DECOMPOSING and options["gradient"] == "exact":
+    if entry.decomposes and options["gradient"] == "exact":
         options["gradient"] = "svd"
     if name == "svd_topn":
         options["top_n"] = max(1, channels - DROPPED_BY_TOPN)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.result import RunDirectory
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import EXACT
@@ -45,7 +46,9 @@ def export_weights(run: str | Path, architecture: str, output: str | Path, layou
     names = _layout(architecture, layout)
     checkpoint, config = _find(Path(run).expanduser())
     own = {
-        name.removeprefix(PREFIX): value for name, value in read_weights(checkpoint).weights.items() if name.startswith(PREFIX)
+        name.removeprefix(PREFIX): value
+        for name, value in read_weights(checkpoint).weights.items()
+        if name.startswith(PREFIX) and not is_extra_state(name)
     }
     strange = [name for name in own if names.to_theirs(name) is None]
     if strange or not own:

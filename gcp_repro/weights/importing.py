@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
+from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.build import build, build_network
 from gcp_repro.training.records import write_atomically, write_json
 from gcp_repro.training.result import RunDirectory
@@ -160,7 +161,8 @@ def convert(
         architecture, layer_overrides(meta_layer, arithmetic, _channels(renamed)), layout, renamed, classes, overrides
     )
     with torch.device("meta"):  # names and shapes alone
-        expected = _network(config, classes).state_dict()
+        network = _network(config, classes)
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not is_extra_state(name)}
     where = f"{source.path} and {architecture} with {meta_layer} and {classes} classes (names of layout '{layout.name}') differ"
     hint = "pass the architecture, meta-layer and number of classes that the file was trained with"
     state = fit(source.weights, expected, layout, where=where, hint=f"{hint}; {described.hint}" if described.hint else hint)

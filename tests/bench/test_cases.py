@@ -82,4 +82,4 @@ def test_a_peer_that_is_not_open_is_an_error():
 @pytest.mark.parametrize(("channels", "kept"), [(256, 206), (64, 14), (8, 1)])
 def test_topn_is_compared_at_the_peers_number(channels, kept):
     layer = like_peer(Case("gcp_repro", "svd_topn", "gram", "float64"), torch.ones(1, channels, 2, 2))
-    assert layer.top_n == kept
+    assert layer.spec.top_n == kept

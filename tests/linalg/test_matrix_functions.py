@@ -171,17 +171,17 @@ def test_errors_say_what_came_and_what_to_do():
         matrix_log([[1.0]])
     with pytest.raises(UnknownNameError, match="no gradient rule 'pad'; nearest: 'pade'"):
         matrix_sqrt(torch.eye(2), "pad")
-    with pytest.raises(OptionError, match="'trunc' does not take these options"):
+    with pytest.raises(OptionError, match="gradient rule 'trunc' has no option 'degree'; it has: max_gradient"):
         matrix_sqrt(torch.eye(2), "trunc", degree=3)
-    with pytest.raises(OptionError, match="Pade coefficients exist for degree 50, 100, 200, 300; got 80"):
+    with pytest.raises(OptionError, match=r"degree must be a whole number among 50, 100, 200, 300 .*; got 80"):
         matrix_sqrt(torch.eye(2), "pade", degree=80)
     with pytest.raises(NonFiniteError, match="NaN or infinite"):
         matrix_sqrt(torch.tensor([[1.0, float("nan")], [float("nan"), 1.0]]))
     with pytest.raises(GCPError, match="positive semi-definite; got an eigenvalue of -1"):
         matrix_sqrt(torch.diag(torch.tensor([1.0, -1.0])))
-    with pytest.raises(OptionError, match="exponent other than 0"):
+    with pytest.raises(OptionError, match="exponent must be a number that is finite and other than 0; got 0"):
         matrix_power(torch.eye(2), 0)
-    with pytest.raises(OptionError, match="finite exponent other than 0; got nan"):
+    with pytest.raises(OptionError, match=r"exponent must be .*; got nan"):
         matrix_power(torch.eye(2), float("nan"))
     x = torch.eye(2, requires_grad=True)
     (g,) = torch.autograd.grad(matrix_sqrt(x, "taylor").sum(), x, create_graph=True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gcp_repro.linalg import selection
+from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.metalayers import build_meta_layer
 
 
@@ -20,7 +21,7 @@ def _no_choices():
 
 @pytest.fixture
 def candidates():
-    return build_meta_layer("svd_lyapunov").operators(6)
+    return list(operators_for(build_meta_layer("svd_lyapunov").spec, 6).values())
 
 
 def test_measured_once_a_shape(monkeypatch, candidates):

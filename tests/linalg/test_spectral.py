@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gcp_repro.linalg import operator_for
 from gcp_repro.linalg.pade import pade_coefficients
 from gcp_repro.metalayers import build_meta_layer
 from tests.linalg import reference
@@ -131,14 +132,14 @@ def test_taylor_converges_to_the_exact_gradient_with_its_degree():
 def test_topn_zeroes_the_smallest_and_scales_with_the_channels():
     features = torch.randn(2, 64, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     layer = build_meta_layer("svd_topn")
-    assert layer.operator(64).top_n == 50  # 200/256 of 64
-    assert layer.operator(256).top_n == 200
+    assert operator_for(layer.spec, 64).top_n == 50  # 200/256 of 64
+    assert operator_for(layer.spec, 256).top_n == 200
     root = torch.zeros(2, 64, 64, dtype=torch.float64)
     rows, columns = torch.triu_indices(64, 64)
     root[:, rows, columns] = layer(features)
     eigenvalues = torch.linalg.eigvalsh(root + root.triu(1).mT)
     assert ((eigenvalues.abs() > 1e-10).sum(-1) == 50).all()
-    assert build_meta_layer("svd_topn", top_n=7).operator(64).top_n == 7
+    assert operator_for(build_meta_layer("svd_topn", top_n=7).spec, 64).top_n == 7
 
 
 def test_published_floor_and_largest_finite_entry():

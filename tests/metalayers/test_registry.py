@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 
 from gcp_repro.errors import OptionError, ShapeError, UnknownNameError
-from gcp_repro.linalg.functions import SpectralFunction, sqrt
-from gcp_repro.linalg.gradient_rules import gradient_rule
-from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from gcp_repro.linalg import SpectralFunction, gradient_rule, spectral_function
+from gcp_repro.linalg.functions import sqrt
+from gcp_repro.metalayers import META_LAYERS, CovariancePooling, MetaLayer, build_meta_layer, register_meta_layer
 from tests.metalayers.inputs import VARIANTS, features_of, gradient_of
 
 ROOTS = [
@@ -148,19 +148,21 @@ for p, e in zip(net.parameters(), expected): torch.testing.assert_close(p.grad, 
 
 
 @pytest.mark.parametrize("name", META_LAYERS)
-def test_copies_pickles_and_has_no_state(name):
+def test_copies_pickles_and_has_no_weights(name):
     layer = build_meta_layer(name)
     features = features_of(2, 5, 3, 3)
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert torch.equal(twin(features), layer(features))
-    assert layer.state_dict() == {}
+        assert twin.name == name
     assert not list(layer.parameters())
+    assert not list(layer.buffers())
 
 
 def test_spectral_takes_names_callables_and_the_options_of_both():
     features = features_of(2, 5, 3, 3)
     named = build_meta_layer("spectral", forward="newton_schulz", gradient="taylor", num_iterations=3, degree=7)
-    assert named.operator(5).function.name == "newton_schulz(3)"
+    assert named.spec.function.options == {"num_iterations": 3}
+    assert named.spec.rule.options == {"degree": 7}
     half = SpectralFunction(
         "half root", lambda x: x.sqrt() / 2, lambda x: sqrt().gradient(x)._replace(table=sqrt().gradient(x).table / 2)
     )
@@ -198,6 +200,78 @@ def test_compact_bilinear_estimates_the_bilinear_kernel_and_leaves_the_global_ge
     assert not torch.equal(build_meta_layer("cbp", projection_dim=20_000, seed=4)(y), layer(y))
 
 
+def test_a_base_class_is_not_a_layer():
+    with pytest.raises(TypeError, match="abstract"):
+        MetaLayer()
+
+
+def test_layers_of_objects_can_be_pickled():
+    features = features_of(2, 5, 3, 3)
+    named = build_meta_layer("spectral", forward="newton_schulz", gradient="taylor", num_iterations=3, degree=7)
+    layer = CovariancePooling(spectral_function("newton_schulz", num_iterations=3), gradient_rule("taylor", degree=7))
+    assert layer.spec == named.spec
+    twin = pickle.loads(pickle.dumps(layer))
+    assert twin.spec == layer.spec
+    assert torch.equal(twin(features), named(features))
+
+
+def test_an_option_of_both_is_given_to_one():
+    with pytest.raises(OptionError, match=r"both have 'num_iterations': say which, as in forward=\{'name': 'newton_schulz'"):
+        build_meta_layer("spectral", forward="newton_schulz", gradient="newton_schulz", num_iterations=3)
+    with pytest.raises(OptionError, match="both have 'num_iterations'"):
+        build_meta_layer("spectral", forward="newton_schulz", gradient="power_iteration", num_iterations=3)
+    forward, gradient = ({"name": "newton_schulz", "num_iterations": steps} for steps in (5, 10))
+    layer = build_meta_layer("spectral", forward=forward, gradient=gradient)
+    features = features_of(2, 5, 3, 3)
+    value, slope = gradient_of(layer, features)
+    torch.testing.assert_close(value, build_meta_layer("isqrt_cov")(features))
+    torch.testing.assert_close(slope, gradient_of(build_meta_layer("svd_newton"), features)[1])
+    rest = build_meta_layer("spectral", forward=forward, gradient="newton_schulz", num_iterations=10)
+    assert rest.spec == layer.spec  # what the mapping has said is not open any more
+
+
+def test_which_layers_the_hybrid_protocol_goes_over_to():
+    """Those that stand for a function of the same covariance, of the same length."""
+    assert [name for name, entry in META_LAYERS.items() if entry.has_hybrid] == [
+        "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "mpn_cov", "svd_lyapunov", "svd_power_iteration",
+        "spectral", "mpa_lya", "mtp_lya", "seb",
+    ]  # fmt: skip
+
+
+class Maximum(MetaLayer):
+    """Largest value of each channel."""
+
+    def __init__(self, scale: float = 1.0, offset: int = 0) -> None:
+        super().__init__()
+        self.scale, self.offset = scale, offset
+
+    def output_dim(self, channels):
+        return channels
+
+    def pool(self, features):
+        return self.scale * features.amax(-1) + self.offset
+
+
+def test_a_layer_of_ones_own():
+    try:
+        entry = register_meta_layer(
+            "maximum", Maximum, description="largest value", source="this test", fixed={"offset": 1}, published="Max"
+        )
+        assert dict(entry.defaults) == {"scale": 1.0}
+        layer = build_meta_layer("maximum", scale=2.0)
+        assert layer(torch.ones(1, 2, 3)).tolist() == [[3.0, 3.0]]
+        assert layer.name == "maximum"
+        assert "maximum" not in META_LAYERS.built_in
+        with pytest.raises(OptionError, match="maximum has no option 'offset'; it has: scale"):
+            build_meta_layer("maximum", offset=3)
+        with pytest.raises(OptionError, match="'maximum' is taken"):
+            register_meta_layer("maximum", Maximum, description="", source="")
+    finally:
+        META_LAYERS.remove("maximum")
+    with pytest.raises(OptionError, match="the factory of 'identity' returned Identity: derive it from MetaLayer"):
+        register_meta_layer("identity", torch.nn.Identity, description="", source="")
+
+
 def test_errors():
     with pytest.raises(UnknownNameError, match="no meta-layer 'svd_pad'; nearest: 'svd_pade'"):
         build_meta_layer("svd_pad")
@@ -207,11 +281,11 @@ def test_errors():
         build_meta_layer("svd_pade", route="gramm")
     with pytest.raises(OptionError, match="dtype must be one of float64, float32; got 'half'"):
         build_meta_layer("svd_pade", dtype="half")
-    with pytest.raises(OptionError, match="num_iterations >= 1; got 0"):
+    with pytest.raises(OptionError, match="num_iterations must be a whole number >= 1; got 0"):
         build_meta_layer("isqrt_cov", num_iterations=0)
-    with pytest.raises(OptionError, match="top_n must be positive"):
+    with pytest.raises(OptionError, match="top_n must be a whole number >= 1, or a number > 0 and < 1, or null; got 0"):
         build_meta_layer("svd_topn", top_n=0)
-    with pytest.raises(OptionError, match="has an option 'degree'"):
+    with pytest.raises(OptionError, match="have no option 'degree': known: dtype, route"):
         build_meta_layer("spectral", degree=3)
     with pytest.raises(ShapeError, match=r"\(B, C, H, W\) or \(B, C, N\).*got torch.float32 \(3, 4\)"):
         build_meta_layer("svd_pade")(torch.ones(3, 4))

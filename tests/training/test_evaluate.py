@@ -36,11 +36,16 @@ def test_a_checkpoint_from_before_the_swap_is_scored_with_its_own_layer(compose_
 
 
 def test_the_layer_matters(hybrid_run):
-    """Without this the tests above could not fail."""
-    config = hybrid_run / "config.yaml"
-    right = evaluate(hybrid_run / "checkpoints" / "last.ckpt", accelerator="cpu")
+    """Without this the tests above could not fail. Weights without a word on their layer are scored with the configured one."""
+    config, last = hybrid_run / "config.yaml", hybrid_run / "checkpoints" / "last.ckpt"
+    right = evaluate(last, accelerator="cpu")
     config.write_text(config.read_text().replace("top_n: 2", "top_n: 1"))
-    assert evaluate(hybrid_run / "checkpoints" / "last.ckpt", accelerator="cpu")["val/loss"] != right["val/loss"]
+    with pytest.raises(DataError, match=r"trained with, svd_topn\(.*top_n=2\); got svd_topn\(.*top_n=1\)"):
+        evaluate(last, accelerator="cpu")
+    state = torch.load(last, weights_only=True)
+    del state["state_dict"]["network.meta_layer._extra_state"]
+    torch.save(state, last)
+    assert evaluate(last, accelerator="cpu")["val/loss"] != right["val/loss"]
 
 
 def test_which_checkpoint():

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gcp_repro.linalg import operator_for
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.training.diagnostics import Sample
 from gcp_repro.training.run import train
@@ -82,7 +83,7 @@ def test_share_of_overflow_counts_pairs():
 )
 def test_the_spectrum_is_the_one_that_the_layer_uses(name, route):
     features = torch.randn(3, 12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    operator = build_meta_layer(name, route=route).operator(12)
+    operator = operator_for(build_meta_layer(name, route=route).spec, 12)
     output = features.new_empty(3, *operator.output_shape(12, 5))
     saved = [features.new_empty(3, *shape) for shape in operator.saved_shapes(12, 5)]
     operator.forward(features, output, *saved)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.weights import import_weights
 from tests.weights.foreign import CLASSES, foreign_alexnet, foreign_resnet, named_resnet
 
@@ -76,7 +77,7 @@ def test_arithmetics_differ_by_their_rounding(save):
 def test_every_decomposing_layer_of_the_code_base_has_its_arithmetic(save, name):
     converted = import_weights(save(foreign_alexnet().state_dict()), "alexnet", name, overrides=ALEXNET)
     layer = converted.network().meta_layer
-    assert (layer.float32_centering, layer.route, layer.dtype) == (True, "dense", "float64")
+    assert (layer.spec.float32_centering, layer.spec.route, layer.spec.dtype) == (True, "dense", "float64")
     assert (converted.meta_layer, converted.arithmetic) == (name, "DifferentiableSVD")
 
 
@@ -89,8 +90,8 @@ def test_a_newton_schulz_network_of_fast_mpn_cov_is_computed_in_float32(save):
     converted = import_weights(save(checkpoint(foreign_resnet(), "resnet50")))
     assert converted.arithmetic == "fast-MPN-COV" == converted.provenance()["arithmetic"]
     layer = converted.network().meta_layer
-    assert layer.dtype == "float32"
-    assert [type(operator).__name__ for operator in layer.operators(8)] == ["NewtonSchulzPooling"]
+    assert layer.spec.dtype == "float32"
+    assert [type(operator).__name__ for operator in operators_for(layer.spec, 8).values()] == ["NewtonSchulzPooling"]
 
 
 @pytest.mark.parametrize(

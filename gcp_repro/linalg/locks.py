@@ -1,0 +1,29 @@
+"""Locks that a fork cannot leave locked for ever."""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+
+__all__ = ["RenewedLock"]
+
+
+class RenewedLock:
+    """A lock that its thread may take again, and that is new, and so free, in a forked child.
+
+    A child has the thread alone that forked it. A lock that another thread held at that moment would stay locked there.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.release()

@@ -1,0 +1,116 @@
+"""What all meta-layers are: modules that turn features into one vector per image."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gcp_repro.errors import DataError
+from gcp_repro.linalg.covariance import as_positions
+
+__all__ = ["MetaLayer", "is_extra_state"]
+
+EXTRA_STATE = "_extra_state"  # torch's name for it in a state dict
+
+
+def is_extra_state(name: str) -> bool:
+    """Whether an entry of a network's state dict says which layer it was trained with, and so is no weight."""
+    return name.split(".")[-1] == EXTRA_STATE
+
+
+class MetaLayer(nn.Module, ABC):
+    """Base class: features `(B, C, H, W)` or `(B, C, N)` to `(B, output_dim(C))`, in the dtype of the features.
+
+    A layer's name and what it computes travel in the state dict, as torch's extra state of the module, so that weights that were
+    trained with one layer are not loaded into a network with another without a word. It is a tensor of bytes, JSON, because
+    much that handles state dicts takes tensors alone (safetensors, `torch.func.functional_call`, averages of weights). State
+    dicts without it, as those of other packages, are loaded as they are.
+
+    Attributes:
+        name: That it was built by; its class's name if it was not built by name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = type(self).__name__
+
+    @abstractmethod
+    def output_dim(self, channels: int) -> int:
+        """Length of the output vector for so many channels."""
+
+    @abstractmethod
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool `(B, C, N)` to `(B, D)`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features.
+
+        Raises:
+            ShapeError: Not `(B, C, H, W)` or `(B, C, N)`, or not a floating dtype.
+            NonFiniteError: NaN or infinity in the features, if the layer decomposes a matrix and `on_nonfinite="raise"`.
+        """
+        return self.pool(as_positions(features))
+
+    def computes(self) -> Mapping[str, Any]:
+        """The options that decide what a trained network gets from the layer, as plain values; not how it is computed."""
+        return {}
+
+    @property
+    def statistic(self) -> str:
+        """What is known of the features: classifiers can go on from a layer to another of the same statistic and length."""
+        return type(self).__name__
+
+    def can_follow(self, other: MetaLayer) -> bool:
+        """Whether a classifier trained on the other layer can go on with this one: both stand for the same function."""
+        return self.statistic == other.statistic and self.output_dim(4) == other.output_dim(4)
+
+    def get_extra_state(self) -> Tensor:
+        """Name and options; see the class."""
+        return torch.tensor(list(json.dumps(self._identity()).encode()), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Check that the weights were trained with this layer.
+
+        Raises:
+            DataError: They were not.
+        """
+        trained, own = _read(state), self._identity()
+        if (trained["class"], trained["computes"]) != (own["class"], own["computes"]):
+            raise DataError(
+                f"weights need the layer that they were trained with, {_in_words(trained)}; got {_in_words(own)}: build that, "
+                f"or take the layer's entry, which ends in {EXTRA_STATE!r}, out of the state dict to use them with this one"
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        identity = {"name": self.name, "class": type(self).__name__, "computes": dict(self.computes())}
+        plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True))
+        return plain
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *strict_and_faults: Any
+    ) -> None:
+        """As torch, but where the state dict says nothing of the layer there is nothing to check."""
+        own = {prefix + EXTRA_STATE: self.get_extra_state()}
+        super()._load_from_state_dict({**own, **state_dict}, prefix, local_metadata, *strict_and_faults)
+
+
+def _read(state: Tensor) -> dict[str, Any]:
+    """The identity in an extra state; averages of weights may have made floating-point numbers of its bytes."""
+    try:
+        identity: dict[str, Any] = json.loads(bytes(state.to(torch.uint8).tolist()))
+        return {"name": identity["name"], "class": identity["class"], "computes": identity["computes"]}
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"the entry of a layer that ends in {EXTRA_STATE!r} holds its name and options as bytes; got "
+            f"{type(state).__name__} that cannot be read ({error}): take it out of the state dict to load the weights unchecked"
+        ) from error
+
+
+def _in_words(identity: dict[str, Any]) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in identity["computes"].items())
+    return f"{identity['name']}({options})"

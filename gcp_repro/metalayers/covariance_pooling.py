@@ -1,0 +1,136 @@
+"""Covariance pooling: any function of the covariance with any gradient table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gcp_repro.errors import OptionError
+from gcp_repro.linalg.autograd import apply_operator
+from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
+from gcp_repro.linalg.options import checked
+from gcp_repro.linalg.pooling import DTYPES, PoolingSpec, operators_for
+from gcp_repro.linalg.precision import widen
+from gcp_repro.linalg.selection import fastest
+from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, SpectralFunction
+from gcp_repro.metalayers.base import MetaLayer
+from gcp_repro.metalayers.bilinear import signed_root_and_normalise
+
+__all__ = ["CovariancePooling"]
+
+OF_SPEC = tuple(field.name for field in fields(PoolingSpec) if field.name not in ("function", "rule"))
+OWN_OPTIONS = (*OF_SPEC, "on_nonfinite", "signed_root")
+
+
+class CovariancePooling(MetaLayer):
+    """Upper triangle of a function of the covariance: any forward function with any gradient table.
+
+    Args:
+        forward: A name in `linalg.SPECTRAL_FUNCTIONS`, a mapping of `name` and options, or a `SpectralFunction`.
+        gradient: A name in `linalg.GRADIENT_RULES`, a mapping of `name` and options, or a `GradientRule`; `"exact"` is the
+            derivative of `forward`.
+        on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features, or ones whose squares overflow, get
+            NaN as output.
+        signed_root: End with the signed square root of every entry and division by the l2 norm.
+        **options: Fields of `linalg.PoolingSpec` (`dtype`, `route`, `solver`, `moment`, `top_n`, `float32_centering`), and
+            options of the forward function or of the gradient rule (`num_iterations`, `degree`, `max_gradient`, `exponent`,
+            ...). One that both have is given to either in a mapping, as in
+            `forward={"name": "newton_schulz", "num_iterations": 5}`.
+
+    Attributes:
+        spec: What is computed and how, as `linalg.operator_for` takes it.
+
+    Raises:
+        UnknownNameError: No such function or rule.
+        OptionError: An option is unknown, out of range, or contradicts another.
+    """
+
+    @checked
+    def __init__(
+        self,
+        forward: str | Mapping[str, Any] | SpectralFunction = "sqrt",
+        gradient: str | Mapping[str, Any] | GradientRule = "exact",
+        *,
+        on_nonfinite: Literal["raise", "propagate"] = "raise",
+        signed_root: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        of_spec = {name: options.pop(name) for name in OF_SPEC if name in options}
+        of_function, of_rule = _shared_out(forward, gradient, options)
+        self.spec = PoolingSpec(
+            SPECTRAL_FUNCTIONS.resolve(forward, **of_function), GRADIENT_RULES.resolve(gradient, **of_rule), **of_spec
+        )
+        self.on_nonfinite, self.signed_root = on_nonfinite, signed_root
+
+    def extra_repr(self) -> str:
+        return str(self.spec)
+
+    def output_dim(self, channels: int) -> int:
+        size = channels + (self.spec.moment == "gaussian")
+        return size * (size + 1) // 2
+
+    def computes(self) -> Mapping[str, Any]:
+        spec = self.spec
+        return {
+            "forward": str(spec.function),
+            "gradient": str(spec.rule),
+            "moment": spec.moment,
+            "top_n": spec.top_n,
+            "signed_root": self.signed_root,
+        }
+
+    @property
+    def statistic(self) -> str:
+        return f"{type(self).__name__} of {self.spec.moment}{', signed root' if self.signed_root else ''}"
+
+    @property
+    def approximates_root(self) -> bool:
+        """Whether the value is the square root of the covariance, or stands for it."""
+        return self.spec.function.approximates_root and self.spec.moment == "covariance" and not self.signed_root
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def pool(self, features: Tensor) -> Tensor:
+        operators = list(operators_for(self.spec, features.shape[1]).values())
+        if self.spec.moment == "gaussian":
+            features = torch.cat([features, torch.ones_like(features[:, :1])], 1)
+        valid = None
+        if self.on_nonfinite == "propagate":
+            valid = features.to(DTYPES[self.spec.dtype]).square().sum((-1, -2)).isfinite()
+            features = torch.where(valid[:, None, None], features, 0.0)
+        operator = operators[0] if features.device.type in ("cpu", "meta") else fastest(operators, features)
+        if self.signed_root:
+            pooled = signed_root_and_normalise(apply_operator(operator, widen(features, torch.float64))).to(features.dtype)
+        else:
+            pooled = apply_operator(operator, features)
+        return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
+
+
+def _shared_out(forward: Any, gradient: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the function, and options of the rule.
+
+    Raises:
+        UnknownNameError: No such function or rule.
+        OptionError: One that neither has, or both.
+    """
+    of_function, of_rule = SPECTRAL_FUNCTIONS.options_of(forward), GRADIENT_RULES.options_of(gradient)
+    parts = f"forward={forward!s} and gradient={gradient!s}"
+    for name, value in options.items():
+        if name in of_function & of_rule:
+            raise OptionError(
+                f"an option belongs to one function or rule; {parts} both have {name!r}: say which, "
+                f"as in forward={{'name': {str(forward)!r}, {name!r}: {value!r}}}"
+            )
+        if name not in of_function | of_rule:
+            known = ", ".join([*OWN_OPTIONS, *sorted(of_function | of_rule)])
+            raise OptionError(
+                f"an option must be one of the layer, its function or its rule; {parts} have no option {name!r}: known: {known}"
+            )
+    return (
+        {name: value for name, value in options.items() if name in of_function},
+        {name: value for name, value in options.items() if name in of_rule},
+    )
