@@ -63,12 +63,11 @@ def test_gradient_on_rank_deficient_matrices_is_the_one_along_their_rank(name):
     direction, upstream = torch.randn(6, 3, dtype=F64, generator=torch.Generator().manual_seed(1)), _symmetric(6, 2)
     (g,) = torch.autograd.grad(function(a @ a.mT), a, upstream)
     with mp.workdps(reference.DIGITS):
-        a_mp, d_mp = reference.to_mp(a), reference.to_mp(direction)
-        ahead, behind = (
-            reference.on_eigenvalues(moved * moved.T, lambda ls: [scalar(v) if v > 0 else v for v in ls])
-            for moved in (a_mp + sign * reference.STEP * d_mp for sign in (1, -1))
-        )
-        slope = (ahead - behind) / (2 * reference.STEP)
+
+        def value(a: mp.matrix) -> mp.matrix:
+            return reference.on_eigenvalues(a * a.T, lambda ls: [scalar(v) if v > 0 else v for v in ls])
+
+        slope = reference.central_difference(value, reference.to_mp(a), reference.to_mp(direction))
         expected = float(mp.fsum(upstream[i, j].item() * slope[i, j] for i in range(6) for j in range(6)))
     assert abs((g * direction).sum().item() - expected) < 1e-9 * g.norm().item() * direction.norm().item()
 
