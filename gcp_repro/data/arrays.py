@@ -13,15 +13,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 from torchvision import datasets as torchvision_datasets
 from torchvision.transforms import v2
 
-from gcp_repro.data.base import ImageDataModule, Split, Transform
+from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, check_evaluated
 from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
+from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import tiny_root
-from gcp_repro.errors import DataError, UnknownNameError
+from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
 __all__ = ["ARRAY_SETS", "ArrayDataModule", "read_idx"]
 
@@ -188,11 +190,19 @@ class ArrayDataModule(ImageDataModule):
         allow_partial: Warn about unexpected numbers of images instead of raising.
         classes: How many classes to draw, numbered anew; all if None.
         fraction: Share of the training images to keep.
-        subset_seed: Decides what the two options above draw.
+        train_size: Number of training images to keep instead, the classes in their proportions; all if None.
+        eval_size: Number of images to evaluate on, in the same way; all if None. Of the test images they are the same for
+            every `subset_seed`.
+        split: What is evaluated: "test", or "validation", training images that `train_size` leaves over, on which
+            hyperparameters are chosen.
+        label_noise: Share of the training labels that are replaced by another class.
+        subset_seed: Decides what the options above draw; separate from `seed`, so that runs can share their data.
         **options: See `ImageDataModule`.
 
     Raises:
         UnknownNameError: Another data set.
+        OptionError: A size that the data do not have, or that leaves a class without an image; a share of labels outside
+            [0, 1]; an unknown split, or "validation" without images left over.
         DataError: Files are missing or damaged, or hold unexpected numbers of images.
     """
 
@@ -205,10 +215,18 @@ class ArrayDataModule(ImageDataModule):
         allow_partial: bool = False,
         classes: int | None = None,
         fraction: float = 1.0,
+        train_size: int | None = None,
+        eval_size: int | None = None,
+        split: EvaluateOn = "test",
+        label_noise: float = 0.0,
         subset_seed: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if train_size is not None and fraction != 1:
+            raise OptionError(f"train_size={train_size} and fraction={fraction} both choose training images: set one of them")
+        if split == "validation" and train_size is None:
+            raise OptionError("split='validation' needs training images that are left over: set data.train_size")
         if dataset not in ARRAY_SETS:
             raise UnknownNameError("data set", dataset, ARRAY_SETS)
         self.name = dataset
@@ -219,6 +237,10 @@ class ArrayDataModule(ImageDataModule):
         self.download = download
         self.allow_partial = allow_partial or self.tiny
         self.subset = {"classes": classes, "fraction": fraction, "seed": subset_seed}
+        self.train_size, self.eval_size = (None, None) if self.tiny else (train_size, eval_size)
+        self.subset_seed = subset_seed
+        self.split = check_evaluated(self.name, split)
+        self.label_noise = check_label_noise(label_noise)
 
     def prepare_data(self) -> None:
         """Fetch the files where that was asked for; called by one process."""
@@ -229,6 +251,8 @@ class ArrayDataModule(ImageDataModule):
     def make_dataset(self, split: Split) -> TensorDataset:
         """Images `(C, H, W)`, uint8, with their labels."""
         images, labels = self._checked_arrays[split]
+        if split == "train":
+            labels = with_label_noise(labels, self.label_noise, self.num_classes, self.subset_seed)
         return TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
 
     def train_transform(self) -> Transform | None:
@@ -260,8 +284,28 @@ class ArrayDataModule(ImageDataModule):
                     f"{split} image; it has {len(images)} images and {len(labels)} labels up to {labels.max(initial=0)}: "
                     f"{self.entry.advice}"
                 )
-        rows = self._select_rows(arrays, folder)
-        return {split: (images[rows[split][0]], rows[split][1]) for split, (images, _) in arrays.items()}
+        selected = self._select_rows(arrays, folder)
+        chosen = {split: (arrays[split][0][rows], labels) for split, (rows, labels) in selected.items()}
+        train, left_over = self._divide("train", chosen["train"], self.train_size, self.subset_seed)
+        if self.split == "validation" and not self.tiny:
+            return {"train": train, "val": self._divide("left over", left_over, self.eval_size, self.subset_seed)[0]}
+        return {"train": train, "val": self._divide("evaluation", chosen["val"], self.eval_size, 0)[0]}
+
+    def _divide(self, kind: str, arrays: Arrays, size: int | None, seed: int) -> tuple[Arrays, Arrays]:
+        """So many images, with the classes in proportion, and the others; both in their old order."""
+        images, labels = arrays
+        if size is None or size == len(labels):
+            return arrays, (images[:0], labels[:0])
+        least = len(np.unique(labels))
+        if not least <= size <= len(labels) - least:
+            option = "train_size" if kind == "train" else "eval_size"
+            raise OptionError(
+                f"{self.entry.title} has {len(labels):,} {kind} images of {least} classes and can be divided into {least} "
+                f"to {len(labels) - least:,}, or all; got {size}: change data.{option}"
+            )
+        parts = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=seed)
+        taken, others = (np.sort(rows) for rows in parts)
+        return (images[taken], labels[taken]), (images[others], labels[others])
 
     def _select_rows(self, arrays: dict[Split, Arrays], folder: Path) -> dict[Split, Arrays]:
         """Rows and labels in use, after the same checks and by the same drawing as for files; names are row numbers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,15 +10,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
-from gcp_repro.data.base import ImageDataModule, ImageSource, Split
+from gcp_repro.data.base import EvaluateOn, ImageDataModule, ImageSource, Split, check_evaluated
+from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.errors import OptionError
 
 __all__ = ["DigitsDataModule", "digits_indices"]
 
 TRAIN_CANDIDATES = 900  # the first 900 images; the other 897 are the test set
 HIGHEST_LEVEL = 16.0
-
-EvaluateOn = Literal["test", "validation"]
 
 
 class DigitsDataModule(ImageDataModule):
@@ -30,10 +29,11 @@ class DigitsDataModule(ImageDataModule):
             over from training, on which hyperparameters are chosen.
         split_seed: Decides which candidates are used for training; separate from `seed`, so that runs differ in
             initialisation and order but not in their data.
+        label_noise: Share of the training labels that are replaced by another class; `split_seed` decides which.
         **options: See `ImageDataModule`.
 
     Raises:
-        OptionError: A size that leaves no image for a class, or an unknown split.
+        OptionError: A size that leaves no image for a class, a share of labels outside [0, 1], or an unknown split.
 
     Source:
         Alpaydin, Kaynak: Optical recognition of handwritten digits, UCI Machine Learning Repository, 1998 (CC BY
@@ -46,25 +46,29 @@ class DigitsDataModule(ImageDataModule):
     mean = (0.3076,)  # of the 900 training candidates
     std = (0.3773,)
 
-    def __init__(self, *, train_size: int = 300, split: EvaluateOn = "test", split_seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self, *, train_size: int = 300, split: EvaluateOn = "test", split_seed: int = 0, label_noise: float = 0.0, **options: Any
+    ) -> None:
         super().__init__(**options)
         if not self.num_classes <= train_size <= TRAIN_CANDIDATES - self.num_classes:
             raise OptionError(
                 f"digits needs between {self.num_classes} and {TRAIN_CANDIDATES - self.num_classes} training images; "
                 f"got train_size={train_size}: choose another data.train_size"
             )
-        if split not in ("test", "validation"):
-            raise OptionError(f"digits evaluates on 'test' or 'validation'; got split={split!r}: change data.split")
         self.train_size = train_size
-        self.split = split
+        self.split = check_evaluated(self.name, split)
         self.split_seed = split_seed
+        self.label_noise = check_label_noise(label_noise)
 
     def make_dataset(self, split: Split) -> ImageSource:
         """Images `(1, 8, 8)`, float32 from 0 to 1, with their digits."""
         images, labels = load_digits(return_X_y=True)
         subset = digits_indices(labels, self.train_size, self.split_seed)["train" if split == "train" else self.split]
         images = images[subset].reshape(-1, 1, 8, 8).astype(np.float32) / HIGHEST_LEVEL
-        return TensorDataset(torch.from_numpy(images), torch.from_numpy(labels[subset]))
+        labels = labels[subset]
+        if split == "train":
+            labels = with_label_noise(labels, self.label_noise, self.num_classes, self.split_seed)
+        return TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def digits_indices(labels: np.ndarray, train_size: int, split_seed: int) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from gcp_repro.data.base import ImageDataModule, ImageSource, Split
+from gcp_repro.data.base import EvaluateOn, ImageDataModule, ImageSource, Split, check_evaluated
 from gcp_repro.errors import DataError, OptionError
 
 __all__ = ["PHOTOGRAPHS", "TexturesDataModule", "blocks", "cut", "patch_corners", "read_photograph"]
@@ -84,7 +84,7 @@ class TexturesDataModule(ImageDataModule):
         *,
         train_patches: int = 100,
         eval_patches: int = 100,
-        split: Literal["test", "validation"] = "test",
+        split: EvaluateOn = "test",
         split_seed: int = 0,
         **options: Any,
     ) -> None:
@@ -95,8 +95,7 @@ class TexturesDataModule(ImageDataModule):
                     f"textures needs 1 to {MIN_PATCHES} patches a class, which each has; got {option}={value}: "
                     f"change data.{option}"
                 )
-        if split not in ("test", "validation"):
-            raise OptionError(f"textures evaluates on 'test' or 'validation'; got split={split!r}: change data.split")
+        check_evaluated(self.name, split)
         self.patches = {"train": train_patches, "val": eval_patches}
         self.parts: dict[Split, set[Part]] = {
             "train": {"train", "validation"} if split == "test" else {"train"},

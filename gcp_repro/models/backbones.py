@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ __all__ = ["BACKBONES", "AlexNetBN", "ConvStage", "NarrowAlexNet", "build_backbo
 
 @dataclass(frozen=True)
 class ConvStage:
-    """One stage: convolution, batch norm, ReLU and, if asked for, max-pooling.
+    """One stage: convolution, then batch norm and ReLU unless they are switched off, and max-pooling if asked for.
 
     Args:
         channels: Output channels.
@@ -28,6 +29,8 @@ class ConvStage:
         stride: Its stride.
         padding: Zeros around the input; None keeps the size at stride 1 (kernel // 2).
         pool: Side of a max-pooling of stride 2 after the ReLU; 0 for none.
+        batch_norm: Whether batch norm follows the convolution.
+        relu: Whether a ReLU follows that.
 
     Raises:
         OptionError: A size out of range.
@@ -38,6 +41,8 @@ class ConvStage:
     stride: int = 1
     padding: int | None = None
     pool: int = 0
+    batch_norm: bool = True
+    relu: bool = True
 
     def __post_init__(self) -> None:
         if min(self.channels, self.kernel, self.stride) < 1 or min(self.padding or 0, self.pool) < 0:
@@ -49,13 +54,14 @@ class ConvStage:
     def layers(self, in_channels: int) -> list[nn.Module]:
         """The modules of this stage, for an input of `in_channels`."""
         padding = self.kernel // 2 if self.padding is None else self.padding
-        pooling: list[nn.Module] = [nn.MaxPool2d(self.pool, stride=2)] if self.pool else []
-        return [
-            nn.Conv2d(in_channels, self.channels, self.kernel, self.stride, padding),
-            nn.BatchNorm2d(self.channels),
-            nn.ReLU(inplace=True),
-            *pooling,
-        ]
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, self.channels, self.kernel, self.stride, padding)]
+        if self.batch_norm:
+            layers.append(nn.BatchNorm2d(self.channels))
+        if self.relu:
+            layers.append(nn.ReLU(inplace=True))
+        if self.pool:
+            layers.append(nn.MaxPool2d(self.pool, stride=2))
+        return layers
 
 
 class NarrowAlexNet(nn.Module):
@@ -77,7 +83,7 @@ class NarrowAlexNet(nn.Module):
 
     name = "narrow_alexnet"
 
-    def __init__(self, stages: Iterable[ConvStage | dict[str, int]], in_channels: int = 3) -> None:
+    def __init__(self, stages: Iterable[ConvStage | dict[str, Any]], in_channels: int = 3) -> None:
         super().__init__()
         parsed = [stage if isinstance(stage, ConvStage) else ConvStage(**stage) for stage in stages]
         if not parsed:
