@@ -10,11 +10,13 @@ from difflib import get_close_matches
 
 __all__ = [
     "DataError",
+    "DivergedError",
     "GCPError",
     "NonFiniteError",
     "OptionError",
     "ProtocolError",
     "ShapeError",
+    "StorageError",
     "UnknownNameError",
     "nearest_names",
 ]
@@ -32,6 +34,21 @@ class NonFiniteError(GCPError):
     """A tensor holds NaN or infinity where finite numbers are needed."""
 
 
+class DivergedError(NonFiniteError):
+    """A run has met a loss, gradient or metric that is not finite, and ends.
+
+    Args:
+        message: What was met.
+        epoch: Counted from 0.
+        batch: Of that epoch.
+        cause: What was not finite: "loss", "gradient", "validation logits", ...
+    """
+
+    def __init__(self, message: str, *, epoch: int, batch: int, cause: str) -> None:
+        super().__init__(message)
+        self.epoch, self.batch, self.cause = epoch, batch, cause
+
+
 class OptionError(GCPError):
     """An option has a value outside its range or of the wrong kind, or two options contradict each other."""
 
@@ -42,6 +59,25 @@ class ProtocolError(GCPError):
 
 class DataError(GCPError):
     """Data on disk are missing, damaged, or not what their format promises."""
+
+
+class StorageError(GCPError):
+    """A file cannot be written or read, for a reason outside of this package: a full disk, missing rights, a vanished folder.
+
+    Args:
+        path: What was to be written.
+        reason: The operating system's error, or words.
+    """
+
+    def __init__(self, path: object, reason: OSError | str) -> None:
+        words = (reason.strerror or str(reason)) if isinstance(reason, OSError) else reason
+        remedy = "make room or choose another place with paths.runs_dir; what was saved before is left as it was"
+        super().__init__(f"writing {path} failed ({words}): {remedy}")
+        self._arguments = (str(path), words)
+
+    def __reduce__(self) -> tuple[type[StorageError], tuple[str, str]]:
+        """Pickle by the arguments, so that the error can cross from a worker process."""
+        return type(self), self._arguments
 
 
 class UnknownNameError(GCPError):
