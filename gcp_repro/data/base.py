@@ -32,10 +32,26 @@ from gcp_repro.data.loading import (
 )
 from gcp_repro.errors import OptionError
 
-__all__ = ["ImageDataModule", "ImageSource", "Split", "Transform", "normalize"]
+__all__ = ["EvaluateOn", "ImageDataModule", "ImageSource", "Split", "Transform", "check_evaluated", "normalize"]
 
 Split = Literal["train", "val"]
+EvaluateOn = Literal["test", "validation"]
 Batch = tuple[Tensor, Tensor]
+
+
+def check_evaluated(name: str, split: EvaluateOn) -> EvaluateOn:
+    """The split itself.
+
+    Args:
+        name: Of the data set, for the message.
+        split: What is to be evaluated.
+
+    Raises:
+        OptionError: Neither "test" nor "validation".
+    """
+    if split not in ("test", "validation"):
+        raise OptionError(f"{name} evaluates on 'test' or 'validation'; got split={split!r}: change data.split")
+    return split
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -66,8 +82,8 @@ class ImageDataModule(LightningDataModule, ABC):
     need one. `docs/adding_a_dataset.md` walks through an example.
 
     Args:
-        batch_size: Images a step and process in training.
-        eval_batch_size: The same in evaluation; `batch_size` if None.
+        batch_size: Images a training step, over all processes and accumulated gradients.
+        eval_batch_size: Images that each process evaluates at a time; as many as it trains at a time if None.
         num_workers: Processes that load images; 0 loads in the training process. Results do not depend on it.
         seed: Decides order and augmentation.
         pin_memory: Page-locked batches where there is a GPU to copy them to.
@@ -97,9 +113,7 @@ class ImageDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.batch_size = _at_least(1, "batch_size", batch_size)
-        self.eval_batch_size = batch_size
-        if eval_batch_size is not None:
-            self.eval_batch_size = _at_least(1, "eval_batch_size", eval_batch_size)
+        self.eval_batch_size = None if eval_batch_size is None else _at_least(1, "eval_batch_size", eval_batch_size)
         self.num_workers = _at_least(0, "num_workers", num_workers)
         self.seed = _at_least(0, "seed", seed)
         self.pin_memory = pin_memory
@@ -130,6 +144,21 @@ class ImageDataModule(LightningDataModule, ABC):
         """What a finished run's record says about its data beyond their name."""
         return {}
 
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the classes by label; None where the data have none."""
+        return None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the data that a run was begun with from others, once they are set up: classes and numbers of images."""
+        sizes: dict[str, Any] = {f"{split}_images": len(source) for split, source in sorted(self._sources.items())}
+        return {"num_classes": self.num_classes, "class_names": list(self.class_names or ()), **sizes}
+
+    def sample_names(self, rows: Sequence[int]) -> list[str]:
+        """Names of training images, as far as they have any."""
+        name = getattr(self._sources.get("train"), "name", None)
+        return [] if name is None else [name(row) for row in rows]
+
     def setup(self, stage: str) -> None:
         """Open the data sets that a stage ("fit", "validate", "test" or "predict") reads."""
         for split in _splits_of(stage):
@@ -158,21 +187,28 @@ class ImageDataModule(LightningDataModule, ABC):
         training = split == "train"
         source = self._sources[split]
         sampler = EpochSampler(len(source), seed=self.seed, shuffle=training)
-        rank, world_size = 0, 1
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.current_epoch)  # before workers prefetch: Lightning sets it only after that
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
         transform = self.train_transform() if training else self.eval_transform()
-        batch_size = self.batch_size if training else self.eval_batch_size
         return self.loader_class(
             SeededDataset(source, transform, seed=self.seed),
-            ShardedBatchSampler(sampler, batch_size, rank=rank, world_size=world_size),
+            self._batches(sampler, training),
             collate_fn=self.collate(split),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # worker seeds must not draw from the global generator
         )
+
+    def _batches(self, sampler: EpochSampler, training: bool) -> ShardedBatchSampler:
+        """This process's share of each step; in evaluation a step is what all processes take at a time."""
+        rank, world_size, passes = 0, 1, 1
+        if self.trainer is not None:
+            rank, world_size, passes = self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
+        if training:
+            return ShardedBatchSampler(sampler, self.batch_size, rank=rank, world_size=world_size, passes=passes)
+        local = self.eval_batch_size or self.batch_size // (world_size * passes)
+        return ShardedBatchSampler(sampler, local * world_size, rank=rank, world_size=world_size)
 
 
 def _splits_of(stage: str) -> tuple[Split, ...]:

@@ -48,6 +48,7 @@ class ImageFilesDataModule(ImageDataModule):
         reduced_decode: Decode large JPEGs at a fraction of their size. Faster, and not the same pixels.
         channels_last: Memory format of the batches on the device.
         index_dir: Where indices of archives are kept; beside them if None.
+        name: What results call the data; `dataset` if None.
         **options: See `ImageDataModule`.
 
     Raises:
@@ -79,10 +80,12 @@ class ImageFilesDataModule(ImageDataModule):
         reduced_decode: bool = False,
         channels_last: bool = True,
         index_dir: str | None = None,
+        name: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.name = dataset
+        self.name = name or dataset
+        self.dataset = dataset
         self.root = tiny_root(dataset) if self.tiny else Path(root).expanduser()
         self.layout = layout
         self.recipe = find_recipe(transform, dataset, image_size)
@@ -99,13 +102,18 @@ class ImageFilesDataModule(ImageDataModule):
     @cached_property
     def image_set(self) -> ImageSet:
         """The checked lists of images; read once, at first use."""
-        whole = open_image_set(self.name, self.root, self.layout, self.open_options)
+        whole = open_image_set(self.dataset, self.root, self.layout, self.open_options)
         return select_subset(whole, **self.subset)  # type: ignore[arg-type]
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
         """Classes of the data set, or of the part of it that was asked for."""
         return len(self.image_set.classes)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes by label."""
+        return self.image_set.classes
 
     def make_dataset(self, split: Split) -> EncodedImages:
         """The images of a split, decoded when asked for."""

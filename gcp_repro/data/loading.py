@@ -74,47 +74,85 @@ class EpochSampler(Sampler[SampleKey]):
 class ShardedBatchSampler(Sampler[list[SampleKey]]):
     """The batches of one process out of `world_size`, every sample in exactly one batch of one process.
 
-    The order of `sampler` is cut into global batches of `world_size * batch_size`; process r takes every
-    `world_size`-th key of each, from the r-th on. Should fewer keys than processes be left at the end, they join
-    the global batch before, so that no process runs out of batches while another waits for it.
+    The order of `sampler` is cut into steps of `batch_size` keys; process r takes every `world_size`-th key of each, from the
+    r-th on, in `passes` batches of equal size. Should fewer keys than processes be left at the end, they join the step
+    before, so that no process runs out of batches while another waits for it.
 
     Args:
         sampler: Order of the keys, the same in every process.
-        batch_size: Samples a batch and process; the last batch may be smaller (or larger by one, see above).
+        batch_size: Samples a step over all processes and passes; the last step may be smaller (or larger, see above).
         rank: This process, from 0.
         world_size: Number of processes.
+        passes: Batches of each process a step, whose gradients are accumulated. The last step may have fewer.
 
     Raises:
         DataError: Fewer samples than processes.
+        ValueError: A step that cannot be divided evenly.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, sampler: EpochSampler, batch_size: int, *, rank: int = 0, world_size: int = 1, passes: int = 1) -> None:
         if len(sampler) < world_size:
             raise DataError(
                 f"each of the {world_size} processes needs at least one sample; the data set has {len(sampler)}: "
                 "use fewer devices, or check the data set's folder and split"
             )
+        if batch_size % (world_size * passes):
+            raise ValueError(f"{batch_size} samples cannot be shared out evenly over {world_size} processes and {passes} passes")
         self.sampler = sampler  # under this name Lightning finds set_epoch
         self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
+        self.passes = passes
         self.start = 0  # number of the first batch of the next iteration
 
     @property
-    def global_batch_size(self) -> int:
-        """Samples a step over all processes."""
-        return self.batch_size * self.world_size
+    def steps(self) -> int:
+        """Steps an epoch."""
+        full, rest = divmod(len(self.sampler), self.batch_size)
+        return max(1, full + (rest >= self.world_size))
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.sampler), self.global_batch_size)
-        return max(1, full + (rest >= self.world_size))
+        return (self.steps - 1) * self.passes + self._passes_of_last_step()
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         keys = list(self.sampler)
-        size = self.global_batch_size
         for batch in range(self.start, len(self)):
-            end = None if batch == len(self) - 1 else (batch + 1) * size
-            yield keys[batch * size : end][self.rank :: self.world_size]
+            yield self._share(keys, batch)
+
+    def keys_of(self, batch: int) -> list[SampleKey]:
+        """The samples of one batch of this process, in the sampler's present epoch."""
+        return self._share(list(self.sampler), batch)
+
+    def loss_weight(self, batch: int) -> float:
+        """Factor of a batch's mean loss that makes the gradient of a step the mean over all its samples.
+
+        The mean over processes and passes is that already where all of them have equally many samples, that is, in all
+        steps but the last.
+        """
+        step, turn = divmod(batch, self.passes)
+        size = self._end(step) - step * self.batch_size
+        own = len(range(self.rank, size, self.world_size))
+        passes = self.passes if step < self.steps - 1 else self._passes_of_last_step()
+        return len(_part(range(own), turn, passes)) * self.world_size * self.passes / size
+
+    def _end(self, step: int) -> int:
+        return len(self.sampler) if step == self.steps - 1 else (step + 1) * self.batch_size
+
+    def _passes_of_last_step(self) -> int:
+        """As many as its share fills, the same in all processes."""
+        least = (len(self.sampler) - (self.steps - 1) * self.batch_size) // self.world_size
+        local = self.batch_size // (self.world_size * self.passes)
+        return min(self.passes, -(-least // local))
+
+    def _share(self, keys: Sequence[SampleKey], batch: int) -> list[SampleKey]:
+        step, turn = divmod(batch, self.passes)
+        own = keys[step * self.batch_size : self._end(step)][self.rank :: self.world_size]
+        return list(_part(own, turn, self.passes if step < self.steps - 1 else self._passes_of_last_step()))
+
+
+def _part(own: Sequence[Any], number: int, of: int) -> Sequence[Any]:
+    """One of `of` parts that differ in length by one at most."""
+    return own[len(own) * number // of : len(own) * (number + 1) // of]
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -133,7 +171,12 @@ class ResumableLoader(DataLoader[Any]):
 
     def __init__(self, dataset: SeededDataset, batches: ShardedBatchSampler, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=batches, **options)
-        self._position = {"epoch": batches.sampler.epoch, "batches": 0, "global_batch_size": batches.global_batch_size}
+        self._position = {
+            "epoch": batches.sampler.epoch,
+            "batches": 0,
+            "passes": batches.passes,
+            "global_batch_size": batches.batch_size,
+        }
         self._restored = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -148,7 +191,7 @@ class ResumableLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch, batches handed out in it, and their size over all processes."""
+        """Epoch, batches handed out in it, how many of them make a step, and the size of a step over all processes."""
         return dict(self._position)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -163,7 +206,8 @@ class ResumableLoader(DataLoader[Any]):
                 f"resuming in mid-epoch needs the batch size the epoch began with, {state['global_batch_size']} images "
                 f"over all processes; got {expected}: set data.batch_size or the number of devices back"
             )
-        self._position = dict(state)
+        passes = self._position["passes"]
+        self._position = {**state, "batches": state["batches"] // state["passes"] * passes, "passes": passes}
         self._restored = True
 
 

@@ -18,7 +18,7 @@ def keys_of(num_samples, *, seed=0, epoch=0, shuffle=True):
 def loader_of(num_samples=23, *, seed=0, transform=None, num_workers=0, batch_size=4, rank=0, world_size=1):
     source = TensorDataset(torch.zeros(num_samples, 1), torch.arange(num_samples))
     batches = ShardedBatchSampler(
-        EpochSampler(num_samples, seed=seed, shuffle=True), batch_size, rank=rank, world_size=world_size
+        EpochSampler(num_samples, seed=seed, shuffle=True), batch_size * world_size, rank=rank, world_size=world_size
     )
     return ResumableLoader(SeededDataset(source, transform, seed=seed), batches, num_workers=num_workers)
 
@@ -39,7 +39,8 @@ def test_without_shuffling_the_order_is_natural():
 @pytest.mark.parametrize("num_samples", [4, 7, 8, 9, 16, 17, 18, 23, 24, 25])
 def test_processes_share_every_sample_once_in_equally_many_batches(num_samples, world_size):
     sampler = EpochSampler(num_samples, seed=3, shuffle=True)
-    shares = [ShardedBatchSampler(sampler, 4, rank=rank, world_size=world_size) for rank in range(world_size)]
+    size = 4 * world_size
+    shares = [ShardedBatchSampler(sampler, size, rank=rank, world_size=world_size) for rank in range(world_size)]
     batches = [list(share) for share in shares]
     assert sorted(key.row for share in batches for batch in share for key in batch) == list(range(num_samples))
     assert {len(share) for share in batches} == {len(shares[0])}
@@ -49,17 +50,60 @@ def test_processes_share_every_sample_once_in_equally_many_batches(num_samples, 
 def test_global_batches_do_not_depend_on_the_number_of_processes():
     def global_batches(world_size):
         sampler = EpochSampler(64, seed=0, shuffle=True)
-        shares = [ShardedBatchSampler(sampler, 8 // world_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+        shares = [ShardedBatchSampler(sampler, 8, rank=rank, world_size=world_size) for rank in range(world_size)]
         return [sorted(key for batch in step for key in batch) for step in zip(*shares, strict=True)]
 
     assert global_batches(1) == global_batches(2) == global_batches(4)
+
+
+@pytest.mark.parametrize(("world_size", "passes"), [(1, 1), (1, 3), (2, 1), (2, 3), (3, 2), (4, 4)])
+@pytest.mark.parametrize("num_samples", [48, 49, 53, 60, 71, 95, 96])
+def test_passes_share_each_step_and_weigh_as_the_whole_of_it(num_samples, world_size, passes):
+    sampler = EpochSampler(num_samples, seed=1, shuffle=True)
+    sampler.set_epoch(2)
+    order = list(sampler)
+    shares = [
+        ShardedBatchSampler(sampler, 48, rank=rank, world_size=world_size, passes=passes) for rank in range(world_size)
+    ]  # fmt: skip
+    batches = [list(share) for share in shares]
+    assert {len(share) for share in batches} == {len(shares[0])}
+    assert sorted(key for share in batches for batch in share for key in batch) == sorted(order)
+    for share, own in zip(shares, batches, strict=True):
+        assert [share.keys_of(number) for number in range(len(own))] == own
+        assert all(1 <= len(batch) <= 48 // (world_size * passes) + 1 for batch in own)
+    for step in range(shares[0].steps):
+        numbers = range(step * passes, min((step + 1) * passes, len(batches[0])))
+        keys = [key for share in batches for number in numbers for key in share[number]]
+        assert sorted(keys) == sorted(order[step * 48 : step * 48 + len(keys)])
+        # the mean over processes and passes of weighted means is the mean over the step's samples
+        means = [
+            shares[rank].loss_weight(number) * np.mean([key.row for key in batches[rank][number]])
+            for rank in range(world_size)
+            for number in numbers
+        ]
+        assert sum(means) / (world_size * passes) == pytest.approx(np.mean([key.row for key in keys]))
+
+
+def test_an_uneven_step_is_refused():
+    with pytest.raises(ValueError, match="10 samples cannot be shared out evenly over 2 processes and 2 passes"):
+        ShardedBatchSampler(EpochSampler(30, seed=0, shuffle=False), 10, world_size=2, passes=2)
+
+
+def test_a_position_counts_steps_where_the_passes_change():
+    state = loader_of(batch_size=4).state_dict() | {"batches": 2}
+    source = TensorDataset(torch.zeros(23, 1), torch.arange(23))
+    batches = ShardedBatchSampler(EpochSampler(23, seed=0, shuffle=True), 4, passes=2)
+    resumed = ResumableLoader(SeededDataset(source, None, seed=0), batches)
+    resumed.load_state_dict(state)
+    rest = torch.cat([labels for _, labels in resumed]).tolist()
+    assert rest == [key.row for key in keys_of(23)][8:]
 
 
 def test_fewer_samples_than_processes_is_refused():
     with pytest.raises(
         DataError, match=r"each of the 4 processes needs at least one sample; the data set has 3: use fewer devices"
     ):
-        ShardedBatchSampler(EpochSampler(3, seed=0, shuffle=False), 2, world_size=4)
+        ShardedBatchSampler(EpochSampler(3, seed=0, shuffle=False), 8, world_size=4)
 
 
 def test_augmentation_depends_on_seed_epoch_and_row_alone():

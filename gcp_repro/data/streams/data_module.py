@@ -81,7 +81,12 @@ class StreamDataModule(ImageFilesDataModule):
     @property
     def num_classes(self) -> int:  # type: ignore[override]
         """Classes of the shards, or of the part of them that was asked for."""
-        return len(self._select(ImageSet([], [], self.shard_classes, self._storage([]))).classes)
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Their numbers as texts: shards hold no names."""
+        return self._select(ImageSet([], [], self.shard_classes, self._storage([]))).classes
 
     def make_dataset(self, split: Split) -> EncodedImages:
         """The images of a split, whose shards are indexed at their first use.

@@ -159,7 +159,7 @@ class _FetchingBatchSampler(ShardedBatchSampler):
     """
 
     def __init__(self, source: EncodedImages, sampler: StreamSampler, batches: ShardedBatchSampler) -> None:
-        super().__init__(sampler, batches.batch_size, rank=batches.rank, world_size=batches.world_size)
+        super().__init__(sampler, batches.batch_size, rank=batches.rank, world_size=batches.world_size, passes=batches.passes)
         self._source = source
 
     def __iter__(self) -> Iterator[list[Fetched]]:  # type: ignore[override]

@@ -29,9 +29,9 @@ def shards(request, tmp_path):
 
 def opened(shards, *, epoch=0, rank=0, world_size=1, **options):
     """A data module as a process of a run has it, whose shards are indexed."""
-    module = stream(**shards, **options)
+    module = stream(**shards, **(options | {"batch_size": options.get("batch_size", 4) * world_size}))
     module.setup("fit")
-    module.trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank, world_size=world_size)
+    module.trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank, world_size=world_size, accumulate_grad_batches=1)
     return module
 
 
