@@ -6,6 +6,7 @@ import hashlib
 import math
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from gcp_repro.errors import DataError
+from gcp_repro.runs.integrity import damage
 
 __all__ = ["WeightFile", "load_plain", "read_weights"]
 
@@ -91,8 +93,12 @@ def load_plain(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if zipfile.is_zipfile(path) and (fault := damage(path)) is not None:
+            raise DataError(f"a checkpoint needs to be as it was written; {path} is not: {fault}: get it again")
         with safe_globals(_STAND_INS):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except Exception as error:  # torch.load raises whatever the damaged file makes it raise
         code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if code is None:

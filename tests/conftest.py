@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from gcp_repro.training.rundir import register_resolvers
+from gcp_repro.runs import register_resolvers
 
 # Digits with 4 training batches of 10, two narrow convolutions, decays at epochs 2 and 3: a hybrid run swaps at epoch 2.
 TINY = [

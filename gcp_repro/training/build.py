@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -16,6 +17,7 @@ from gcp_repro.errors import GCPError, OptionError, ProtocolError
 from gcp_repro.metalayers import META_LAYERS, MetaLayer
 from gcp_repro.training.hybrid import HybridSwap
 from gcp_repro.training.module import GCPModule
+from gcp_repro.training.nonfinite import FiniteSteps
 from gcp_repro.training.schedule import HybridPlan, Schedule, plan_hybrid
 
 __all__ = ["Experiment", "build", "build_experiment", "build_network", "label_of", "plan"]
@@ -51,10 +53,14 @@ def build(node: DictConfig, **options: Any) -> Any:
         raise
 
 
-def build_experiment(config: DictConfig) -> Experiment:
+def build_experiment(config: DictConfig, nonfinite: Path | None = None) -> Experiment:
     """Everything that `config` describes, apart from the Trainer.
 
     The protocol is checked first, before data are read or weights are made.
+
+    Args:
+        config: Of the run.
+        nonfinite: Folder for batches that are not finite; None keeps none.
 
     Raises:
         ProtocolError: The protocol does not fit the schedule or the layer.
@@ -71,6 +77,9 @@ def build_experiment(config: DictConfig) -> Experiment:
         schedule,
         classifier_lr_multiplier=config.classifier_lr_multiplier,
         meta_layer_name=config.meta_layer.name,
+        finite_steps=FiniteSteps(
+            config.on_nonfinite_step, config.max_skipped_steps, nonfinite, OmegaConf.to_yaml(config, resolve=True)
+        ),
     )
     return Experiment(module, datamodule, schedule, swap)
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gcp_repro.errors import OptionError
+from gcp_repro.training.distributed import gathered, rank
 
 __all__ = ["MetaLayerDiagnostic", "Sample", "child", "epoch_means"]
 
@@ -86,12 +86,13 @@ class MetaLayerDiagnostic(Callback):
         return dict(self._sums)
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums of an epoch that was stopped half way."""
-        return {"sums": {name: list(entry) for name, entry in self._sums.items()}}
+        """The sums of an epoch that was stopped half way, over all processes."""
+        return {"sums": {name: list(entry) for name, entry in _added(gathered(self._sums)).items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them up again; the start of an epoch discards them."""
-        self._sums = {name: (total, count) for name, (total, count) in state_dict["sums"].items()}
+        """Take them up again, in one process; the start of an epoch discards them."""
+        if rank() == 0:
+            self._sums = {name: (total, count) for name, (total, count) in state_dict["sums"].items()}
 
     @abstractmethod
     def measure(self, network: nn.Module, sample: Sample, learning_rate: float) -> dict[str, float]:
@@ -122,7 +123,7 @@ class MetaLayerDiagnostic(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure."""
-        if self._features is None or self._images_and_labels is None:
+        if self._features is None or self._images_and_labels is None or getattr(pl_module, "skips_step", False):
             return
         start = _now(pl_module.device)
         network = child(pl_module, "network")
@@ -159,17 +160,16 @@ def epoch_means(trainer: Trainer) -> dict[str, float]:
     every process.
     """
     own = [callback.sums for callback in trainer.callbacks if isinstance(callback, MetaLayerDiagnostic)]  # type: ignore[attr-defined]
-    gathered = [own]
-    if trainer.world_size > 1:
-        gathered = [[] for _ in range(trainer.world_size)]
-        torch.distributed.all_gather_object(gathered, own)
-    entries = [entry for process in gathered for sums in process for entry in sums.items()]
-    return {f"diagnostics/{name}": _mean(values for key, values in entries if key == name) for name in sorted(dict(entries))}
+    totals = _added([sums for process in gathered(own) for sums in process])
+    return {f"diagnostics/{name}": float(f"{total / count:.7g}") for name, (total, count) in sorted(totals.items())}
 
 
-def _mean(entries: Iterable[tuple[float, int]]) -> float:
-    totals, counts = zip(*entries, strict=True)
-    return float(f"{sum(totals) / sum(counts):.7g}")
+def _added(sums: Iterable[Sums]) -> Sums:
+    totals: Sums = {}
+    for name, (value, number) in (entry for part in sums for entry in part.items()):
+        total, count = totals.get(name, (0.0, 0))
+        totals[name] = total + value, count + number
+    return totals
 
 
 def child(module: nn.Module, name: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Several processes on one job of a Hydra sweep."""
+"""Several processes on one job: what they exchange, and how a job of a Hydra sweep starts them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,35 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch.distributed
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
-__all__ = ["single_job_command"]
+from gcp_repro.training.console import in_sweep
+
+__all__ = ["distributed", "gathered", "rank", "single_job_command"]
 
 LAUNCH_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def distributed() -> bool:
+    """Whether several processes train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+
+
+def rank() -> int:
+    """Number of this process among them."""
+    return torch.distributed.get_rank() if distributed() else 0
+
+
+def gathered(own: Any) -> list[Any]:
+    """What each of them passes, by rank; every one of them has to call this."""
+    if not distributed():
+        return [own]
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return parts
 
 
 @contextmanager
@@ -24,7 +45,7 @@ def single_job_command() -> Iterator[None]:
     again in each of them. Afterwards the command line, Lightning's environment variables and the process group are as
     they were, so that the next job of the sweep can start processes of its own. Outside of sweeps this does nothing.
     """
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not in_sweep():
         yield
         return
     main = sys.modules["__main__"]

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.metalayers import is_extra_state
+from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.training.build import Experiment, build_experiment, label_of
-from gcp_repro.training.records import epoch_metrics, read_json, write_json
-from gcp_repro.training.result import RunDirectory, build_imported_result
+from gcp_repro.training.records import epoch_metrics
+from gcp_repro.training.result import build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.weight_files import load_plain
 
@@ -43,7 +45,7 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, 
             do not fit the network, as when the data have another number of classes or the layer is another one.
         UnknownNameError: The run's data have no such option.
     """
-    run = RunDirectory(checkpoint.parent.parent)
+    run = RunDirectory.of_checkpoint(checkpoint)
     for path, what in ((checkpoint, "checkpoint"), (run.config, "configuration of the run")):
         if not path.is_file():
             raise DataError(

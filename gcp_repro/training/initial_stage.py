@@ -7,52 +7,76 @@ the same point even where hardware is not deterministic.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gcp_repro.training.rundir import without_irrelevant
+from gcp_repro.errors import StorageError
+from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.files import replacing
+from gcp_repro.runs.identity import initial_stage_hash
 
-__all__ = ["KeepInitialStage", "initial_stage_path"]
+__all__ = ["InitialStage", "KeepInitialStage"]
 
 
-def initial_stage_path(config: DictConfig) -> Path | None:
-    """Where hybrid runs that agree with `config` in all but the meta-layer share their checkpoint at the swap.
+class InitialStage:
+    """Where hybrid runs that agree in all but the meta-layer share their state at the swap.
 
-    `None` for the standalone protocol, or with `protocol.share_initial_stage=false`.
+    Args:
+        path: The checkpoint.
+
+    Attributes:
+        best: The best weights up to there.
     """
-    if config.protocol.name != "hybrid" or not config.protocol.share_initial_stage:
-        return None
-    content: Any = OmegaConf.to_container(config, resolve=True)
-    content.pop("meta_layer")
-    text = json.dumps(without_irrelevant(content), sort_keys=True, default=str)
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    runs: Path = Path(config.paths.runs_dir)
-    return runs / ".initial_stages" / f"{name}.ckpt"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path.with_name(f"{path.stem}-best{path.suffix}")
+
+    @classmethod
+    def of(cls, config: DictConfig) -> InitialStage | None:
+        """Of a run; None for the standalone protocol, or with `protocol.share_initial_stage=false`."""
+        if config.protocol.name != "hybrid" or not config.protocol.share_initial_stage:
+            return None
+        return cls(Path(config.paths.runs_dir) / ".initial_stages" / f"{initial_stage_hash(config)}.ckpt")
+
+    def keep(self, run: RunDirectory) -> None:
+        """Copy a run's files here, the checkpoint last: where it is, the other is."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(self.path, error) from error
+        if run.best.is_file():
+            _copy(run.best, self.best)
+        _copy(run.last, self.path)
+
+    def hand_over(self, run: RunDirectory) -> None:
+        """Give a run that goes on from here the best weights so far."""
+        if self.best.is_file() and not run.best.exists():
+            run.checkpoints.mkdir(exist_ok=True)
+            _copy(self.best, run.best)
 
 
 class KeepInitialStage(Callback):
-    """Copies the checkpoint of the epoch before the swap to the place that other runs look at.
+    """At the swap, keeps the state of the epoch before it for other runs.
 
     Args:
         swap_epoch: First epoch of the configured layer.
-        last: Checkpoint of the latest complete epoch.
-        shared: Where to.
+        run: The run's directory.
+        stage: Where to.
     """
 
-    def __init__(self, swap_epoch: int, last: Path, shared: Path) -> None:
-        self.swap_epoch, self.last, self.shared = swap_epoch, last, shared
+    def __init__(self, swap_epoch: int, run: RunDirectory, stage: InitialStage) -> None:
+        self.swap_epoch, self.run, self.stage = swap_epoch, run, stage
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """At the swap, the checkpoint on disk is that of the stage before it."""
-        if trainer.current_epoch == self.swap_epoch and trainer.is_global_zero and not self.shared.exists():
-            self.shared.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.shared.with_name(f".{self.shared.name}.{os.getpid()}")
-            shutil.copyfile(self.last, temporary)
-            temporary.replace(self.shared)
+        """The checkpoint on disk is that of the stage before."""
+        if trainer.current_epoch == self.swap_epoch and trainer.is_global_zero and not self.stage.path.exists():
+            self.stage.keep(self.run)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gcp_repro.errors import DataError
 from gcp_repro.metalayers import META_LAYERS
-from gcp_repro.training.records import read_json
+from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.states import state_of
 
 __all__ = ["MatchingRun"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,15 +74,7 @@ class MatchingRun:
         protocols = ("hybrid",) if self._has_hybrid else ("hybrid", "standalone")
         wanted = {"status": "finished", "meta_layer": self.meta_layer, "dtype": self.dtype, "route": self.route}
         for path in sorted((Path(self.runs_dir) / self.experiment).glob("*/result.json")):
-            result = _read(path)
-            checkpoint = path.parent / "checkpoints" / "last.ckpt"
-            if result.items() >= wanted.items() and result.get("protocol") in protocols and checkpoint.is_file():
-                yield int(result["seed"]), checkpoint
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except ValueError:  # half a file
-        log.warning("no result can be read from %s", path)
-        return {}
+            run = RunDirectory(path.parent)
+            result = state_of(run).result
+            if result.items() >= wanted.items() and result["protocol"] in protocols and run.last.is_file():
+                yield result["seed"], run.last

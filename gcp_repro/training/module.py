@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+import torch.distributed
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -16,67 +17,15 @@ from torch.optim.lr_scheduler import MultiStepLR
 from torchmetrics import Metric
 
 from gcp_repro.errors import NonFiniteError
+from gcp_repro.training.distributed import distributed
+from gcp_repro.training.metrics import classification_metrics
+from gcp_repro.training.nonfinite import FiniteSteps, Outcome
 from gcp_repro.training.schedule import Schedule
 
-__all__ = ["GCPModule", "MeanCrossEntropy", "TopKError"]
+__all__ = ["GCPModule"]
 
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
-
-
-class TopKError(Metric):
-    """Share of samples, in percent, whose class is not among the `top_k` largest logits.
-
-    With `top_k` classes or fewer nothing can be missed: the error is 0.
-
-    Args:
-        top_k: Classes that count as found.
-    """
-
-    full_state_update = False
-    missed: Tensor
-    total: Tensor
-
-    def __init__(self, top_k: int) -> None:
-        super().__init__()
-        self.top_k = top_k
-        for count in ("missed", "total"):
-            self.add_state(count, torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits `(B, classes)`, labels `(B,)`."""
-        found = logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices == labels[:, None]
-        self.missed += len(labels) - found.sum()
-        self.total += len(labels)
-
-    def compute(self) -> Tensor:
-        """Percentage over all updates and processes."""
-        return 100 * self.missed / self.total
-
-
-class MeanCrossEntropy(Metric):
-    """Cross-entropy of all samples, each counted once whatever the batch sizes.
-
-    (torchmetrics' MeanMetric drops the weights of batches when it is told not to look for NaN.)
-    """
-
-    full_state_update = False
-    summed: Tensor
-    total: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("summed", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits `(B, classes)`, labels `(B,)`."""
-        self.summed += cross_entropy(logits, labels, reduction="sum")
-        self.total += len(labels)
-
-    def compute(self) -> Tensor:
-        """Mean over all updates and processes."""
-        return self.summed / self.total
 
 
 class GCPModule(LightningModule):
@@ -91,6 +40,11 @@ class GCPModule(LightningModule):
         schedule: Epochs and decays of the learning rate.
         classifier_lr_multiplier: The classifier's learning rate over that of all other parameters.
         meta_layer_name: Name of the network's meta-layer, for the record.
+        finite_steps: What happens where something is not finite; to be among the Trainer's callbacks as well, or gradients
+            are not looked at.
+
+    Attributes:
+        reports: The metrics of the present epoch as far as they are complete, by name.
     """
 
     def __init__(
@@ -101,6 +55,7 @@ class GCPModule(LightningModule):
         *,
         classifier_lr_multiplier: float = 1.0,
         meta_layer_name: str = "",
+        finite_steps: FiniteSteps | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -115,8 +70,10 @@ class GCPModule(LightningModule):
         self.schedule = schedule
         self.classifier_lr_multiplier = classifier_lr_multiplier
         self.meta_layer_name = meta_layer_name
-        self.metrics = nn.ModuleDict({"train_": _metrics(), "val_": _metrics()})
         self.use_layer_of: Callable[[int], None] | None = None  # set by the hybrid protocol: takes an epoch
+        self.finite_steps = finite_steps or FiniteSteps()
+        self.reports: dict[str, float] = {}
+        self.metrics = nn.ModuleDict({f"{split}_": classification_metrics() for split in ("train", "val")})
 
     def use_meta_layer(self, name: str, layer: nn.Module) -> None:
         """Put `layer` in the place of the network's meta-layer, on the module's device and in its mode."""
@@ -132,20 +89,28 @@ class GCPModule(LightningModule):
         logits: Tensor = self.network(images.flatten(0, 1) if several else images)
         return logits.view(*images.shape[:2], -1).mean(1) if several else logits
 
+    @property
+    def skips_step(self) -> bool:
+        """Whether the present step is left out because something is not finite."""
+        return self.finite_steps.skips_step
+
+    def on_train_epoch_start(self) -> None:
+        """A new epoch has no metrics yet; one that is resumed half way does not start here."""
+        self.reports = {}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of a batch.
+        """Mean cross-entropy of a batch, weighted so that a step's gradient is the mean over all its images.
 
         Raises:
-            NonFiniteError: The loss is NaN or infinite. To look at it waits for the device, which costs nothing
-                beside a decomposition: those wait too.
+            DivergedError: It is not finite; see `FiniteSteps`.
         """
-        loss = self._score("train", batch)
-        if not torch.isfinite(loss):
-            raise NonFiniteError(
-                f"training needs a finite loss; got {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}, with "
-                f"{self.meta_layer_name or 'the meta-layer'}: lower optimizer.lr, set gradient_clip_norm, or use dtype float64"
-            )
-        return loss
+        logits, loss, _ = self.finite_steps.training_loss(self, batch, batch_idx, self._outcome)
+        assert loss is not None
+        if logits is None:
+            return loss
+        self._update_metrics("train", logits, batch[1])
+        weight = self._loss_weight(batch_idx)
+        return loss if weight == 1 else weight * loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Report with the last batch: callbacks see the epoch's end before the module does."""
@@ -154,10 +119,18 @@ class GCPModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Metrics of a batch."""
-        self._score("val", batch)
+        outcome = self._outcome(batch)
+        self.finite_steps.watch_validation(self, batch, batch_idx, outcome)
+        if outcome.logits is not None:
+            self._update_metrics("val", outcome.logits, batch[1])
 
     def on_validation_epoch_end(self) -> None:
-        """Report."""
+        """Report.
+
+        Raises:
+            DivergedError: A batch was not finite.
+        """
+        self.finite_steps.end_validation(self)
         self._report("val")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -172,36 +145,59 @@ class GCPModule(LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sums of an epoch that was stopped half way, so that its metrics cover all of it."""
+        """Keep the sums of an epoch that was stopped half way, over all processes, so that its metrics cover all of it."""
         checkpoint["train_metrics"] = {
-            name: {key: torch.as_tensor(value) for key, value in metric.metric_state.items()}
+            name: {key: self._over_processes(torch.as_tensor(value)) for key, value in metric.metric_state.items()}
             for name, metric in self._metrics_of("train").items()
         }
+        checkpoint["reports"] = dict(self.reports)
+        checkpoint["passes"] = self.trainer.accumulate_grad_batches
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take those sums up again, with the layer that the checkpoint's weights, loaded next, were trained with."""
+        """Take those sums up again, in one process, with the layer that the weights, loaded next, were trained with."""
         if self.use_layer_of is not None:
             self.use_layer_of(checkpoint["epoch"])
+        self.reports = dict(checkpoint["reports"])
         for name, state in checkpoint["train_metrics"].items():
             metric = self._metrics_of("train")[name]
             for key, value in state.items():
-                setattr(metric, key, value.to(metric.device))
+                own = value if self.global_rank == 0 else torch.zeros_like(value)
+                setattr(metric, key, own.to(metric.device))
             metric._update_count = 1  # else `compute` may warn that nothing came before it
+        _rescale_progress(checkpoint, self.trainer.accumulate_grad_batches)
 
-    def _score(self, split: str, batch: Batch) -> Tensor:
-        """Loss of a batch, with the metrics of `split` updated."""
+    def _over_processes(self, value: Tensor) -> Tensor:
+        if not distributed():
+            return value
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    def _outcome(self, batch: Batch) -> Outcome:
+        """Logits and loss, or the error of a layer that met what it cannot decompose."""
         images, labels = batch
-        logits = self(images)
-        loss = cross_entropy(logits, labels)
+        try:
+            logits = self(images)
+        except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+            return Outcome(None, None, error)
+        return Outcome(logits, cross_entropy(logits, labels))
+
+    def _loss_weight(self, batch_idx: int) -> float:
+        loader = None if self._trainer is None else self._trainer.train_dataloader
+        sampler = getattr(loader, "batch_sampler", None)
+        weight: Callable[[int], float] | None = getattr(sampler, "loss_weight", None)
+        return 1.0 if weight is None else weight(batch_idx)
+
+    def _update_metrics(self, split: str, logits: Tensor, labels: Tensor) -> None:
         for metric in self._metrics_of(split).values():
             metric.update(logits.detach(), labels)
-        return loss
 
     def _report(self, split: str) -> None:
         """Log the metrics of an epoch, over all processes, and start their sums anew."""
         for name, metric in self._metrics_of(split).items():
             shown = (split, name) == ("val", "top1_error")
             value = metric.compute()
+            self.reports[f"{split}/{name}"] = value.item()
             self.log(f"{split}/{name}", value, prog_bar=shown, on_step=False, on_epoch=True, logger=False, batch_size=1)
             metric.reset()
 
@@ -215,11 +211,11 @@ class GCPModule(LightningModule):
         return [{"name": "network", "params": rest}, {"name": "classifier", "params": own}]
 
 
-def _metrics() -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {
-            "loss": MeanCrossEntropy(),
-            "top1_error": TopKError(top_k=1),
-            "top5_error": TopKError(top_k=5),
-        }
-    )
+def _rescale_progress(checkpoint: dict[str, Any], passes: int) -> None:
+    """Count the batches of a half-trained epoch in steps of `passes` batches, where it was begun with another number."""
+    begun = checkpoint["passes"]
+    if begun == passes:
+        return
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        counts.update({name: count // begun * passes for name, count in counts.items()})

@@ -1,52 +1,19 @@
-"""What a run leaves on disk: `metrics.csv`, `result.json`, and how both are written so that no reader sees half a file."""
+"""The record of a run: one row an epoch, in `metrics.csv` and to every logger."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from gcp_repro.runs.files import Row, write_csv
 from gcp_repro.training.diagnostics import epoch_means
 
-__all__ = ["Row", "RunRecorder", "epoch_metrics", "read_json", "write_atomically", "write_csv", "write_json"]
+__all__ = ["RunRecorder", "epoch_metrics"]
 
-Row = dict[str, float | int | str]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is either the old one or the new one, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as indented JSON, atomically."""
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows atomically; the columns are those of all rows in order of appearance, and a missing value is empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+SPLITS = ("train", "val")
 
 
 class RunRecorder(Callback):
@@ -83,6 +50,7 @@ class RunRecorder(Callback):
             "samples": self.samples,
             "training_seconds": self.training_seconds,
             "epoch_seconds": self._epoch_seconds,
+            "learning_rate": self._learning_rate,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -92,6 +60,7 @@ class RunRecorder(Callback):
         self.samples = state_dict["samples"]
         self.training_seconds = state_dict["training_seconds"]
         self._epoch_seconds = state_dict["epoch_seconds"]
+        self._learning_rate = state_dict["learning_rate"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -133,11 +102,18 @@ class RunRecorder(Callback):
 
 
 def epoch_metrics(trainer: Trainer) -> dict[str, float]:
-    """What was logged in an epoch, errors before diagnostics, without the digits that a float32 does not have."""
-    metrics = sorted(trainer.callback_metrics.items(), key=_column_order)
-    return {name: float(f"{value.item():.7g}") for name, value in metrics}
+    """What an epoch gave, errors before diagnostics, without the digits that a float32 does not have.
+
+    The module's own metrics are those that it has reported since the epoch began; Lightning goes on showing the validation
+    metrics of an earlier epoch where one is not evaluated.
+    """
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    reports: dict[str, float] | None = getattr(trainer.lightning_module, "reports", None)
+    if reports is not None:
+        logged = {name: value for name, value in logged.items() if name.split("/")[0] not in SPLITS} | reports
+    return {name: float(f"{value:.7g}") for name, value in sorted(logged.items(), key=_column_order)}
 
 
 def _column_order(item: tuple[str, Any]) -> tuple[int, str]:
     split = item[0].split("/")[0]
-    return (["train", "val"].index(split) if split in ("train", "val") else 2, item[0])
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), item[0])

@@ -5,47 +5,57 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from gcp_repro.errors import NonFiniteError, OptionError
+from gcp_repro.errors import DivergedError, OptionError
+from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.files import previous_of, sweep_temporaries, write_atomically, write_json
+from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
+from gcp_repro.runs.lock import run_lock
+from gcp_repro.runs.outcome import recorded_result, summary
+from gcp_repro.runs.processes import first_process
+from gcp_repro.training.batches import BatchShare, share_batch
 from gcp_repro.training.build import Experiment, build, build_experiment
-from gcp_repro.training.console import show_progress, tell
+from gcp_repro.training.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
+from gcp_repro.training.console import log_to, show_progress, tell
 from gcp_repro.training.distributed import single_job_command
-from gcp_repro.training.initial_stage import KeepInitialStage, initial_stage_path
-from gcp_repro.training.interruption import StopOnSignal
-from gcp_repro.training.records import RunRecorder, read_json, write_atomically, write_json
-from gcp_repro.training.result import RunDirectory, build_result
+from gcp_repro.training.epoch_lines import EpochLines
+from gcp_repro.training.evaluation_epochs import EvaluateLastEpoch, check_evaluation
+from gcp_repro.training.initial_stage import InitialStage, KeepInitialStage
+from gcp_repro.training.records import RunRecorder
+from gcp_repro.training.result import build_result
+from gcp_repro.training.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
 
 __all__ = ["ignore_irrelevant_warnings", "train"]
 
 log = logging.getLogger(__name__)
 
 # Advice of Lightning that does not apply (in-memory data need no workers, rows are logged once an epoch, metrics are
-# gathered from all processes before they are logged), and its own use of a deprecated function.
+# gathered from all processes before they are logged, diagnostics may come and go), and its own use of a deprecated function.
 IRRELEVANT_WARNINGS = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
-    ".*The dirpath has changed from.*",  # a shared initial stage: best.ckpt is kept from there on
+    ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
 )
 
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Train what `config` describes, or go on with it, or find it finished.
 
-    The run directory is `config.paths.run_dir`. If it holds `result.json` nothing is done; if it holds a checkpoint the run
-    goes on from there, to the same result. A run whose loss or covariance stops being finite ends normally with status
+    The run directory is `config.paths.run_dir`. If it holds a result nothing is done; if it holds a checkpoint the run
+    goes on from there, to the same result. A run in which something stops being finite ends normally with status
     "diverged".
 
     Args:
@@ -55,49 +65,101 @@ def train(config: DictConfig) -> dict[str, Any]:
         "result": the contents of result.json. Unless the run was skipped also "experiment" and "trainer", the objects.
 
     Raises:
-        ProtocolError: The protocol does not fit the schedule or the layer; raised before training.
-        TrainingInterrupted: SIGTERM or Ctrl-C; the run can be resumed.
+        GCPError: The configuration asks for what cannot be; before anything is written where that can be told.
+        RunLocked: Another process trains in the directory.
+        StorageError: The directory cannot be written to.
+        TrainingInterrupted: SIGTERM, Ctrl-C, or a limit of time or steps; the run can be resumed.
     """
-    run = RunDirectory(config.paths.run_dir)
-    if run.result.exists():
-        result = read_json(run.result)
-        tell("already %s, skipped: %s", result["status"], _summary(result, run))
+    run = run_directory(config)
+    result = recorded_result(run)
+    if result is not None:
+        tell("already %s, skipped: %s", result["status"], summary(result, run))
         return {"result": result}
-    with _environment(config):
-        experiment = build_experiment(config)
-        _write_config(config, run)
-        loggers = [build(node) for node in config.logger.values()]
-        recorder = RunRecorder(run.metrics)
-        shared = initial_stage_path(config)
-        trainer = _trainer(config, run, experiment, recorder, loggers, shared)
-        try:
-            diverged = _fit(trainer, experiment, _checkpoint(run, shared), _hyperparameters(config, experiment))
-        finally:
-            _close(loggers)
-        result = build_result(config, experiment, recorder, experiment.module.device, diverged=diverged)
-        if trainer.is_global_zero:
-            write_json(run.result, result)
-            tell("%s", _summary(result, run))
+    with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
+        check_evaluation(config.trainer)
+        experiment = build_experiment(config, run.nonfinite)
+        with run_lock(run) if first_process() else nullcontext(), log_to(run):
+            outcome = _train_here(config, run, experiment, request)
+        request.raise_if_signalled()
+    return outcome
+
+
+def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, request: StopRequest) -> dict[str, Any]:
+    """The rest of `train`, by the one process that may write to the directory."""
+    _prepare(config, run)
+    loggers = [build(node) for node in config.logger.values()]
+    recorder = RunRecorder(run.metrics)
+    stage = InitialStage.of(config) if experiment.swap else None
+    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request)
+    share = _share(config, trainer)
+    try:
+        diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
+    except TrainingInterrupted:
+        _end_other_processes(trainer)
+        raise
+    finally:
+        _close(loggers)
+    result = build_result(config, experiment, recorder, share, experiment.module.device, diverged=diverged)
+    if trainer.is_global_zero:
+        write_json(run.result, result)
+        tell("%s", summary(result, run))
     return {"result": result, "experiment": experiment, "trainer": trainer}
 
 
-def _checkpoint(run: RunDirectory, shared: Path | None) -> Path | None:
+def _prepare(config: DictConfig, run: RunDirectory) -> None:
+    """Clear away what a killed process has left, and write down the configuration."""
+    if not first_process():
+        return
+    for folder in (run.path, run.checkpoints):
+        sweep_temporaries(folder)
+    write_atomically(run.config, OmegaConf.to_yaml(config, resolve=True))
+
+
+def _marks(config: DictConfig) -> dict[str, Any]:
+    """By what a checkpoint is known to be the run's own, and an initial stage to be one that it can go on from."""
+    stage = initial_stage_hash(config) if config.protocol.name == "hybrid" else None
+    return {"identity": config_hash(config), "initial_stage": stage}
+
+
+def _checkpoint(config: DictConfig, run: RunDirectory, stage: InitialStage | None) -> Path | None:
     """What to go on from: the run's own checkpoint, the initial stage that another hybrid run has left, or nothing."""
-    checkpoint = next((path for path in (run.last, shared) if path is not None and path.exists()), None)
+    marks, first = _marks(config), first_process()
+    checkpoint = usable_checkpoint([run.last, previous_of(run.last)], {"identity": marks["identity"]}, first_process=first)
+    if checkpoint is None and stage is not None:
+        checkpoint = usable_checkpoint([stage.path], {"initial_stage": marks["initial_stage"]}, first_process=first)
+        if checkpoint is not None and first:
+            stage.hand_over(run)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
     return checkpoint
 
 
-def _fit(trainer: Trainer, experiment: Experiment, checkpoint: Path | None, hyperparameters: Any) -> str | None:
+def _share(config: DictConfig, trainer: Trainer) -> BatchShare:
+    """Divide the global batch over the processes that there are, in as many passes as their memory asks for."""
+    share = share_batch(
+        config.data.batch_size,
+        trainer.world_size,
+        passes=config.trainer.accumulate_grad_batches,
+        images_per_device=config.trainer.images_per_device,
+    )
+    trainer.accumulate_grad_batches = share.passes
+    if share.local_batch_size != share.batch_size:
+        log.info(
+            "each step's %d images: %d processes x %d passes x %d images",
+            share.batch_size, share.world_size, share.passes, share.local_batch_size,
+        )  # fmt: skip
+    return share
+
+
+def _fit(trainer: Trainer, experiment: Experiment, checkpoint: Path | None, hyperparameters: Any) -> DivergedError | None:
     """Train to the end; returns why the run diverged, or None."""
     for logger in trainer.loggers:
         logger.log_hyperparams(hyperparameters)
     try:
-        with single_job_command():
+        with single_job_command(), as_interruption():
             trainer.fit(experiment.module, experiment.datamodule, ckpt_path=checkpoint)
-    except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-        return str(error)
+    except DivergedError as error:
+        return error
     return None
 
 
@@ -107,27 +169,32 @@ def _trainer(
     experiment: Experiment,
     recorder: RunRecorder,
     loggers: list[Logger],
-    shared: Path | None,
+    stage: InitialStage | None,
+    request: StopRequest,
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
-    options.pop("num_threads")
+    for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
+        options.pop(name, None)
     _refuse_spawning(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
+        experiment.module.finite_steps,  # before all that look at gradients
         *([experiment.swap] if experiment.swap else []),
-        *([KeepInitialStage(experiment.swap.swap_epoch, run.last, shared)] if experiment.swap and shared else []),
+        *([KeepInitialStage(experiment.swap.swap_epoch, run, stage)] if experiment.swap and stage else []),
         *(build(node) for node in config.callbacks.values()),
         recorder,
-        StopOnSignal(run.last),
-        *_checkpoints(run),
-        *([RichProgressBar(leave=False)] if progress else []),
+        StopWhenAsked(request, run.last),
+        EvaluateLastEpoch(),
+        SaveCheckpoints(run, recorder, _marks(config)),
+        RichProgressBar(leave=False) if progress else EpochLines(recorder),
     ]
     return Trainer(
         **options,
         max_epochs=experiment.schedule.epochs if max_epochs is None else max_epochs,
         gradient_clip_val=config.gradient_clip_norm,
         callbacks=callbacks,
+        plugins=[DurableCheckpointIO()],
         logger=loggers or False,
         default_root_dir=run.path,
         enable_progress_bar=progress,
@@ -149,18 +216,24 @@ def _refuse_spawning(strategy: str) -> None:
         )
 
 
-def _checkpoints(run: RunDirectory) -> list[Callback]:
-    """The last epoch, to resume from, and the best weights."""
-    common: dict[str, Any] = {
-        "dirpath": run.checkpoints,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-        "save_top_k": 1,
-    }
-    return [
-        ModelCheckpoint(filename=run.last.stem, **common),
-        ModelCheckpoint(filename=run.best.stem, monitor="val/top1_error", mode="min", save_weights_only=True, **common),
-    ]
+def _seconds(limit: Any) -> float | None:
+    """`trainer.max_time` as Lightning has it: "DD:HH:MM:SS", or the arguments of a timedelta.
+
+    Raises:
+        OptionError: "trainer.max_time needs days, hours, minutes and seconds as 'DD:HH:MM:SS'; got '1h': ..."
+    """
+    if limit is None:
+        return None
+    try:
+        if isinstance(limit, str):
+            days, hours, minutes, seconds = map(int, limit.split(":"))
+            return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+        return timedelta(**OmegaConf.to_container(limit)).total_seconds()  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"trainer.max_time needs days, hours, minutes and seconds as 'DD:HH:MM:SS'; got {limit!r}: write '00:11:30:00' for "
+            "eleven and a half hours"
+        ) from None
 
 
 def _hyperparameters(config: DictConfig, experiment: Experiment) -> dict[str, Any]:
@@ -169,9 +242,11 @@ def _hyperparameters(config: DictConfig, experiment: Experiment) -> dict[str, An
     return options | {"swap_epoch": experiment.swap.swap_epoch if experiment.swap else None}
 
 
-@rank_zero_only
-def _write_config(config: DictConfig, run: RunDirectory) -> None:
-    write_atomically(run.config, OmegaConf.to_yaml(config, resolve=True))
+def _end_other_processes(trainer: Trainer) -> None:
+    """Those that Lightning has started would wait for this one; where all were asked to stop they end by themselves."""
+    kill = getattr(trainer.strategy.launcher, "kill", None)
+    if kill is not None:
+        kill(15)
 
 
 def _close(loggers: list[Logger]) -> None:
@@ -203,11 +278,3 @@ def ignore_irrelevant_warnings() -> Iterator[None]:
         for message in IRRELEVANT_WARNINGS:
             warnings.filterwarnings("ignore", message)
         yield
-
-
-def _summary(result: dict[str, Any], run: RunDirectory) -> str:
-    """One line: error, seconds, directory."""
-    if result["status"] == "diverged":
-        return f"diverged after {result['epochs']} epochs ({result['message'].split(':')[0]}) | {run.path}"
-    error, best, seconds = (result[key] for key in ("final_top1_error", "best_top1_error", "wall_time_seconds"))
-    return f"error {error:.2f} % (best {best:.2f} %) in {seconds:.1f} s | {run.path}"

@@ -23,11 +23,11 @@ class Schedule:
 
     Args:
         epochs: Length of the run.
-        milestones: Epochs that start with a decay, ascending. Those at or after `epochs` never come.
+        milestones: Epochs that start with a decay, ascending, within the run.
         gamma: Factor of a decay.
 
     Raises:
-        OptionError: No epoch at all, milestones that are not ascending positive integers, or a factor that is not positive.
+        OptionError: No epoch at all, milestones that are not ascending epochs of the run, or a factor that is not positive.
     """
 
     epochs: int
@@ -41,6 +41,11 @@ class Schedule:
         if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
             raise OptionError(
                 f"milestones need to be ascending epochs after 0; got {list(self.milestones)}: set schedule.milestones"
+            )
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise OptionError(
+                f"each decay needs to come before the run's end; got schedule.milestones={list(self.milestones)} with "
+                f"{self.epochs} epochs, counted from 0: lower schedule.milestones (or set it to []), or raise schedule.epochs"
             )
         if not self.gamma > 0:
             raise OptionError(f"a decay needs a positive factor; got {self.gamma}: set schedule.gamma")
@@ -103,13 +108,7 @@ def _last_decay(schedule: Schedule) -> int:
             "the hybrid protocol needs a decay of the learning rate to count its warm-up from; got schedule.milestones=[]: "
             "set schedule.milestones, or protocol=standalone"
         )
-    last = schedule.milestones[-1]
-    if last >= schedule.epochs:
-        raise ProtocolError(
-            f"the hybrid protocol needs its last decay within the run; got one at epoch {last} of a run that ends after epoch "
-            f"{schedule.epochs - 1}: lower schedule.milestones, raise schedule.epochs, or set protocol=standalone"
-        )
-    return last
+    return schedule.milestones[-1]
 
 
 def _longest_warmup(milestones: Sequence[int]) -> int:

@@ -16,8 +16,8 @@ from gcp_repro.linalg.pooling import operator_for
 from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.linalg.spectral import SpectralPooling, keep_largest, nonzero_spectrum
 from gcp_repro.metalayers import CovariancePooling
+from gcp_repro.runs.files import Row, write_csv
 from gcp_repro.training.diagnostics import MetaLayerDiagnostic, Sample, child
-from gcp_repro.training.records import Row, write_csv
 
 __all__ = ["EPS", "ConditionNumber", "DifferenceQuotients", "EigenvalueRatio", "SpectrumSummary", "used_spectrum"]
 
@@ -31,6 +31,8 @@ class SpectrumSummary(NamedTuple):
         condition_number: l_1 / l_C with eigenvalues below 2.2e-16 raised to that, as in the paper's Table 1.
         condition_number_rank: l_1 / l_r with r = min(C, N - 1), floored likewise: the covariance of N positions has no
             more than N - 1 eigenvalues that are not rounding noise.
+        condition_number_range: l_1 / l_rank, with the numerical rank below: images with duplicate positions or dead channels
+            have less than r.
         eigenvalue_ratio: l_1 / l_2, floored likewise (Figure 3).
         smallest_eigenvalue: l_C as the decomposition returns it; rounding can make it negative.
         smallest_eigenvalue_floored: l_C, not below 2.2e-16.
@@ -39,6 +41,7 @@ class SpectrumSummary(NamedTuple):
 
     condition_number: Tensor
     condition_number_rank: Tensor
+    condition_number_range: Tensor
     eigenvalue_ratio: Tensor
     smallest_eigenvalue: Tensor
     smallest_eigenvalue_floored: Tensor
@@ -52,13 +55,16 @@ class SpectrumSummary(NamedTuple):
         raw = torch.linalg.eigvalsh(covariance(positions))
         floored = raw.flip(-1).clamp_min(EPS)
         largest, possible = floored[:, 0], max(1, min(channels, count - 1))
+        rank = (nonzero_spectrum(raw, max(channels, count)) > 0).sum(-1)
+        of_rank = floored.gather(-1, (rank - 1).clamp_min(0).unsqueeze(-1)).squeeze(-1)
         return cls(
             condition_number=largest / floored[:, -1],
             condition_number_rank=largest / floored[:, possible - 1],
+            condition_number_range=largest / of_rank,
             eigenvalue_ratio=largest / floored[:, min(1, channels - 1)],
             smallest_eigenvalue=raw[:, 0],
             smallest_eigenvalue_floored=floored[:, -1],
-            rank=(nonzero_spectrum(raw, max(channels, count)) > 0).sum(-1).double(),
+            rank=rank.double(),
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.metalayers import is_extra_state
-from gcp_repro.training.result import RunDirectory
+from gcp_repro.runs import RunDirectory
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import EXACT
 from gcp_repro.weights.importing import convert
@@ -81,7 +81,7 @@ def _layout(architecture: str, layout: str | None) -> Layout:
 def _find(path: Path) -> tuple[Path, DictConfig]:
     """Checkpoint and configuration of a run that is named by either its directory or the checkpoint."""
     checkpoint = RunDirectory(path).last if path.is_dir() else path
-    run = RunDirectory(checkpoint.parent.parent)
+    run = RunDirectory.of_checkpoint(checkpoint)
     for file in (checkpoint, run.config):
         if not file.is_file():
             raise DataError(

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import is_extra_state
+from gcp_repro.runs import RunDirectory, register_resolvers, write_atomically, write_json
 from gcp_repro.training.build import build, build_network
-from gcp_repro.training.records import write_atomically, write_json
-from gcp_repro.training.result import RunDirectory
-from gcp_repro.training.rundir import register_resolvers
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import AUTO, choose_arithmetic, layer_overrides
 from gcp_repro.weights.layouts import ARCHITECTURES, Layout, find_architecture

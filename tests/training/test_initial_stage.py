@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from gcp_repro.training.initial_stage import initial_stage_path
+from gcp_repro.training.initial_stage import InitialStage
 from gcp_repro.training.module import GCPModule
 from gcp_repro.training.run import train
 
@@ -21,7 +21,7 @@ def test_the_second_layer_starts_at_the_swap_and_ends_as_if_it_had_not(compose_t
     hybrid = ["protocol=hybrid", "meta_layer=svd_trunc", "meta_layer.max_gradient=1.0"]
     alone = compose_tiny(*hybrid, "protocol.share_initial_stage=false", runs="alone")
     expected = train(alone)["result"]
-    assert initial_stage_path(alone) is None
+    assert InitialStage.of(alone) is None
 
     train(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor"))
     epochs = _trained_epochs(monkeypatch)
@@ -39,8 +39,8 @@ def test_the_second_layer_starts_at_the_swap_and_ends_as_if_it_had_not(compose_t
 
 
 def test_what_else_differs_has_a_stage_of_its_own(compose_tiny):
-    path = initial_stage_path(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor"))
-    assert path == initial_stage_path(compose_tiny("protocol=hybrid", "meta_layer=svd_pade", "trainer.num_threads=1"))
+    path = InitialStage.of(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor")).path
+    assert path == InitialStage.of(compose_tiny("protocol=hybrid", "meta_layer=svd_pade", "trainer.num_threads=1")).path
     for other in ("seed=1", "optimizer.lr=0.05", "protocol.initial.num_iterations=7", "meta_layer.dtype=float32"):
-        assert path != initial_stage_path(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor", other)), other
-    assert initial_stage_path(compose_tiny("meta_layer=svd_taylor")) is None
+        assert path != InitialStage.of(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor", other)).path, other
+    assert InitialStage.of(compose_tiny("meta_layer=svd_taylor")) is None

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from gcp_repro.errors import DataError
+from gcp_repro.runs.schema import SCHEMA
 from gcp_repro.training.matching_run import MatchingRun
 
 
@@ -10,7 +11,9 @@ def write(root, name, **changes):
     folder = root / "resnet50_imagenet" / name
     (folder / "checkpoints").mkdir(parents=True)
     result = {
-        "status": "finished", "meta_layer": "svd_pade", "dtype": "float64", "route": "dense", "protocol": "hybrid", "seed": 0
+        "schema": SCHEMA, "status": "finished", "experiment": "resnet50_imagenet", "meta_layer": "svd_pade", "dtype": "float64",
+        "route": "dense", "protocol": "hybrid", "seed": 0, "setting": {}, "planned_epochs": 60, "final_top1_error": 23.0,
+        "config_hash": "01234567",
     } | changes  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     path = folder / "checkpoints" / "last.ckpt"

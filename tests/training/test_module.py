@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from gcp_repro.errors import NonFiniteError
-from gcp_repro.training.module import GCPModule, TopKError
+from gcp_repro.training.metrics import TopKError
+from gcp_repro.training.module import GCPModule
 from gcp_repro.training.run import train
 from gcp_repro.training.schedule import Schedule
 
@@ -70,13 +71,15 @@ def test_a_loss_that_is_not_finite_is_refused():
     module = make_module(meta_layer_name="svd_pade")
     with torch.no_grad():
         module.network.classifier.bias.fill_(math.nan)
-    with pytest.raises(NonFiniteError, match=r"finite loss; got nan in epoch 0, batch 7, with svd_pade: lower optimizer.lr"):
+    with pytest.raises(
+        NonFiniteError, match=r"stopped being finite in epoch 0, batch 7, with svd_pade \(logits\): lower optimizer.lr"
+    ):
         module.training_step((torch.randn(4, 3), torch.tensor([0, 1, 0, 1])), 7)
 
 
 def test_metrics_of_an_epoch_match_a_plain_loop(compose_tiny):
     """Also the last batch, of one image, counts with its size."""
-    config = compose_tiny("schedule.epochs=1", "meta_layer=gap", "trainer.limit_val_batches=1.0")
+    config = compose_tiny("schedule.epochs=1", "schedule.milestones=[]", "meta_layer=gap", "trainer.limit_val_batches=1.0")
     run = train(config)
     module, data = run["experiment"].module.eval(), run["experiment"].datamodule
     images, labels = zip(*data.val_dataloader(), strict=True)
@@ -104,6 +107,6 @@ def test_gradients_are_clipped(compose_tiny, monkeypatch):
         on_before_optimizer_step(self, optimizer)
 
     monkeypatch.setattr(GCPModule, "optimizer_step", optimizer_step)
-    train(compose_tiny("gradient_clip_norm=0.01", "schedule.epochs=1"))
+    train(compose_tiny("gradient_clip_norm=0.01", "schedule.epochs=1", "schedule.milestones=[]"))
     assert len(norms) == 4
     assert max(norms) == pytest.approx(0.01, rel=1e-3)

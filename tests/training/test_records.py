@@ -3,26 +3,11 @@ import json
 import time
 from pathlib import Path
 
-import pytest
 import torch
 
+from gcp_repro.runs.files import read_json
 from gcp_repro.training.module import GCPModule
-from gcp_repro.training.records import read_json, write_atomically, write_csv, write_json
 from gcp_repro.training.run import train
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "new folder" / "result.json"
-    write_json(path, {"a": 1})
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "half")
-    assert read_json(path) == {"a": 1}
-
-
-def test_columns_are_those_of_all_rows(tmp_path):
-    write_csv(tmp_path / "m.csv", [{"epoch": 0, "a": 1.5}, {"epoch": 1, "a": 2.5, "b": "x"}])
-    assert (tmp_path / "m.csv").read_text() == "epoch,a,b\n0,1.5,\n1,2.5,x\n"
 
 
 def test_a_run_leaves_its_record(compose_tiny):
@@ -32,7 +17,12 @@ def test_a_run_leaves_its_record(compose_tiny):
     elapsed = time.perf_counter() - start
     run_dir = Path(config.paths.run_dir)
     assert json.loads((run_dir / "result.json").read_text()) == result
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {
+        "last.ckpt",
+        "best.ckpt",
+        "previous-last.ckpt",
+        "previous-best.ckpt",
+    }
     assert "name: svd_topn" in (run_dir / "config.yaml").read_text()
     assert "${" not in (run_dir / "config.yaml").read_text()
 
@@ -41,7 +31,7 @@ def test_a_run_leaves_its_record(compose_tiny):
     errors = [float(row["val/top1_error"]) for row in rows]
     best = errors.index(min(errors))
     expected = {
-        "schema": 1,
+        "schema": 2,
         "status": "finished",
         "experiment": "digits",
         "data": "digits",
@@ -91,11 +81,12 @@ def test_a_diverged_run_is_recorded_and_not_raised(compose_tiny, monkeypatch, ca
     with caplog.at_level("INFO"):
         result = train(config)["result"]
     assert (result["status"], result["epochs"]) == ("diverged", 1)
-    assert "finite loss; got nan in epoch 1, batch 0, with isqrt_cov" in result["message"]
+    assert "stopped being finite in epoch 1, batch 0, with isqrt_cov (logits)" in result["message"]
+    assert [result[f"diverged_{name}"] for name in ("epoch", "batch", "cause")] == [1, 0, "logits"]
     assert result["final_top1_error"] is None
     assert result["best_epoch"] == 0
     assert read_json(Path(config.paths.run_dir) / "result.json") == result
-    assert "diverged after 1 epochs" in caplog.text
+    assert "diverged in epoch 1, batch 0: logits not finite" in caplog.text
     assert train(config) == {"result": result}
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcp_repro.training.interruption import TrainingInterrupted
+from gcp_repro.runs import read_json
 from gcp_repro.training.module import GCPModule
 from gcp_repro.training.run import train
+from gcp_repro.training.stopping import TrainingInterrupted
 
 HYBRID = ["protocol=hybrid", "meta_layer=svd_trunc", "meta_layer.max_gradient=1.0"]  # a gradient far from Newton-Schulz's
-SWAP_EPOCH, LAST_BATCH = 2, 3
+SWAP_EPOCH, LAST_BATCH, LAST_EPOCH = 2, 3, 3
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,78 @@ def test_resuming_is_exact(compose_tiny, uninterrupted, monkeypatch, read_rows, 
         torch.testing.assert_close(weights(run_dir)[name], expected, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.parametrize(("epoch", "saved_epoch"), [(0, 0), (SWAP_EPOCH - 1, SWAP_EPOCH - 1), (LAST_EPOCH, LAST_EPOCH)])
+@pytest.mark.parametrize("batch", [0, 1])
+def test_resuming_in_validation_is_exact(compose_tiny, monkeypatch, read_rows, weights, epoch, batch, saved_epoch):
+    """Also in the last validation of all: a run that is asked to stop does not go on to its end."""
+    options = [*HYBRID, "trainer.limit_val_batches=3"]
+    whole, config = compose_tiny(*options, runs="whole"), compose_tiny(*options)
+    train(whole)
+    run_dir, whole_dir = Path(config.paths.run_dir), Path(whole.paths.run_dir)
+
+    def on_validation_batch_start(self, _, batch_idx):
+        if (self.current_epoch, batch_idx) == (epoch, batch):
+            signal.raise_signal(signal.SIGTERM)
+
+    evaluated = []
+    with monkeypatch.context() as patch:
+        patch.setattr(GCPModule, "on_validation_batch_start", on_validation_batch_start)
+        patch.setattr(GCPModule, "on_validation_batch_end", lambda self, *_: evaluated.append(self.current_epoch))
+        with pytest.raises(TrainingInterrupted, match="SIGTERM"):
+            train(config)
+    assert evaluated.count(epoch) <= batch + 1
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["epoch"] == saved_epoch
+    assert not (run_dir / "result.json").exists()
+
+    result = train(config)["result"]
+
+    assert read_rows(run_dir / "metrics.csv") == read_rows(whole_dir / "metrics.csv")
+    assert result["final_loss"] == read_json(whole_dir / "result.json")["final_loss"]
+    for name, expected in weights(whole_dir).items():
+        assert torch.equal(weights(run_dir)[name], expected), name
+    best = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == result["best_epoch"]
+
+
+def test_a_signal_in_the_last_moment_ends_the_command_after_the_result_is_written(compose_tiny, monkeypatch):
+    """So that a sweep stops there."""
+    config = compose_tiny()
+    monkeypatch.setattr(GCPModule, "on_fit_end", lambda self: signal.raise_signal(signal.SIGTERM), raising=False)
+    with pytest.raises(TrainingInterrupted, match="SIGTERM"):
+        train(config)
+    assert read_json(Path(config.paths.run_dir) / "result.json")["status"] == "finished"
+
+
+def test_a_signal_before_training_stops_at_once(compose_tiny, monkeypatch):
+    config = compose_tiny()
+    monkeypatch.setattr(GCPModule, "setup", lambda self, stage: signal.raise_signal(signal.SIGTERM), raising=False)
+    monkeypatch.setattr(GCPModule, "training_step", lambda *_: pytest.fail("trained"))
+    with pytest.raises(TrainingInterrupted, match="SIGTERM") as stop:
+        train(config)
+    assert stop.value.exit_code == 143
+
+
+@pytest.mark.parametrize(
+    ("limit", "epoch"), [("+trainer.max_steps=5", 1), ("trainer.max_time=00:00:00:00", 0), ("+trainer.max_time={hours: 0}", 0)]
+)
+def test_limits_of_steps_and_time_interrupt_a_run_and_are_no_part_of_it(compose_tiny, read_rows, weights, limit, epoch):
+    whole = compose_tiny(runs="whole")
+    train(whole)
+    limited = compose_tiny(limit.replace("+trainer.max_time", "trainer.max_time"))
+    run_dir = Path(limited.paths.run_dir)
+    with pytest.raises(TrainingInterrupted, match=r"stopped by trainer\.max_(steps|time); run the same command again") as stop:
+        train(limited)
+    assert stop.value.exit_code == 75
+    assert not (run_dir / "result.json").exists()
+    if epoch:
+        assert torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+    train(compose_tiny())
+    assert read_rows(run_dir / "metrics.csv") == read_rows(Path(whole.paths.run_dir) / "metrics.csv")
+    for name, expected in weights(Path(whole.paths.run_dir)).items():
+        assert torch.equal(weights(run_dir)[name], expected), name
+
+
 def test_the_swap_changes_the_training(compose_tiny, uninterrupted, weights, read_rows):
     """Without this the tests above could not fail."""
     standalone = compose_tiny("meta_layer=isqrt_cov")
@@ -95,14 +168,15 @@ def test_a_second_interrupt_stops_at_once_and_loses_no_epoch(compose_tiny, unint
 
     with monkeypatch.context() as patch:
         patch.setattr(GCPModule, "on_train_batch_start", on_train_batch_start)
-        with pytest.raises((SystemExit, KeyboardInterrupt)):
+        with pytest.raises(TrainingInterrupted, match="SIGINT") as stop:
             train(config)
+    assert stop.value.exit_code == 130
     train(config)
     assert read_rows(run_dir / "metrics.csv") == read_rows(uninterrupted / "metrics.csv")
 
 
 def test_a_finished_run_is_skipped(compose_tiny, monkeypatch, caplog):
-    config = compose_tiny("schedule.epochs=1")
+    config = compose_tiny("schedule.epochs=1", "schedule.milestones=[]")
     first = train(config)["result"]
     monkeypatch.setattr(GCPModule, "training_step", None)
     with caplog.at_level("INFO"):
@@ -112,7 +186,7 @@ def test_a_finished_run_is_skipped(compose_tiny, monkeypatch, caplog):
 
 
 def test_a_run_whose_result_is_missing_is_completed_without_training(compose_tiny, monkeypatch):
-    config = compose_tiny("schedule.epochs=2")
+    config = compose_tiny("schedule.epochs=2", "schedule.milestones=[1]")
     first = train(config)["result"]
     (Path(config.paths.run_dir) / "result.json").unlink()
     monkeypatch.setattr(GCPModule, "training_step", lambda *_: pytest.fail("trained again"))

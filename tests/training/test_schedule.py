@@ -34,10 +34,11 @@ def test_a_schedule_without_decay_is_refused():
         plan_hybrid(Schedule(10), 1)
 
 
-@pytest.mark.parametrize("placement", ["taken", "added"])
-def test_a_decay_after_the_end_is_refused(placement):
-    with pytest.raises(ProtocolError, match=r"got one at epoch 10 of a run that ends after epoch 9: lower schedule.milestones"):
-        plan_hybrid(Schedule(10, (5, 10)), 1, placement)
+@pytest.mark.parametrize("milestones", [(5, 10), (20,)])
+def test_a_decay_that_never_comes_is_refused(milestones):
+    with pytest.raises(OptionError, match=r"before the run's end; got schedule.milestones=\[.*\] with 10 epochs"):
+        Schedule(10, milestones)
+    assert Schedule(10, (5, 9)).milestones == (5, 9)
 
 
 @pytest.mark.parametrize(("milestones", "warmup", "longest"), [((5, 10), 6, 5), ((4,), 4, 3), ((1,), 1, 0)])
