@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER, layer_style
 from gcp_repro.paper.published_tables import published_table, ranked_cell
@@ -125,20 +127,26 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
 }
 
 
-def counterpart(experiment: str, num_epochs: int) -> Counterpart:
+def counterpart(experiment: str, departures: Mapping[str, Any] = MappingProxyType({})) -> Counterpart:
     """The published table beside an experiment: its own, or Table 2 for experiments that the paper does not have.
 
     Args:
         experiment: As in `gcp-train experiment=...`.
-        num_epochs: Length of its runs; another one than the paper's is a departure from it.
+        departures: In what its runs differ from the experiment as configured, which is the paper's.
 
     Example:
-        >>> counterpart("resnet50_birds", 50).number, counterpart("digits", 15).number
+        >>> counterpart("resnet50_birds").number, counterpart("digits").number
         ('4', '2')
-        >>> counterpart("alexnet_imagenet", 1).departure
+        >>> counterpart("alexnet_imagenet", {"schedule.epochs": 1}).departure
         'trained for 30 epochs'
     """
     found = COUNTERPARTS.get(experiment)
     if found is None:
         return replace(COUNTERPARTS["alexnet_imagenet"], departure="of another network on other data")
-    return found if num_epochs == found.num_epochs else replace(found, departure=f"trained for {found.num_epochs} epochs")
+    if not departures:
+        return found
+    others = [name for name in departures if not name.startswith("schedule.")]
+    words = ([f"trained for {found.num_epochs} epochs"] if "schedule.epochs" in departures else []) + (
+        [f"with other values of {', '.join(others)}"] if others else []
+    )
+    return replace(found, departure=" and ".join(words) or "with another schedule")

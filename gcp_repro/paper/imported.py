@@ -11,9 +11,10 @@ import pandas as pd
 
 from gcp_repro.paper.counterparts import COUNTERPARTS
 from gcp_repro.paper.layers import layer_style
-from gcp_repro.paper.results import CONFIG_FILE, Results
+from gcp_repro.paper.results import Results
 from gcp_repro.paper.settings import PROTOCOLS, Variant
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label
+from gcp_repro.runs import RunDirectory
 
 __all__ = ["imported_table"]
 
@@ -38,7 +39,7 @@ def imported_table(results: Results, page: Path) -> Table:
 
 
 def _row(run: Mapping[Any, Any], base: Path) -> tuple[Cell, ...]:
-    config = Path(run["run"]) / CONFIG_FILE
+    config = RunDirectory(run["run"]).config
     link = Path(os.path.relpath(config, base)).as_posix() if config.is_file() else None
     layer = run["imported_meta_layer"]
     accuracy = pd.to_numeric(run.get("imported_best_top1_accuracy"), errors="coerce")

@@ -36,7 +36,7 @@ def errors_table(setting: Setting) -> Table:
 
     Of the paper's own experiments the published rows that were not trained here are shown as well.
     """
-    beside = counterpart(setting.experiment, setting.num_epochs)
+    beside = counterpart(setting.experiment, setting.departures)
     reproduced = reproducing(setting.variants)
     untrained = _untrained(beside, reproduced)
     metrics = SHOWN_METRICS[beside.accuracy]

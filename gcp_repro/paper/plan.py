@@ -7,12 +7,14 @@ store. Where there are none, the amount of work is stated in images, not in hour
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 import pandas as pd
 
+from gcp_repro.paper.experiments import DEPENDS_ON_PROCESSES, configured_setting, differences
 from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER
 from gcp_repro.paper.results import Results
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label
@@ -135,12 +137,14 @@ def missing_runs(results: Results, benchmarks: Sequence[Benchmark] = BENCHMARKS)
 
 
 def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
+    """Whether there is a result of this very run: of the experiment as it is configured, and no other."""
     mask = (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer) & (runs["protocol"] == run.protocol)
-    mask &= (runs["meta_layer_options"] == "") & (runs["epochs"] == run.epochs)
+    mask &= (runs["meta_layer_options"] == "") & (runs["protocol_options"] == "")
     mask &= (runs["seed"] == run.seed) & ((runs["dtype"] == "float32") == (run.dtype == "float32")) & (runs["route"] == run.route)
     if run.warmup_epochs is not None:
         mask &= runs["warmup_epochs"] == run.warmup_epochs
-    return bool(mask.any())
+    configured = configured_setting(run.experiment) or {}
+    return any(set(differences(json.loads(text), configured)) <= {DEPENDS_ON_PROCESSES} for text in runs.loc[mask, "setting"])
 
 
 def gpu_hours(run: PlannedRun, results: Results) -> float | None:

@@ -139,7 +139,7 @@ def _imported_section(results: Results, page: Path) -> list[Section]:
 
 
 def _setting_section(setting: Setting) -> Section:
-    warmup, beside = measured.warmup_table(setting), counterpart(setting.experiment, setting.num_epochs)
+    warmup, beside = measured.warmup_table(setting), counterpart(setting.experiment, setting.departures)
     figures = "" if beside.accuracy else ", Figures 1, 2, 4 and 5"
     tables = (measured.errors_table(setting), measured.differences_table(setting), *((warmup,) if warmup else ()))
     logged = (diagnostics.diagnostics_table(setting),) if diagnostics.diagnostics_columns(setting) else ()

@@ -16,43 +16,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gcp_repro.errors import DataError, OptionError
-from gcp_repro.paper.result_file import objection
+from gcp_repro.runs import RunDirectory
+from gcp_repro.runs.schema import FIELDS, names_of
+from gcp_repro.runs.states import state_of
 
-__all__ = ["CELL_COLUMNS", "Problem", "Results", "gather", "plural"]
+__all__ = ["RUN_COLUMNS", "Problem", "Results", "gather", "plural"]
 
-CELL_COLUMNS = (
-    "experiment",
-    "backbone",
-    "epochs",
-    "meta_layer",
-    "meta_layer_options",
-    "dtype",
-    "route",
-    "protocol",
-    "warmup_epochs",
-)
-"""Runs that agree in these and differ in the seed are repetitions of one another."""
 RUN_COLUMNS = (
-    "run", "status", "message", "experiment", "data", "backbone", "meta_layer", "meta_layer_options", "route", "dtype",
-    "protocol", "warmup_epochs", "swap_epoch", "seed",
-    "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error", "best_top5_error", "best_epoch",
-    "wall_time_seconds", "samples_per_second", "device", "num_parameters", "python", "torch", "gcp_repro",
-    "git_revision", "config_hash",
+    "run",
+    *(field.name for field in FIELDS if field.kind not in ("mapping", "texts") and not field.name.startswith("imported_")),
+    "python", "torch", "gcp_repro",
 )  # fmt: skip
-"""Columns of the tidy table, in order; further versions follow."""
-NUMBERS = (
-    "warmup_epochs", "swap_epoch", "epochs", "final_top1_error", "final_top5_error", "final_loss", "best_top1_error",
-    "best_top5_error",
-    "best_epoch", "wall_time_seconds", "samples_per_second", "num_parameters",
-)  # fmt: skip
-RESULT_FILE, METRICS_FILE, CONFIG_FILE, STEPS_FILE = "result.json", "metrics.csv", "config.yaml", "eigenvalue_ratio.csv"
-ORIGIN_FILE = "import.json"
-RUN_FILES = (RESULT_FILE, METRICS_FILE, CONFIG_FILE, "train.log")
+"""Columns of the tidy table, in order; further versions follow, then these:"""
+FURTHER_COLUMNS = (*(field.name for field in FIELDS if field.name.startswith("imported_")), "setting")
+NUMBERS = names_of("number", "count")
+CELL_TEXTS = tuple(field.name for field in FIELDS if field.cell and field.kind == "text")
 
 ProblemKind = Literal["incomplete", "unscored", "unreadable", "foreign", "repeated"]
 
@@ -141,10 +121,11 @@ def gather(roots: Iterable[str | Path]) -> Results:
         if row is not None:
             rows.append(row)
             # a run may diverge before its first row, and imported weights have none
-            if row["status"] == "finished" or (folder / METRICS_FILE).is_file():
-                curves.extend(_read_numbers(folder, METRICS_FILE, "epoch", problems))
-            if (folder / STEPS_FILE).is_file():  # of a diagnostic that not every run has
-                steps.extend(_read_numbers(folder, STEPS_FILE, "step", problems))
+            run = RunDirectory(folder)
+            if row["status"] == "finished" or run.metrics.is_file():
+                curves.extend(_read_numbers(run.metrics, "epoch", problems))
+            if run.steps.is_file():  # of a diagnostic that not every run has
+                steps.extend(_read_numbers(run.steps, "step", problems))
     runs = _frame(rows)
     runs, repeated = _without_repetitions(runs)
     return Results(runs, _of_runs(curves, runs, "epoch"), (*problems, *repeated), _of_runs(steps, runs, "step"))
@@ -189,7 +170,7 @@ def _walk(folder: Path, foreign: list[Problem], seen: set[Path]) -> Iterator[Pat
     if folder in seen:
         return
     seen.add(folder)
-    if any((folder / name).is_file() for name in RUN_FILES):
+    if RunDirectory(folder).holds_run():
         yield folder
         return
     try:
@@ -211,50 +192,29 @@ def _walk(folder: Path, foreign: list[Problem], seen: set[Path]) -> Iterator[Pat
 
 
 def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
-    path = folder / RESULT_FILE
-    if not path.is_file() and (folder / ORIGIN_FILE).is_file():
+    """The fields of a run's result as a row of the tidy table; None, and a problem, where there is none."""
+    run = RunDirectory(folder)
+    state = state_of(run)
+    if state.state == "unscored":
         problems.append(Problem("unscored", folder, f"imported weights that have no score yet: gcp-eval run={folder}"))
+    elif state.state == "unreadable":
+        problems.append(Problem("unreadable", run.result, state.reason))
+    elif not state.result:
+        done = f", {plural(state.epochs, 'epoch')} in {run.metrics.name}" if run.metrics.is_file() else ""
+        held = state.owner
+        words = f"still going on (host {held['host']}, process {held['process']})" if held else "interrupted"
+        problems.append(Problem("incomplete", folder, f"no {run.result.name}{done}: the run is {words}"))
+    if not state.result:
         return None
-    if not path.is_file():
-        problems.append(
-            Problem("incomplete", folder, f"no {RESULT_FILE}{_progress(folder)}: the run was interrupted or is still going on")
-        )
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # JSON's and UTF-8's errors are ValueErrors
-        problems.append(Problem("unreadable", path, f"not JSON: {error}"))
-        return None
-    reason = objection(content)
-    if reason:
-        problems.append(Problem("unreadable", path, reason))
-        return None
-    versions = content.pop("versions", {})
-    if content["status"] == "diverged":  # its own number of epochs says when it ended, not what it is to be compared with
-        content["epochs"] = _planned_epochs(folder) or content.get("epochs")
+    content = dict(state.result)
+    versions = content.pop("versions", None) or {}
+    content.pop("class_names", None)
+    content["setting"] = json.dumps(content.get("setting") or {}, sort_keys=True)
     return {**versions, **content, "run": str(folder)}
 
 
-def _planned_epochs(folder: Path) -> int | None:
-    try:
-        config = OmegaConf.load(folder / CONFIG_FILE)
-        epochs = OmegaConf.select(config, "schedule.epochs") if isinstance(config, DictConfig) else None
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # bytes that are no text are a ValueError
-        return None
-    return epochs if isinstance(epochs, int) else None
-
-
-def _progress(folder: Path) -> str:
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return f", {plural(max(0, len(lines) - 1), 'epoch')} in {METRICS_FILE}"
-
-
-def _read_numbers(folder: Path, name: str, key: str, problems: list[Problem]) -> list[pd.DataFrame]:
+def _read_numbers(path: Path, key: str, problems: list[Problem]) -> list[pd.DataFrame]:
     """The rows of a csv file of a run in which `key` is a number; none, and a problem, where it cannot be read."""
-    path = folder / name
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
@@ -267,7 +227,7 @@ def _read_numbers(folder: Path, name: str, key: str, problems: list[Problem]) ->
         return []
     numbers = frame.columns.difference(["meta_layer"])
     frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce").replace([math.inf, -math.inf], math.nan)
-    frame.insert(0, "run", str(folder))
+    frame.insert(0, "run", str(path.parent))
     return [frame.dropna(subset=[key])]
 
 
@@ -279,27 +239,24 @@ def _with_plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    columns = [*RUN_COLUMNS, *(column for column in frame.columns if column not in RUN_COLUMNS and column != "schema")]
+    further = [column for column in frame.columns if column not in (*RUN_COLUMNS, *FURTHER_COLUMNS, "schema")]
+    columns = [*RUN_COLUMNS, *further, *FURTHER_COLUMNS]
     frame = frame.reindex(columns=columns)
     for column in NUMBERS:
         frame[column] = pd.to_numeric(frame[column], errors="coerce")
-    for column in ("backbone", "meta_layer_options", "dtype", "route"):
+    for column in CELL_TEXTS:
         frame[column] = frame[column].astype(object).fillna("")
     return frame
 
 
 def _without_repetitions(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """One run for each seed of each cell, the first in order of discovery."""
-    key = [*CELL_COLUMNS, "seed"]
+    """One run for each identity, the first in order of discovery."""
+    key = ["experiment", "config_hash"]
     first = runs.groupby(key, dropna=False, sort=False)["run"].transform("first") if len(runs) else runs["run"]
     first = first.where(runs["status"] != "imported", runs["run"])  # files may share all of that
     repeated = runs[first != runs["run"]]
     problems = [
-        Problem(
-            "repeated",
-            Path(run),
-            f"same experiment, layer, protocol and seed as {os.path.relpath(other, Path(run).parent)}: left out",
-        )
+        Problem("repeated", Path(run), f"the same run as {os.path.relpath(other, Path(run).parent)}, in every setting: left out")
         for run, other in zip(repeated["run"], first[repeated.index], strict=True)
     ]
     return runs.drop(repeated.index).reset_index(drop=True), problems

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from gcp_repro.paper.results import CONFIG_FILE, Results
+from gcp_repro.paper.results import Results
 from gcp_repro.paper.settings import PROTOCOLS, Setting, cell_anchor
 from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label
+from gcp_repro.runs import RunDirectory
 
 __all__ = ["problems_table", "runs_table"]
 
@@ -39,7 +40,7 @@ def runs_table(settings: Sequence[Setting], page: Path) -> Table:
 
 def _run_row(run: dict[Any, Any], anchor: str | None, page: Path) -> tuple[Cell, ...]:
     folder = Path(run["run"])
-    config = folder / CONFIG_FILE
+    config = RunDirectory(folder).config
     link = Path(os.path.relpath(config, page.resolve().parent)).as_posix() if config.is_file() else None
     status = str(run["status"]) + ("" if pd.isna(run["message"]) else f": {run['message']}")
     return (

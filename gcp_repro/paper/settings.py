@@ -1,14 +1,21 @@
-"""What is compared with what: a setting (experiment, network, length) and the variants of the meta-layer trained in it."""
+"""What is compared with what: a setting, and the variants of the meta-layer trained in it.
+
+Runs of one setting agree in everything that changes numbers but the seed, the meta-layer and the protocol
+(`gcp_repro.runs.identity`). Whatever else differs makes a setting of its own, named by what differs.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import pandas as pd
 
+from gcp_repro.paper.experiments import DEPENDS_ON_PROCESSES, configured_setting, differences
 from gcp_repro.paper.layers import REFERENCE_LAYER, layer_order
 from gcp_repro.paper.results import Results, plural
 from gcp_repro.paper.statistics import Difference, Summary, paired_difference, summarise
@@ -16,6 +23,7 @@ from gcp_repro.paper.statistics import Difference, Summary, paired_difference, s
 __all__ = ["PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
 
 PROTOCOLS = ("standalone", "hybrid")
+SHOWN_CHANGES = 4
 VARIANT_COLUMNS = ["meta_layer", "dtype", "route", "meta_layer_options"]
 
 
@@ -49,6 +57,9 @@ class Setting:
         experiment: As in `gcp-train experiment=...`.
         backbone: The network's name.
         num_epochs: Length of training.
+        changes: In what it differs from the experiment as configured, or where that was not trained, from the most frequent
+            setting, by dotted name.
+        departures: In what it differs from the experiment as configured.
         runs: Their rows of `Results.runs`.
         epochs: Their rows of `Results.epochs`.
         warmup_epochs: Length of the warm-up of the hybrid runs in the tables: the most frequent one.
@@ -61,17 +72,31 @@ class Setting:
     runs: pd.DataFrame = field(repr=False)
     epochs: pd.DataFrame = field(repr=False)
     warmup_epochs: float = 0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    departures: Mapping[str, Any] = field(default_factory=dict)
     steps: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
 
     @property
     def key(self) -> str:
         """A name for anchors and files."""
-        return f"{self.experiment}-{self.backbone}-{self.num_epochs}".replace("_", "-")
+        parts = (self.experiment, self.backbone, self.num_epochs, *(f"{name}-{value}" for name, value in self.changes.items()))
+        return re.sub(r"[^0-9A-Za-z.]+", "-", "-".join(map(str, parts))).strip("-")
 
     @property
     def title(self) -> str:
         """A heading."""
-        return f"{self.experiment}: {self.backbone or 'network not named'}, {plural(self.num_epochs, 'epoch')}"
+        what = f"{self.experiment}: {self.backbone or 'network not named'}, {plural(self.num_epochs, 'epoch')}"
+        return ", ".join([what, *self._named_changes()])
+
+    def _named_changes(self) -> list[str]:
+        """The changes that the rest of the title does not say."""
+        told = ("schedule.epochs", "schedule.milestones", "model.backbone._target_")
+        named = [f"{name}={value}" for name, value in self.changes.items() if name not in told]
+        return (
+            named
+            if len(named) <= SHOWN_CHANGES
+            else [*named[: SHOWN_CHANGES - 1], f"{len(named) - SHOWN_CHANGES + 1} more changes"]
+        )
 
     @functools.cached_property
     def variants(self) -> list[Variant]:
@@ -158,17 +183,39 @@ def cell_anchor(setting: Setting, variant: Variant, protocol: str) -> str:
 def find_settings(results: Results) -> list[Setting]:
     """All settings, those with most runs first."""
     found = []
-    for (experiment, backbone, num_epochs), runs in results.trained.groupby(["experiment", "backbone", "epochs"], dropna=False):
-        hybrid = runs.loc[runs["protocol"] == "hybrid", "warmup_epochs"].dropna()
-        found.append(
-            Setting(
-                experiment=str(experiment),
-                backbone=str(backbone),
-                num_epochs=0 if pd.isna(num_epochs) else int(num_epochs),
-                runs=runs,
-                epochs=results.epochs[results.epochs["run"].isin(runs["run"])],
-                warmup_epochs=float(hybrid.mode().iloc[0]) if len(hybrid) else -1,
-                steps=results.steps[results.steps["run"].isin(runs["run"])],
-            )
-        )
+    for experiment, runs in results.trained.groupby("experiment"):
+        configured = configured_setting(str(experiment)) or {}
+        present = {text: json.loads(text) for text in runs["setting"].value_counts().index}
+        base = configured if configured in present.values() else next(iter(present.values()))
+        for text, setting in present.items():
+            for options, part in _by_protocol_options(runs[runs["setting"] == text]):
+                changes = differences(setting, base) | ({"protocol": options} if options else {})
+                found.append(_setting(str(experiment), part, results, changes, differences(setting, configured)))
     return sorted(found, key=lambda setting: (-len(setting.runs), setting.key))
+
+
+def _by_protocol_options(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The runs by how their hybrid protocol was set up, standalone ones with each; named where there are several ways."""
+    ways = runs.loc[runs["protocol"] == "hybrid", "protocol_options"].value_counts().index
+    if len(ways) < 2:
+        yield "", runs
+        return
+    for way in ways:
+        yield way or "as usual", runs[(runs["protocol"] != "hybrid") | (runs["protocol_options"] == way)]
+
+
+def _setting(
+    experiment: str, runs: pd.DataFrame, results: Results, changes: Mapping[str, Any], departures: Mapping[str, Any]
+) -> Setting:
+    hybrid = runs.loc[runs["protocol"] == "hybrid", "warmup_epochs"].dropna()
+    return Setting(
+        experiment=experiment,
+        backbone=str(runs["backbone"].iloc[0]),
+        num_epochs=int(runs["planned_epochs"].iloc[0]),
+        runs=runs,
+        epochs=results.epochs[results.epochs["run"].isin(runs["run"])],
+        warmup_epochs=float(hybrid.mode().iloc[0]) if len(hybrid) else -1,
+        changes=changes,
+        departures={name: value for name, value in departures.items() if name != DEPENDS_ON_PROCESSES},
+        steps=results.steps[results.steps["run"].isin(runs["run"])],
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
 
 import numpy as np
+
+from gcp_repro.paper.experiments import configured_setting
+from gcp_repro.runs.schema import SCHEMA
 
 LAYERS = ("gap", "isqrt_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "mpn_cov", "svd_lyapunov")
 EPOCHS, SWAP = 15, 9
@@ -25,7 +29,9 @@ def write_run(
     **changes: object,
 ) -> Path:
     """A run directory; `changes` replace entries of result.json, and an entry of `None` there is left out."""
-    folder = root / experiment / f"{meta_layer}-{dtype}-{protocol}-seed{seed}-{changes.get('config_hash', 'abcd1234')}"
+    identity = json.dumps([experiment, meta_layer, dtype, protocol, seed, changes], sort_keys=True, default=str)
+    config_hash = str(changes.get("config_hash", hashlib.sha256(identity.encode()).hexdigest()[:8]))
+    folder = root / experiment / f"{meta_layer}-{dtype}-{protocol}-seed{seed}-{config_hash}"
     folder.mkdir(parents=True)
     noise = np.random.default_rng([seed, len(meta_layer), len(protocol), len(dtype or "")])
     error = (
@@ -34,18 +40,20 @@ def write_run(
     error = float(error if final is not None else error + 0.3 * np.random.default_rng(seed).normal() + 0.1 * noise.normal())
     epochs = 6 if status == "diverged" else EPOCHS
     _write_metrics(folder, meta_layer, protocol, epochs, error, noise)
-    planned = changes.get("epochs", EPOCHS)
-    (folder / "config.yaml").write_text(f"seed: {seed}\nmeta_layer:\n  name: {meta_layer}\nschedule:\n  epochs: {planned}\n")
+    setting = {**(configured_setting(experiment) or {}), **changes.pop("setting", {})}  # type: ignore[dict-item]
+    setting["schedule.epochs"] = changes.get("epochs", setting.get("schedule.epochs", EPOCHS))
+    (folder / "config.yaml").write_text(f"seed: {seed}\nmeta_layer:\n  name: {meta_layer}\n")
     result = {
-        "schema": 1, "status": status, "experiment": experiment, "data": experiment, "backbone": "narrow_alexnet",
+        "schema": SCHEMA, "status": status, "experiment": experiment, "data": experiment, "backbone": "narrow_alexnet",
         "meta_layer": meta_layer,
         "route": None if meta_layer == "gap" else "dense", "dtype": dtype, "protocol": protocol,
         "warmup_epochs": 1 if protocol == "hybrid" else None, "swap_epoch": SWAP if protocol == "hybrid" else None, "seed": seed,
+        "protocol_options": "", "setting": setting, "planned_epochs": setting["schedule.epochs"],
         "epochs": epochs, "final_top1_error": error, "final_top5_error": error / 10, "final_loss": error / 30,
         "best_top1_error": error - 0.1, "best_top5_error": error / 11, "best_epoch": 12, "wall_time_seconds": 4.2,
         "samples_per_second": 900.0, "device": "cpu", "num_parameters": 48000,
         "versions": {"python": "3.11.2", "torch": "2.6.0", "gcp_repro": "0.1.0"}, "git_revision": "0123456789abcdef",
-        "config_hash": "abcd1234",
+        "config_hash": config_hash,
     }  # fmt: skip
     if status == "diverged":
         result |= dict.fromkeys(("final_top1_error", "final_top5_error", "final_loss")) | {
@@ -64,7 +72,7 @@ def write_import(root: Path, name: str, **changes: object) -> Path:
     (folder / "config.yaml").write_text("seed: 0\n")
     (folder / "import.json").write_text("{}")
     result = {
-        "schema": 1, "status": "imported", "experiment": "imported_resnet50", "data": "imagenet", "backbone": "resnet50",
+        "schema": SCHEMA, "status": "imported", "experiment": "imported_resnet50", "data": "imagenet", "backbone": "resnet50",
         "meta_layer": "spectral", "meta_layer_options": "gradient=pade", "route": "dense", "dtype": "float64", "epochs": 60,
         "final_top1_error": 22.9, "final_top5_error": 6.7, "final_loss": 0.9, "device": "cpu", "num_parameters": 3,
         "versions": {"torch": "2.6.0"}, "config_hash": "abcd1234", "imported_file": f"{name}.pth.tar",
@@ -95,7 +103,7 @@ def write_broken(root: Path) -> dict[str, Path]:
     interrupted = write_run(root, "broken", "svd_pade", seed=0)
     (interrupted / "result.json").unlink()
     half_written = write_run(root, "broken", "svd_taylor", seed=0)
-    (half_written / "result.json").write_text('{"schema": 1, "status": "fin')
+    (half_written / "result.json").write_text('{"schema": 2, "status": "fin')
     old_schema = write_run(root, "broken", "svd_trunc", seed=0, schema=0)
     no_layer = write_run(root, "broken", "mpn_cov", seed=0)
     (no_layer / "result.json").write_text((no_layer / "result.json").read_text().replace('"meta_layer": "mpn_cov", ', ""))
