@@ -1,9 +1,10 @@
-"""Write the generated parts of the documents from the registry of meta-layers.
+"""Write the generated parts of the documents from the registry of meta-layers and the fields of a result.
 
     python scripts/make_docs.py [--check]
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`: the table of layers in README.md and
-docs/layers/index.md, and the head of every layer's page. The rest of these files is written by hand.
+docs/layers/index.md, the head of every layer's page, and the fields of result.json in docs/architecture.md. The rest of these
+files is written by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 from gcp_repro.metalayers import META_LAYERS, MetaLayerEntry
+from gcp_repro.runs import FIELDS
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ROOT / "docs" / "layers"
@@ -51,12 +53,22 @@ def layer_head(entry: MetaLayerEntry) -> str:
     return "\n".join(lines) + "\n"
 
 
+def result_table() -> str:
+    """Markdown table of the fields of `result.json`."""
+    rows = [
+        f"| `{field.name}` | {field.kind} | {field.meaning} | {', '.join(field.needed)} | {'yes' if field.cell else ''} |"
+        for field in FIELDS
+    ]
+    return "\n".join(["| field | kind | meaning | needed | cell |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"
+
+
 def generated_parts() -> dict[Path, dict[str, str]]:
     """Content of every generated part, by file and name."""
     pages = {LAYERS / f"{entry.name}.md": {"head": layer_head(entry)} for entry in META_LAYERS.values()}
     return {
         ROOT / "README.md": {"layers": layer_table("docs/layers/")},
         LAYERS / "index.md": {"layers": layer_table("")},
+        ROOT / "docs" / "architecture.md": {"results": result_table()},
         **pages,
     }
 

@@ -14,8 +14,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -96,32 +94,21 @@ def run(plan: Plan, runs_dir: str) -> tuple[Plan, dict[str, Any]]:
     """Train one configuration in a worker process."""
     from hydra import compose, initialize_config_module
 
+    from gcp_repro.runs import register_resolvers
     from gcp_repro.training.run import train
-    from gcp_repro.training.rundir import register_resolvers
 
     register_resolvers()
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
         config = compose("train", [*plan.overrides, f"paths.runs_dir={runs_dir}", "trainer=cpu", "trainer.num_threads=1"])
-    with log_to(Path(config.paths.run_dir) / "train.log"):
-        return plan, train(config)["result"]
+    _quieten()
+    return plan, train(config)["result"]
 
 
-@contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Write what the run says to its log, as `gcp-train` does, and nothing to the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
-    root, lightning = logging.getLogger(), logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    root.setLevel(logging.INFO)
-    lightning.setLevel(logging.WARNING)
+def _quieten() -> None:
+    """What runs say goes to their logs alone."""
+    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning").handlers.clear()
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()
 
 
 class Progress:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from gcp_repro.cli.messages import CONFIG_MODULE, run_command
+from gcp_repro.cli.paths import with_plain_paths
 
 __all__ = ["main"]
+
+PATHS = ("run", "checkpoint", "data.root")
 
 
 def score(config: DictConfig) -> None:
@@ -21,6 +26,7 @@ def score(config: DictConfig) -> None:
 
 def main() -> None:
     """Entry point."""
+    sys.argv[1:] = with_plain_paths(sys.argv[1:], PATHS)
     run_command(hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="eval")(score), "eval")
 
 

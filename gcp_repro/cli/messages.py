@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -14,18 +16,21 @@ from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gcp_repro.errors import GCPError, UnknownNameError
+from gcp_repro.errors import DataError, GCPError, StorageError, UnknownNameError
+from gcp_repro.runs.exit_codes import FAILED, LOCKED, MISCONFIGURED
+from gcp_repro.runs.lock import RunLocked
 
-__all__ = ["describe", "run_command"]
+__all__ = ["describe", "exit_code_for", "run_command"]
 
 CONFIG_MODULE = "gcp_repro.configs"
 WHOLE_TRACEBACK = "HYDRA_FULL_ERROR"
 
 
 def run_command(main: Callable[[], object], config_name: str) -> None:
-    """Run a Hydra app; a user's mistake ends it with one message, exit code 1 and no traceback.
+    """Run a Hydra app; a user's mistake ends it with one message and no traceback.
 
-    With the environment variable HYDRA_FULL_ERROR=1 errors pass as they are.
+    Exit statuses are those of `gcp_repro.runs.exit_codes`. With the environment variable HYDRA_FULL_ERROR=1 errors pass as
+    they are.
 
     Args:
         main: As decorated by `hydra.main`.
@@ -35,15 +40,29 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
         main()
         return
     os.environ[WHOLE_TRACEBACK] = "1"  # or Hydra would print errors itself and exit
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except (GCPError, HydraException, OmegaConfBaseException) as error:
         print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
-        raise SystemExit(1) from None
+        raise SystemExit(exit_code_for(error)) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(128 + signal.SIGINT) from None
     finally:
+        signal.signal(signal.SIGTERM, previous)
         del os.environ[WHOLE_TRACEBACK]
+
+
+def exit_code_for(error: Exception) -> int:
+    """Exit status for a user's mistake or for what went wrong around the command."""
+    if isinstance(error, RunLocked):
+        return LOCKED
+    return FAILED if isinstance(error, DataError | StorageError) else MISCONFIGURED
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM before or between runs: nothing is lost, and the status tells."""
+    raise SystemExit(128 + signum)
 
 
 def describe(error: Exception, config_name: str) -> str:

@@ -87,8 +87,8 @@ def test_eval_prints_the_number_that_training_ended_with(command, capsys, tmp_pa
 
 
 def test_a_sweep_skips_what_is_finished(command, capsys, tmp_path):
-    arguments = ["-m", "meta_layer=gap,svd_lyapunov", "seed=0,1", "schedule.epochs=1"]
-    command(train.main, "meta_layer=gap", "schedule.epochs=1", "seed=1")
+    arguments = ["-m", "meta_layer=gap,svd_lyapunov", "seed=0,1", "schedule.epochs=1", "schedule.milestones=[]"]
+    command(train.main, "meta_layer=gap", "schedule.epochs=1", "schedule.milestones=[]", "seed=1")
     first = results(tmp_path / "runs")
     command(train.main, *arguments)
     said = capsys.readouterr().out
@@ -108,7 +108,7 @@ def test_a_diverged_job_does_not_stop_a_sweep(command, tmp_path):
 def test_a_refused_job_does_not_stop_a_sweep_but_fails_it(command, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         command(train.main, "-m", "meta_layer=gap,svd_lyapunov", "protocol=hybrid")
-    assert exit_.value.code == 1
+    assert exit_.value.code == 2
     assert "got 'gap': set protocol=standalone" in capsys.readouterr().err
     assert len(results(tmp_path / "runs")) == 1
 
@@ -117,12 +117,22 @@ def test_a_refused_job_does_not_stop_a_sweep_but_fails_it(command, tmp_path, cap
 def test_debug_runs_are_short_and_apart(command, tmp_path, debug):
     command(train.main, f"debug={debug}", "meta_layer=svd_pade", "protocol=hybrid")
     (path,) = results(tmp_path / "runs" / "debug")
-    assert json.loads(path.read_text())["epochs"] == 1
+    result = json.loads(path.read_text())
+    assert result["epochs"] == {"default": 1, "tiny": 4}[debug]
 
 
 def test_wandb_is_offline_without_a_key_and_has_one_run_a_job(command, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    command(train.main, "-m", "seed=0,1", "logger=wandb", "schedule.epochs=2", "callbacks=default", "meta_layer=svd_pade")
+    command(
+        train.main,
+        "-m",
+        "seed=0,1",
+        "logger=wandb",
+        "schedule.epochs=2",
+        "schedule.milestones=[1]",
+        "callbacks=default",
+        "meta_layer=svd_pade",
+    )
     assert len(results(tmp_path / "runs")) == 2
     for path in results(tmp_path / "runs"):
         (offline,) = (path.parent / "wandb").glob("offline-run-*")

@@ -5,8 +5,8 @@ import torch
 
 from gcp_repro.cli.importing import main
 from gcp_repro.paper.results import gather
+from gcp_repro.runs import RunDirectory
 from gcp_repro.training.evaluate import evaluate
-from gcp_repro.training.result import RunDirectory
 from tests.weights.foreign import foreign_alexnet
 
 SMALL = ["model.hidden_dims=[6,6]", "data=imagenet", "data.tiny=true", "data.num_workers=0"]

@@ -1,10 +1,13 @@
 """What a user reads after a mistake."""
 
+import signal
 import sys
 
 import pytest
 
-from gcp_repro.cli import evaluate, train
+from gcp_repro.cli import evaluate, messages, train
+from gcp_repro.errors import DataError, OptionError, ProtocolError, StorageError
+from gcp_repro.runs import RunLocked
 
 
 @pytest.fixture
@@ -40,10 +43,10 @@ def command(monkeypatch, capsys, tmp_path):
 )
 def test_mistakes_get_one_message_and_no_traceback(command, tmp_path, arguments, message):
     code, said = command(train.main, *arguments)
-    assert code == 1
+    assert code == 2
     assert f"gcp-train: {message}" in said or message in said
     assert "Traceback" not in said
-    assert not list(tmp_path.rglob("result.json"))
+    assert [path.name for path in (tmp_path / "runs").rglob("*")] in ([], ["multirun.yaml"]), "nothing was begun"
 
 
 def test_the_whole_traceback_is_there_on_demand(command, monkeypatch):
@@ -54,6 +57,37 @@ def test_the_whole_traceback_is_there_on_demand(command, monkeypatch):
 
 def test_eval_asks_for_a_checkpoint(command):
     code, said = command(evaluate.main)
-    assert code == 1
+    assert code == 2
     assert "one of run=DIRECTORY and checkpoint=FILE" in said
     assert command(evaluate.main, "chekpoint=x")[1].startswith("gcp-train: no option 'chekpoint'; nearest: 'checkpoint'")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_a_run_ends_the_command_with_its_status(number, code):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as exit_:
+        messages.run_command(lambda: signal.raise_signal(number), "train")
+    assert exit_.value.code == code
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OptionError("x"), 2), (ProtocolError("x"), 2), (DataError("x"), 1), (StorageError("x", "full"), 1), (RunLocked("x"), 4)],
+)
+def test_the_status_tells_what_kind_of_mistake_it_was(error, code, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        messages.run_command(main, "train")
+    assert exit_.value.code == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_says_so_in_its_status_unless_it_is_a_job_of_a_sweep(command, tiny_overrides):
+    run = [*tiny_overrides, "optimizer.lr=1e30", "meta_layer=gap"]
+    assert command(train.main, *run)[0] == 3
+    assert command(train.main, *run)[0] == 3, "also where it is only looked up"
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        command(train.main, "-m", *run)

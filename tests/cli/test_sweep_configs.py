@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from gcp_repro.paper.plan import planned_runs
-from gcp_repro.training.rundir import config_hash
+from gcp_repro.runs.identity import config_hash
 
 SWEEPS = (
     ("table2", "alexnet_imagenet", "2"),
