@@ -18,9 +18,11 @@ PATHS = ("run", "checkpoint", "data.root")
 def score(config: DictConfig) -> None:
     """Print the metrics of the checkpoint that `config` names."""
     from gcp_repro.training.evaluate import evaluate, find_checkpoint
+    from gcp_repro.training.predictions import PREDICTION_FILES
 
     checkpoint = find_checkpoint(config.run, config.checkpoint)
-    metrics = evaluate(checkpoint, accelerator=config.accelerator, data=config.data)
+    files = {name: config[name] for name in PREDICTION_FILES}
+    metrics = evaluate(checkpoint, accelerator=config.accelerator, data=config.data, files=files)
     print(f"{checkpoint}: " + ", ".join(f"{name} {value}" for name, value in metrics.items()))
 
 

@@ -24,8 +24,8 @@ __all__ = ["config_hash", "initial_stage_hash", "register_resolvers", "run_direc
 
 PLACES_AND_MEANS = (
     "hydra", "paths", "logger", "replay",
-    "data.root", "data.index_dir", "data.download",
-    "data.readers", "data.num_workers", "data.pin_memory", "data.eval_batch_size", "data.channels_last",
+    "data.root", "data.index_dir", "data.cache_dir", "data.download",
+    "data.num_workers", "data.pin_memory", "data.eval_batch_size", "data.channels_last",
     "protocol.share_initial_stage",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.accumulate_grad_batches", "trainer.images_per_device",
@@ -38,6 +38,7 @@ OBSERVERS = (
     "gcp_repro.training.spectrum.",
     "gcp_repro.training.smoothness.",
     "gcp_repro.training.gradient_accuracy.",
+    "gcp_repro.training.sample_images",
     "pytorch_lightning.callbacks.LearningRateMonitor",
     "pytorch_lightning.callbacks.DeviceStatsMonitor",
 )

@@ -76,6 +76,7 @@ def build_experiment(config: DictConfig, nonfinite: Path | None = None) -> Exper
         build(config.optimizer),
         schedule,
         classifier_lr_multiplier=config.classifier_lr_multiplier,
+        label_smoothing=config.get("label_smoothing", 0.0),  # runs from before it existed can still be scored
         meta_layer_name=config.meta_layer.name,
         finite_steps=FiniteSteps(
             config.on_nonfinite_step, config.max_skipped_steps, nonfinite, OmegaConf.to_yaml(config, resolve=True)

@@ -15,6 +15,7 @@ from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.training.build import Experiment, build_experiment, label_of
+from gcp_repro.training.predictions import PredictionRecorder, check_files, write_predictions
 from gcp_repro.training.records import epoch_metrics
 from gcp_repro.training.result import build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
@@ -25,7 +26,13 @@ __all__ = ["evaluate", "find_checkpoint"]
 WITHOUT_EFFECT_ON_SCORES = {"root", "num_workers", "eval_batch_size"}
 
 
-def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, Any] | None = None) -> dict[str, float]:
+def evaluate(
+    checkpoint: Path,
+    *,
+    accelerator: str = "auto",
+    data: Mapping[str, Any] | None = None,
+    files: Mapping[str, str | Path | None] | None = None,
+) -> dict[str, float]:
     """Metrics of a checkpoint, the same as the run recorded for the epoch that the checkpoint ends.
 
     The network is built from the run's `config.yaml`; under the hybrid protocol with the layer that the checkpoint's epoch
@@ -36,6 +43,7 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, 
         checkpoint: A file in the folder `checkpoints` of a run directory.
         accelerator: Lightning's name of the device.
         data: Options of the run's data to change, such as `root` or `eval_views`; None values leave them as they were.
+        files: Tables to write: paths by name in `PREDICTION_FILES`, those that are None left out.
 
     Returns:
         `val/loss`, `val/top1_error`, `val/top5_error`.
@@ -45,6 +53,7 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, 
             do not fit the network, as when the data have another number of classes or the layer is another one.
         UnknownNameError: The run's data have no such option.
     """
+    wanted = check_files(files or {})
     run = RunDirectory.of_checkpoint(checkpoint)
     for path, what in ((checkpoint, "checkpoint"), (run.config, "configuration of the run")):
         if not path.is_file():
@@ -64,18 +73,21 @@ def evaluate(checkpoint: Path, *, accelerator: str = "auto", data: Mapping[str, 
         experiment.swap.set_stage(experiment.module, state["epoch"])
     _require_fit(experiment, state["state_dict"], checkpoint, run.config)
     experiment.module.load_state_dict(state["state_dict"])
+    recorder = PredictionRecorder()
     with ignore_irrelevant_warnings():
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,
             precision=config.trainer.precision,
             limit_val_batches=config.trainer.limit_val_batches,
+            callbacks=[recorder],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
         trainer.validate(experiment.module, experiment.datamodule, verbose=False)
     metrics = epoch_metrics(trainer)
+    write_predictions(wanted, recorder, experiment.datamodule)
     whole = config.trainer.limit_val_batches == 1.0 and changed.keys() <= WITHOUT_EFFECT_ON_SCORES
     if whole and run.origin.is_file() and checkpoint.samefile(run.last):
         device = trainer.strategy.root_device

@@ -30,7 +30,9 @@ class TopKError(Metric):
             self.add_state(count, torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits `(B, classes)`, labels `(B,)`."""
+        """Count a batch: logits `(B, classes)`, labels `(B,)`, or shares of the classes `(B, classes)`."""
+        if labels.ndim > 1:
+            labels = labels.argmax(1)  # of mixed images the larger part
         found = (logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices == labels[:, None]).any(-1)
         found &= logits.isfinite().all(-1)
         self.missed += len(labels) - found.sum()
@@ -57,7 +59,7 @@ class MeanCrossEntropy(Metric):
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits `(B, classes)`, labels `(B,)`."""
+        """Add a batch: logits `(B, classes)`, labels `(B,)`, or shares of the classes `(B, classes)`."""
         self.summed += cross_entropy(logits, labels, reduction="sum")
         self.total += len(labels)
 

@@ -13,10 +13,10 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import MultiStepLR
 from torchmetrics import Metric
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, OptionError
+from gcp_repro.training.decay import build_scheduler
 from gcp_repro.training.distributed import distributed
 from gcp_repro.training.metrics import classification_metrics
 from gcp_repro.training.nonfinite import FiniteSteps, Outcome
@@ -39,6 +39,8 @@ class GCPModule(LightningModule):
         optimizer: Makes the optimiser from parameter groups, as a `_partial_` of Hydra does.
         schedule: Epochs and decays of the learning rate.
         classifier_lr_multiplier: The classifier's learning rate over that of all other parameters.
+        label_smoothing: Share of each label that is spread over all classes in the loss that is minimised; the metric `loss`
+            has none.
         meta_layer_name: Name of the network's meta-layer, for the record.
         finite_steps: What happens where something is not finite; to be among the Trainer's callbacks as well, or gradients
             are not looked at.
@@ -54,6 +56,7 @@ class GCPModule(LightningModule):
         schedule: Schedule,
         *,
         classifier_lr_multiplier: float = 1.0,
+        label_smoothing: float = 0.0,
         meta_layer_name: str = "",
         finite_steps: FiniteSteps | None = None,
     ) -> None:
@@ -69,6 +72,9 @@ class GCPModule(LightningModule):
         self.optimizer_factory = optimizer
         self.schedule = schedule
         self.classifier_lr_multiplier = classifier_lr_multiplier
+        if not 0 <= label_smoothing < 1:
+            raise OptionError(f"label_smoothing needs a share from 0 to below 1; got {label_smoothing}: 0.1 is usual")
+        self.label_smoothing = label_smoothing
         self.meta_layer_name = meta_layer_name
         self.use_layer_of: Callable[[int], None] | None = None  # set by the hybrid protocol: takes an epoch
         self.finite_steps = finite_steps or FiniteSteps()
@@ -117,12 +123,13 @@ class GCPModule(LightningModule):
         if self.trainer.is_last_batch:
             self._report("train")
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Metrics of a batch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Metrics of a batch; returns its logits, for callbacks."""
         outcome = self._outcome(batch)
         self.finite_steps.watch_validation(self, batch, batch_idx, outcome)
         if outcome.logits is not None:
             self._update_metrics("val", outcome.logits, batch[1])
+        return outcome.logits
 
     def on_validation_epoch_end(self) -> None:
         """Report.
@@ -137,7 +144,7 @@ class GCPModule(LightningModule):
         """The optimiser over two groups, "network" and "classifier", and step decay of both rates."""
         optimizer = self.optimizer_factory(self._parameter_groups())
         optimizer.param_groups[-1]["lr"] *= self.classifier_lr_multiplier
-        decay = MultiStepLR(optimizer, milestones=list(self.schedule.milestones), gamma=self.schedule.gamma)
+        decay = build_scheduler(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "epoch"}}
 
     def learning_rate(self) -> float:
@@ -180,7 +187,8 @@ class GCPModule(LightningModule):
             logits = self(images)
         except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
             return Outcome(None, None, error)
-        return Outcome(logits, cross_entropy(logits, labels))
+        smoothing = self.label_smoothing if self.training else 0.0
+        return Outcome(logits, cross_entropy(logits, labels, label_smoothing=smoothing))
 
     def _loss_weight(self, batch_idx: int) -> float:
         loader = None if self._trainer is None else self._trainer.train_dataloader

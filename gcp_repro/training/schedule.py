@@ -6,7 +6,7 @@ Epochs are counted from 0; a milestone is the first epoch of a stage, that is, t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -19,20 +19,25 @@ Placement = Literal["taken", "added"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Step decay: the rate is multiplied by `gamma` at each milestone.
+    """Step decay: the rate is multiplied by `gamma` at each milestone. Or a cosine, and either after a linear start.
 
     Args:
         epochs: Length of the run.
         milestones: Epochs that start with a decay, ascending, within the run.
         gamma: Factor of a decay.
+        shape: "step", or "cosine" to 0 at the end, which has no milestones.
+        rising_epochs: Epochs over which the rate first rises to its full value.
 
     Raises:
-        OptionError: No epoch at all, milestones that are not ascending epochs of the run, or a factor that is not positive.
+        OptionError: No epoch at all, another shape, a cosine with milestones, a rise that reaches the first decay, milestones
+            that are not ascending epochs of the run, or a factor that is not positive.
     """
 
     epochs: int
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
+    shape: str = "step"
+    rising_epochs: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
@@ -41,6 +46,19 @@ class Schedule:
         if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
             raise OptionError(
                 f"milestones need to be ascending epochs after 0; got {list(self.milestones)}: set schedule.milestones"
+            )
+        if self.shape not in ("step", "cosine") or (self.shape == "cosine" and self.milestones):
+            raise OptionError(
+                f"schedule.shape needs 'step', or 'cosine' without milestones; got {self.shape!r} with "
+                f"{list(self.milestones)}: set "
+                "schedule.milestones=[] for a cosine"
+            )
+        longest = min((self.epochs, *self.milestones)) - 1
+        if not 0 <= self.rising_epochs <= longest:
+            raise OptionError(
+                f"schedule.rising_epochs needs 0 to {longest} epochs, before the first decay; got {self.rising_epochs}: leave "
+                "some at "
+                "the full rate"
             )
         if self.milestones and self.milestones[-1] >= self.epochs:
             raise OptionError(
@@ -91,7 +109,8 @@ def plan_hybrid(schedule: Schedule, warmup_epochs: int, placement: Placement = "
     last = _last_decay(schedule)
     if placement == "added":
         milestones = (*schedule.milestones[:-1], last + warmup_epochs)
-        return HybridPlan(Schedule(schedule.epochs + warmup_epochs, milestones, schedule.gamma), swap_epoch=last)
+        longer = replace(schedule, epochs=schedule.epochs + warmup_epochs, milestones=milestones)
+        return HybridPlan(longer, swap_epoch=last)
     longest = _longest_warmup(schedule.milestones)
     if warmup_epochs > longest:
         raise ProtocolError(
@@ -103,6 +122,13 @@ def plan_hybrid(schedule: Schedule, warmup_epochs: int, placement: Placement = "
 
 
 def _last_decay(schedule: Schedule) -> int:
+    if schedule.shape == "cosine":
+        raise ProtocolError(
+            "the hybrid protocol goes over to the SVD layer before the last decay of a step schedule; got "
+            "schedule.shape='cosine', "
+            "which decays at every epoch and has no stage to take the warm-up from: set schedule.shape=step with milestones, or "
+            "protocol=standalone"
+        )
     if not schedule.milestones:
         raise ProtocolError(
             "the hybrid protocol needs a decay of the learning rate to count its warm-up from; got schedule.milestones=[]: "

@@ -57,7 +57,7 @@ class BetaSmoothness(MetaLayerDiagnostic):
         def gradients(points: Tensor) -> Tensor:
             """In evaluation mode images do not see each other, so one pass serves all points."""
             x = points.flatten(0, 1).requires_grad_()
-            summed = cross_entropy(classifier(layer(x)), sample.labels.repeat(len(points)), reduction="sum")
+            summed = cross_entropy(classifier(layer(x)), torch.cat([sample.labels] * len(points)), reduction="sum")
             return torch.autograd.grad(summed / len(sample.labels), x)[0].view_as(points)
 
         return self._value(gradients, sample.features, learning_rate)

@@ -62,7 +62,7 @@ def test_the_classifier_has_its_own_rate_and_both_decay():
 def test_hyperparameters_are_plain():
     hyperparameters = dict(make_module().hparams)
     assert hyperparameters == {
-        "schedule": {"epochs": 6, "milestones": [2, 4], "gamma": 0.1},
+        "schedule": {"epochs": 6, "milestones": [2, 4], "gamma": 0.1, "shape": "step", "rising_epochs": 0},
         "classifier_lr_multiplier": 1.0,
     }
 
