@@ -7,27 +7,43 @@ https://image-net.org/download.php. Their md5 sums are checked first and the num
 was interrupted
 goes on where it stopped: files that are there in full are kept. Training can also read the archives in place
 (data.layout=tar); unpacked files are faster on a local disk and slower on most network ones.
+
+    python scripts/prepare_imagenet.py SOURCE TARGET --resize 256
+
+writes shards (data.layout=webdataset) of images whose shorter side is 256 pixels, encoded anew once, from ImageNet in any form
+that training reads. They decode faster and are other pixels: docs/data.md has the numbers. Shards that are there are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import sys
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import simplejpeg
 from torchvision.datasets.imagenet import ARCHIVE_META
+from torchvision.transforms.v2 import functional as F
 
-from gcp_repro.data.catalog import CATALOG, OpenOptions, open_image_set
+from gcp_repro.data.catalog import CATALOG
 from gcp_repro.data.layouts.imagenet import DEVKIT, TRAIN_TAR, VAL_TAR, read_validation_wnids
-from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.reader import decode_rgb
+from gcp_repro.data.storage import Storage, is_image_name
 from gcp_repro.data.tar_storage import TarMember, index_tar
-from gcp_repro.errors import DataError, GCPError
+from gcp_repro.errors import DataError, GCPError, OptionError
 
 MD5 = dict(ARCHIVE_META.values())
 CHUNK = 1 << 24
+SHARD = 1000  # images
+QUALITY = 95
 
 Progress = Callable[[str, int, int], None]
 
@@ -97,6 +113,49 @@ def prepare(archives: Path, target: Path, *, skip_md5: bool, allow_partial: bool
     return f"{len(found.train):,} training and {len(found.val):,} validation images in {target}; {written:,} files written now"
 
 
+def resize(source: Path, target: Path, side: int, *, workers: int, allow_partial: bool, progress: Progress) -> str:
+    """Write shards of smaller images; returns a summary.
+
+    Raises:
+        DataError: See `open_image_set`.
+    """
+    found = open_image_set("imagenet", source, options=OpenOptions(allow_partial=allow_partial))
+    target.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (target / f"imagenet1k-{name}-{start // SHARD:04d}.tar", samples[start : start + SHARD])
+        for name, samples in (("train", found.train), ("validation", found.val))
+        for start in range(0, len(samples), SHARD)
+    ]
+    missing = [(path, samples) for path, samples in jobs if not path.exists()]
+    with ThreadPoolExecutor(workers) as pool:
+        for number, _ in enumerate(pool.map(partial(write_shard, found.storage, side), *zip(*missing, strict=True)), start=1):
+            progress(f"writing shards of {side} pixels", number, len(missing))
+    (target / "classnames.txt").write_text("\n".join(found.classes) + "\n")
+    return f"{len(jobs):,} shards in {target}, {len(missing):,} of them written now"
+
+
+def write_shard(storage: Storage, side: int, path: Path, samples: Sequence[tuple[str, int]]) -> None:
+    """A tar file of images and labels, which appears under its name when it is complete."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with tarfile.open(unfinished, "w") as archive:
+        for number, (name, label) in enumerate(samples):
+            key = f"{number:04d}_{Path(name).stem}"
+            for suffix, data in ((".jpg", smaller(storage.read(name), name, side)), (".cls", str(label).encode())):
+                member = tarfile.TarInfo(key + suffix)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    unfinished.replace(path)
+
+
+def smaller(data: bytes, name: str, side: int) -> bytes:
+    """The image as a JPEG whose shorter side is `side`; one that is no larger stays as it is."""
+    image = decode_rgb(data, name)
+    if min(image.shape[1:]) <= side:
+        return data
+    levels = F.resize(image, [side], antialias=True).permute(1, 2, 0).contiguous().numpy()
+    return simplejpeg.encode_jpeg(levels, quality=QUALITY, colorsubsampling="420")
+
+
 def show(what: str, done: int, total: int) -> None:
     """A line that is rewritten as the work goes on."""
     if done == total or done % 1000 == 0 or total > 1_000_000_000:
@@ -107,10 +166,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archives", type=Path, help="folder of the three archives")
     parser.add_argument("target", type=Path, help="folder to unpack into")
+    parser.add_argument("--resize", type=int, metavar="SIDE", help="write shards of smaller images, from any form")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that write shards")
     parser.add_argument("--skip-md5", action="store_true", help="trust the archives")
     parser.add_argument("--allow-partial", action="store_true", help="accept other numbers of images than ImageNet's")
     options = parser.parse_args(arguments)
     try:
+        if options.resize is not None:
+            if options.resize < 1:
+                raise OptionError(f"--resize needs at least 1 pixel; got {options.resize}: 256 suits inputs of 224")
+            summary = resize(
+                options.archives,
+                options.target,
+                options.resize,
+                workers=options.workers,
+                allow_partial=options.allow_partial,
+                progress=show,
+            )
+            print(summary)
+            return
         print(
             prepare(
                 options.archives, options.target, skip_md5=options.skip_md5, allow_partial=options.allow_partial, progress=show

@@ -7,8 +7,8 @@ import csv
 import os
 import platform
 import statistics
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,28 +17,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from torchvision import transforms as v1
 
-from gcp_repro.data.base import normalize
-from gcp_repro.data.image_files import ImageFilesDataModule
-from gcp_repro.data.reader import decode_rgb
+from gcp_repro.bench.image_pipelines import (
+    Pipeline,
+    baseline_loader,
+    baseline_pipeline,
+    our_loader,
+    our_pipeline,
+    processor_seconds,
+    seconds_of_epoch,
+    write_photographs,
+)
 from gcp_repro.data.storage import FolderStorage
-from gcp_repro.data.transforms import Recipe, build_eval_transform, build_train_transform, find_recipe
+from gcp_repro.data.transforms import find_recipe
 from gcp_repro.errors import DataError, OptionError
 
-__all__ = ["Pipeline", "Timing", "add_arguments", "baseline_pipeline", "measure", "our_pipeline", "run", "write_photographs"]
+__all__ = ["Timing", "add_arguments", "measure", "run"]
 
-SIZE = (500, 375)  # the most frequent size in ImageNet
-QUALITY = 90
 BASELINE = "pillow + torchvision v1"
+OURS = "ours"
 REDUCED = "ours, reduced decoding"
-
-Pipeline = Callable[[Path], Tensor]
-"""Maps a JPEG file to what the loader yields for it."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,19 @@ class Timing:
     Args:
         split: "train" or "val".
         pipeline: Its name.
-        images_per_second: For a second of one core, in the fastest repeat.
+        images_per_second: For a second of one core, in the fastest repeat; the workers' time counts.
         ratio: Median over the repeats of the speed over the baseline's in the same repeat.
+        share_of_function: The same over that of "ours", which is what a worker does without the loader around it.
         largest_difference: Grey levels, against the baseline on the same files with the same random numbers.
-        mean_difference: The same, averaged over all pixels. Both are None where the pipelines crop different parts.
+        mean_difference: The same, averaged over all pixels. Both are None where the pipelines crop different parts, and of
+            loaders, which shuffle.
     """
 
     split: str
     pipeline: str
     images_per_second: float
     ratio: float
+    share_of_function: float
     largest_difference: int | None
     mean_difference: float | None
 
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transform", default="reference", help="reference or paper")
     parser.add_argument("--images", type=int, default=200, help="most files to read")
     parser.add_argument("--repeats", type=int, default=7, help="rounds; the pipelines take turns in each")
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2], help="numbers of workers to measure loaders with")
     parser.add_argument("--csv", type=Path, help="write the rows to this file")
 
 
@@ -85,14 +88,15 @@ def run(options: argparse.Namespace) -> None:
         raise OptionError(
             f"the benchmark needs at least 1 image and repeat; got {options.images} and {options.repeats}: raise them"
         )
-    recipe = find_recipe(options.transform, options.dataset)
+    find_recipe(options.transform, options.dataset)  # a wrong name shows before any work
     with tempfile.TemporaryDirectory() as folder:
         files = _jpeg_files(options.folder, options.images) if options.folder else write_photographs(Path(folder), options.images)
-        rows = [_row(timing, options, files) for timing in measure(files, recipe, repeats=options.repeats)]
-    print(f"{options.dataset}, {options.transform} transform, {len(files)} files, one core")
+        timings = measure(files, options.dataset, options.transform, repeats=options.repeats, workers=options.workers)
+        rows = [_row(timing, options, files) for timing in timings]
+    print(f"{options.dataset}, {options.transform} transform, {len(files)} files, images a second of one core")
     for row in rows:
         print(
-            f"{row['split']:6}{row['pipeline']:32}{row['images_per_second']:8.1f} images/s {row['ratio']:6.2f} x   {_words(row)}"
+            f"{row['split']:6}{row['pipeline']:38}{row['images_per_second']:8.1f} images/s {row['ratio']:6.2f} x   {_words(row)}"
         )
     if options.csv is not None:
         options.csv.parent.mkdir(parents=True, exist_ok=True)
@@ -102,120 +106,89 @@ def run(options: argparse.Namespace) -> None:
             writer.writerows(rows)
 
 
-def measure(files: Sequence[Path], recipe: Recipe, *, repeats: int) -> list[Timing]:
-    """Time all pipelines on the same files, in turns, with one thread.
+def measure(files: Sequence[Path], dataset: str, transform: str, *, repeats: int, workers: Sequence[int] = ()) -> list[Timing]:
+    """Time all pipelines and loaders on the same files, in turns, with one thread.
 
     Args:
         files: JPEG files.
-        recipe: Whose transforms are measured.
+        dataset: Whose transforms are measured.
+        transform: "reference" or "paper".
         repeats: Rounds.
+        workers: Numbers of workers to time loaders with.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [timing for split in ("train", "val") for timing in _measure_split(files, recipe, split, repeats)]
+        with tempfile.TemporaryDirectory() as name:
+            _in_class_folders(files, Path(name))
+            return [
+                timing
+                for split in ("train", "val")
+                for timing in _measure_split(files, Path(name), dataset, transform, split, repeats, workers)
+            ]
     finally:
+        _show("")
         torch.set_num_threads(threads)
 
 
-def baseline_pipeline(recipe: Recipe, split: str, *, as_float: bool) -> Pipeline:
-    """Pillow and torchvision's first transforms, as the peer's code does it.
-
-    Args:
-        recipe: Sizes.
-        split: "train" or "val".
-        as_float: Convert and normalise as the peer does; false stops at uint8, to compare pixels.
-    """
-    resize = v1.Resize(recipe.resize)
-    crops: dict[str, list[Any]] = {
-        "random_resized": [v1.RandomResizedCrop(recipe.crop)],
-        "random": [resize, v1.RandomCrop(recipe.crop)],
-        "center": [resize, v1.CenterCrop(recipe.crop)],
-    }
-    steps = crops[recipe.train] + ([v1.RandomHorizontalFlip()] if recipe.flip else []) if split == "train" else crops["center"]
-    module = ImageFilesDataModule
-    tail = [v1.ToTensor(), v1.Normalize(module.mean, module.std)] if as_float else [v1.PILToTensor()]
-    transform = v1.Compose(steps + tail)
-
-    def load(path: Path) -> Tensor:
-        with path.open("rb") as file:
-            return transform(Image.open(file).convert("RGB"))  # type: ignore[no-any-return]
-
-    return load
-
-
-def our_pipeline(recipe: Recipe, split: str, *, as_float: bool = False, reduced: bool = False) -> Pipeline:
-    """What a worker of our loaders does.
-
-    Args:
-        recipe: Sizes.
-        split: "train" or "val".
-        as_float: Normalise on the CPU as well, which our data modules leave to the device.
-        reduced: Decode large files at a fraction of their size.
-    """
-    transform = build_train_transform(recipe) if split == "train" else build_eval_transform(recipe)
-    reduce_to = recipe.longest_side if reduced else None
-    module = ImageFilesDataModule
-
-    def load(path: Path) -> Tensor:
-        image: Tensor = transform(decode_rgb(path.read_bytes(), str(path), reduce_to=reduce_to))
-        return normalize(image, module.mean, module.std) if as_float else image
-
-    return load
-
-
-def write_photographs(folder: Path, count: int) -> list[Path]:
-    """JPEG files of 500x375 pixels, crops of the photographs in scikit-image's wheel."""
-    from skimage import data
-
-    photographs = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "chelsea", "coffee", "rocket")]
-    generator = np.random.default_rng(0)
-    files = []
-    for number in range(count):
-        photograph = photographs[number % len(photographs)]
-        share = generator.uniform(0.6, 1.0)
-        width, height = (int(share * side) for side in photograph.size)
-        left, top = (
-            int(generator.integers(0, whole - part + 1)) for whole, part in zip(photograph.size, (width, height), strict=True)
-        )
-        files.append(folder / f"{number:04d}.jpg")
-        photograph.resize(SIZE, Image.Resampling.BICUBIC, (left, top, left + width, top + height)).save(
-            files[-1], quality=QUALITY
-        )
-    return files
-
-
-def _measure_split(files: Sequence[Path], recipe: Recipe, split: str, repeats: int) -> list[Timing]:
+def _measure_split(
+    files: Sequence[Path], folder: Path, dataset: str, transform: str, split: str, repeats: int, workers: Sequence[int]
+) -> list[Timing]:
+    recipe = find_recipe(transform, dataset)
     ours = partial(our_pipeline, recipe, split)
-    pipelines = {
+    pipelines: dict[str, Pipeline] = {
         BASELINE: baseline_pipeline(recipe, split, as_float=True),
-        "ours": ours(),
+        OURS: ours(),
         "ours, normalised on the CPU": ours(as_float=True),
         REDUCED: ours(reduced=True),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
-    for _ in range(repeats):
-        for name, pipeline in pipelines.items():
-            seconds[name].append(_seconds(pipeline, files))
-    baseline = seconds[BASELINE]
+    timed: dict[str, Callable[[], float]] = {name: partial(_seconds, pipeline, files) for name, pipeline in pipelines.items()}
+    for count in workers:
+        ending = f"loader with {count} worker{'' if count == 1 else 's'}"
+        loaders = (baseline_loader(folder, recipe, split, count), our_loader(files, dataset, transform, split, count))
+        for name, loader in zip((f"torchvision, {ending}", f"ours, {ending}"), loaders, strict=True):
+            for _ in loader:  # workers start, and the files come into the cache
+                pass
+            timed[name] = partial(seconds_of_epoch, loader)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for number in range(repeats):
+        for name, measure_once in timed.items():
+            _show(f"{split}, round {number + 1} of {repeats}: {name}")
+            torch.manual_seed(0)
+            seconds[name].append(measure_once())
     reference = baseline_pipeline(recipe, split, as_float=False)
     timings = []
     for name, spent in seconds.items():
-        ratio = statistics.median(theirs / own for theirs, own in zip(baseline, spent, strict=True))
+        ratio, of_function = (
+            round(statistics.median(theirs / own for theirs, own in zip(seconds[other], spent, strict=True)), 3)
+            for other in (BASELINE, OURS)
+        )
         compared = {REDUCED: ours(reduced=True), BASELINE: reference}.get(name, ours())
-        comparable = split == "val" or name != REDUCED  # a random crop is drawn in pixels of the decoded image
+        comparable = name in pipelines and (split == "val" or name != REDUCED)  # random crops are drawn in decoded pixels
         difference = _difference(compared, reference, files[:50]) if comparable else (None, None)
-        timings.append(Timing(split, name, round(len(files) / min(spent), 1), round(ratio, 3), *difference))
+        timings.append(Timing(split, name, round(len(files) / min(spent), 1), ratio, of_function, *difference))
     return timings
 
 
 def _seconds(pipeline: Pipeline, files: Sequence[Path]) -> float:
     """Processor time for all files, which other work on the machine does not count into; the files are in its cache."""
-    torch.manual_seed(0)
-    start = time.process_time()
+    start = processor_seconds(None)
     for file in files:
         pipeline(file)
-    return time.process_time() - start
+    return processor_seconds(None) - start
+
+
+def _show(words: str) -> None:
+    """A line that is rewritten as the work goes on."""
+    print(f"\r{words:<90}", end="", file=sys.stderr, flush=True)
+
+
+def _in_class_folders(files: Sequence[Path], folder: Path) -> None:
+    """Links to the files in two folders of classes, which `ImageFolder` needs."""
+    for number, file in enumerate(files):
+        place = folder / str(number % 2)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}{file.suffix}").symlink_to(file.resolve())
 
 
 def _difference(pipeline: Pipeline, reference: Pipeline, files: Sequence[Path]) -> tuple[int, float]:
@@ -235,7 +208,8 @@ def _difference(pipeline: Pipeline, reference: Pipeline, files: Sequence[Path]) 
 
 def _words(row: dict[str, Any]) -> str:
     if row["largest_difference"] is None:
-        return "crops other parts"
+        share = row["share_of_function"]
+        return f"{100 * share:.0f} % of ours without a loader" if "loader" in row["pipeline"] else "crops other parts"
     return f"largest difference {row['largest_difference']} of 255, mean {row['mean_difference']}"
 
 

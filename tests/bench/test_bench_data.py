@@ -4,7 +4,8 @@ import csv
 import pytest
 import torch
 
-from gcp_repro.bench.data import add_arguments, baseline_pipeline, measure, our_pipeline, run, write_photographs
+from gcp_repro.bench.data import add_arguments, measure, run
+from gcp_repro.bench.image_pipelines import baseline_pipeline, our_pipeline, write_photographs
 from gcp_repro.data.transforms import find_recipe
 from gcp_repro.errors import DataError, OptionError
 
@@ -35,22 +36,27 @@ def test_normalised_outputs_agree_too(tmp_path):
 
 
 def test_rows_are_measured_and_written(tmp_path, capsys):
-    run(options("--images", 2, "--repeats", 1, "--csv", tmp_path / "out" / "data.csv"))
+    run(options("--images", 2, "--repeats", 1, "--workers", 0, 1, "--csv", tmp_path / "out" / "data.csv"))
     rows = list(csv.DictReader((tmp_path / "out" / "data.csv").read_text().splitlines()))
-    assert [(row["split"], row["pipeline"]) for row in rows[::4]] == [
+    assert [(row["split"], row["pipeline"]) for row in rows if float(row["ratio"]) == 1] == [
         ("train", "pillow + torchvision v1"),
         ("val", "pillow + torchvision v1"),
     ]
-    assert len(rows) == 8
+    assert [row["pipeline"] for row in rows[4:8]] == [
+        f"{whose}, loader with {workers}" for workers in ("0 workers", "1 worker") for whose in ("torchvision", "ours")
+    ]
+    assert len(rows) == 16
     assert float(rows[0]["ratio"]) == 1
     assert all(float(row["images_per_second"]) > 0 for row in rows)
     assert int(rows[1]["largest_difference"]) <= 1
-    assert "ours, normalised on the CPU" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "ours, normalised on the CPU" in shown.out
+    assert "val, round 1 of 1: ours, loader with 1 worker" in shown.err
 
 
 def test_threads_are_restored(tmp_path):
     threads = torch.get_num_threads()
-    measure(write_photographs(tmp_path, 1), find_recipe("paper", "cars", 32), repeats=1)
+    measure(write_photographs(tmp_path, 1), "cars", "paper", repeats=1)
     assert torch.get_num_threads() == threads
 
 

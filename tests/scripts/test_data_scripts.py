@@ -3,8 +3,11 @@ import runpy
 from pathlib import Path
 
 import pytest
+from torchvision.transforms.v2 import functional as F
 
-from gcp_repro.data.catalog import OpenOptions, open_image_set
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.tiny import write_tiny
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -74,3 +77,31 @@ def test_make_tiny_dataset(tmp_path, capsys):
     assert len(open_image_set("cars", tmp_path, options=OpenOptions(allow_partial=True)).train) == 2
     with pytest.raises(SystemExit, match="make_tiny_dataset: a tiny data set needs an empty folder"):
         main(["cars", str(tmp_path / "cars")])
+
+
+def test_shards_of_smaller_images(prepare, archives, tmp_path):
+    script, options = prepare.__globals__, OpenOptions(allow_partial=True)
+    source = open_image_set("imagenet", archives, options=options)
+    storage, (name, label) = source.storage, source.train[5]
+    script["write_shard"](storage, 24, tmp_path / "imagenet1k-train-0000.tar", source.train)
+    script["write_shard"](storage, 100, tmp_path / "imagenet1k-validation-0000.tar", source.val)
+    small = open_image_set("imagenet", tmp_path, "webdataset", options)
+    assert [row[1] for row in small.train] == [row[1] for row in source.train]
+    original, reduced = decode_rgb(storage.read(name), name), decode_rgb(small.storage.read(small.train[5][0]), "small")
+    assert (tuple(original.shape), tuple(reduced.shape), label) == ((3, 48, 64), (3, 24, 32), small.train[5][1])
+    expected = F.resize(original, [24], antialias=True).float()
+    assert (reduced.float() - expected).abs().mean() < 12  # noise is what JPEG keeps worst
+    assert small.storage.read(small.val[0][0]) == storage.read(source.val[0][0])  # no larger: the bytes stay
+
+
+def test_resizing_keeps_the_shards_that_are_there(prepare, archives, tmp_path, capsys):
+    target = tmp_path / "small"
+    arguments = [str(archives), str(target), "--resize", "32", "--workers", "1", "--allow-partial"]
+    for written in (2, 1):
+        prepare(arguments)
+        assert f"2 shards in {target}, {written} of them written now" in capsys.readouterr().out
+        (target / "imagenet1k-train-0000.tar").unlink()
+    prepare(arguments)
+    assert len(open_image_set("imagenet", target, options=OpenOptions(allow_partial=True)).train) == 12
+    with pytest.raises(SystemExit, match="--resize needs at least 1 pixel; got 0"):
+        prepare([*arguments[:3], "0"])
