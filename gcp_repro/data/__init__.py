@@ -4,7 +4,7 @@ from gcp_repro.data.arrays import ArrayDataModule
 from gcp_repro.data.base import ImageDataModule
 from gcp_repro.data.digits import DigitsDataModule
 from gcp_repro.data.image_files import ImageFilesDataModule
-from gcp_repro.data.streams.data_module import StreamDataModule
+from gcp_repro.data.streams import StreamDataModule
 from gcp_repro.data.textures import TexturesDataModule
 
 __all__ = [

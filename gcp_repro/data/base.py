@@ -20,8 +20,8 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import default_collate
 
+from gcp_repro.data.collate import collate
 from gcp_repro.data.loading import (
     EpochSampler,
     ImageSource,
@@ -138,7 +138,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def collate(self, split: Split) -> Callable[[list[Any]], Any]:
         """What makes a batch of samples."""
-        return default_collate
+        return collate
 
     def run_record(self) -> dict[str, Any]:
         """What a finished run's record says about its data beyond their name."""

@@ -1,42 +1,33 @@
-"""The data sets of images on disk: one row each, with what is known about it and how to open it."""
+"""The data sets of images on disk: one row each, with what is known about it and the forms in which it comes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from gcp_repro.data.image_set import Expected, ImageSet, check_counts, check_labels, listing, report_partial
+from timm.data import ImageNetInfo
+
+from gcp_repro.data.image_set import Expected, ImageSet
 from gcp_repro.data.layouts.aircraft import parse_aircraft
-from gcp_repro.data.layouts.cars import parse_cars
+from gcp_repro.data.layouts.cars import parse_car_ims, parse_cars
 from gcp_repro.data.layouts.cub import parse_cub
 from gcp_repro.data.layouts.dogs import parse_dogs
-from gcp_repro.data.layouts.folders import parse_folders
 from gcp_repro.data.layouts.imagenet import (
     HOW_TO_GET,
     TRAIN_TAR,
+    VAL_TAR,
     missing_classes,
     parse_imagenet_folders,
     parse_imagenet_tars,
 )
-from gcp_repro.data.layouts.tables import parse_parquet, parse_shards
-from gcp_repro.data.storage import FolderStorage
-from gcp_repro.errors import DataError, UnknownNameError
+from gcp_repro.data.layouts.parquet import lacking_parquet, parse_parquet
+from gcp_repro.data.layouts.shards import lacking_shards, parse_shards
+from gcp_repro.data.layouts.splits import lacking_folders, lacking_lists, parse_splits
+from gcp_repro.data.open_options import OpenOptions
 
-__all__ = ["CATALOG", "CatalogEntry", "Layout", "OpenOptions", "open_image_set"]
-
-
-@dataclass(frozen=True)
-class OpenOptions:
-    """What a user decides about opening a data set.
-
-    Args:
-        allow_partial: Warn about missing images and unexpected counts instead of raising.
-        index_dir: Where indices of archives are kept; beside them if None.
-    """
-
-    allow_partial: bool = False
-    index_dir: Path | None = None
+__all__ = ["CATALOG", "CatalogEntry", "Layout"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +35,11 @@ class Layout:
     """One form in which a data set comes.
 
     Args:
-        markers: Files or folders, each of which shows this form, relative to the root; may be patterns.
+        lacking: What a folder lacks of this form, in words; nothing where it is there.
         parse: Reads it.
     """
 
-    markers: tuple[str, ...]
+    lacking: Callable[[Path, OpenOptions], list[str]]
     parse: Callable[[Path, OpenOptions], ImageSet]
 
 
@@ -58,11 +49,13 @@ class CatalogEntry:
 
     Args:
         title: Its name in messages.
-        layouts: Its forms by name; "auto" takes the first whose marker is there.
+        layouts: Its forms by name; "auto" takes the first that is there.
         subfolders: Where it may lie below the root.
         advice: How to get or prepare it.
         expected: Its published numbers; None for anyone's own images.
         explain: Words about what differs from the published classes.
+        numbered: Names of the classes in the order in which tables and shards number them.
+        splits: What its splits are called where that is not usual; each several names to try, themselves one or more.
     """
 
     title: str
@@ -71,46 +64,76 @@ class CatalogEntry:
     advice: str
     expected: Expected | None = None
     explain: Callable[[tuple[str, ...]], str] | None = None
+    numbered: Callable[[], list[str]] | None = None
+    splits: tuple[OpenOptions, ...] = field(default=(OpenOptions(),))
 
 
-def _plain(parse: Callable[[Path], ImageSet]) -> Callable[[Path, OpenOptions], ImageSet]:
-    return lambda root, options: parse(root)
+def _parts(*parts: str) -> Callable[[Path, OpenOptions], list[str]]:
+    """What a form's files and folders are called; `a|b` stands for either."""
+
+    def lacking(root: Path, options: OpenOptions) -> list[str]:
+        return [part for part in parts if not any((root / name).exists() for name in part.split("|"))]
+
+    return lacking
 
 
-_IMAGENET_LAYOUTS = {
-    "folder": Layout(("train/*/*",), lambda root, options: parse_imagenet_folders(root, allow_partial=options.allow_partial)),
-    "tar": Layout(
-        (TRAIN_TAR,),
-        lambda root, options: parse_imagenet_tars(root, index_dir=options.index_dir, allow_partial=options.allow_partial),
-    ),
-    "parquet": Layout(
-        ("train-*.parquet", "data/train-*.parquet"),
-        lambda root, options: parse_parquet(root, allow_partial=options.allow_partial),
-    ),
-    "webdataset": Layout(
-        ("*train-*.tar", "train/*train-*.tar"), lambda root, options: parse_shards(root, index_dir=options.index_dir)
-    ),
-}
+def _general(published: int | None = None) -> dict[str, Layout]:
+    """The forms in which any data set of images may come."""
+    return {
+        "folder": Layout(lacking_folders, partial(parse_splits, published=published)),
+        "list": Layout(lacking_lists, partial(parse_splits, published=published, lists_first=True)),
+        "parquet": Layout(lacking_parquet, partial(parse_parquet, published=published)),
+        "webdataset": Layout(lacking_shards, partial(parse_shards, published=published)),
+    }
+
+
+_DEVKIT = "devkit/cars_train_annos.mat|car_devkit/devkit/cars_train_annos.mat"
+_TRAINVAL = tuple(
+    OpenOptions(train_split=("train", validation), val_split=("test",)) for validation in ("val", "validation")
+)  # the aircraft's training set is called trainval; repackaged, its halves
 
 CATALOG: dict[str, CatalogEntry] = {
     "imagenet": CatalogEntry(
         title="ImageNet-1k",
-        layouts=_IMAGENET_LAYOUTS,
+        layouts={
+            "folder": Layout(lacking_folders, parse_imagenet_folders),
+            "tar": Layout(_parts(TRAIN_TAR, VAL_TAR), parse_imagenet_tars),
+            **{name: layout for name, layout in _general(1000).items() if name != "folder"},
+        },
         subfolders=("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "imagenet/ILSVRC/Data/CLS-LOC", "imagenet-1k"),
         advice=HOW_TO_GET,
         expected=Expected(classes=1000, train=1_281_167, val=50_000),
         explain=missing_classes,
+        numbered=lambda: list(ImageNetInfo().label_names()),
+    ),
+    "tiny_imagenet": CatalogEntry(
+        title="Tiny-ImageNet",
+        layouts=_general(200),
+        subfolders=("tiny-imagenet-200", "tiny-imagenet", "tiny_imagenet"),
+        advice="get tiny-imagenet-200.zip from http://cs231n.stanford.edu/tiny-imagenet-200.zip and unpack it",
+        expected=Expected(classes=200, train=100_000, val=10_000),
+        splits=(OpenOptions(val_split=("val/val_annotations.txt",)), OpenOptions()),
+    ),
+    "imagenette": CatalogEntry(
+        title="Imagenette",
+        layouts=_general(10),
+        subfolders=("imagenette2", "imagenette2-320", "imagenette2-160", "imagenette"),
+        advice="get imagenette2.tgz as https://github.com/fastai/imagenette says and unpack it",
+        expected=Expected(classes=10, train=9_469, val=3_925),
     ),
     "birds": CatalogEntry(
         title="CUB-200-2011",
-        layouts={"original": Layout(("images.txt",), _plain(parse_cub))},
-        subfolders=("CUB_200_2011", "cub", "birds", "birds/CUB_200_2011"),
+        layouts={"original": Layout(_parts("images.txt", "images"), parse_cub), **_general(200)},
+        subfolders=("CUB_200_2011", "cub", "birds", "birds/CUB_200_2011", "CUB_200_2011/CUB_200_2011"),
         advice="get CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 and unpack it",
         expected=Expected(classes=200, train=5_994, val=5_794),
     ),
     "dogs": CatalogEntry(
         title="Stanford Dogs",
-        layouts={"original": Layout(("Images",), _plain(parse_dogs))},
+        layouts={
+            "original": Layout(_parts("Images|images/Images", "lists/train_list.mat|train_list.mat"), parse_dogs),
+            **_general(120),
+        },
         subfolders=("StanfordDogs", "stanford_dogs", "dogs"),
         advice=(
             "get images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs and unpack both, "
@@ -121,10 +144,11 @@ CATALOG: dict[str, CatalogEntry] = {
     "cars": CatalogEntry(
         title="Stanford Cars",
         layouts={
-            "car_ims": Layout(("cars_annos.mat",), _plain(parse_cars)),
-            "original": Layout(("devkit/cars_train_annos.mat",), _plain(parse_cars)),
+            "car_ims": Layout(_parts("cars_annos.mat", "car_ims"), parse_car_ims),
+            "original": Layout(_parts(_DEVKIT, "cars_train", "cars_test"), parse_cars),
+            **_general(196),
         },
-        subfolders=("stanford_cars", "StanfordCars", "cars"),
+        subfolders=("stanford_cars", "StanfordCars", "cars", "car_data/car_data"),
         advice=(
             "its home page is gone; get car_ims.tgz with cars_annos.mat, or cars_train.tgz, cars_test.tgz, car_devkit.tgz and "
             "cars_test_annos_withlabels.mat, from a mirror (see pytorch/vision issue 7545) and unpack them"
@@ -133,89 +157,19 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "aircraft": CatalogEntry(
         title="FGVC-Aircraft",
-        layouts={"original": Layout(("data/images_variant_trainval.txt",), _plain(parse_aircraft))},
-        subfolders=("fgvc-aircraft-2013b", "FGVC_Aircraft", "aircraft", "aircraft/fgvc-aircraft-2013b"),
-        advice=("get fgvc-aircraft-2013b.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft and unpack it"),
+        layouts={"original": Layout(_parts("data/images_variant_trainval.txt", "data/images"), parse_aircraft), **_general(100)},
+        subfolders=(
+            "fgvc-aircraft-2013b", "FGVC_Aircraft", "aircraft", "aircraft/fgvc-aircraft-2013b",
+            "fgvc-aircraft-2013b/fgvc-aircraft-2013b",
+        ),
+        advice="get fgvc-aircraft-2013b.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft and unpack it",
         expected=Expected(classes=100, train=6_667, val=3_333),
+        splits=(*_TRAINVAL, OpenOptions()),
     ),
     "image_folder": CatalogEntry(
         title="the image folder",
-        layouts={"folder": Layout(("train/*/*",), _plain(parse_folders))},
+        layouts=_general(),
         subfolders=(),
-        advice="put images into train/<class>/ and val/<class>/",
+        advice="put images into train/<class>/ and val/<class>/, or write train.txt and val.txt",
     ),
-}
-
-
-def open_image_set(dataset: str, root: Path, layout: str = "auto", options: OpenOptions | None = None) -> ImageSet:
-    """The checked splits of a data set of the catalogue.
-
-    Args:
-        dataset: A name in `CATALOG`.
-        root: Holds the data set, or one of its usual folders.
-        layout: One of the entry's layouts, or "auto".
-        options: See `OpenOptions`.
-
-    Raises:
-        UnknownNameError: No such data set or layout.
-        DataError: Files are missing, damaged, contradictory, or fewer or more than published.
-    """
-    options = options or OpenOptions()
-    if dataset not in CATALOG:
-        raise UnknownNameError("data set", dataset, CATALOG)
-    entry = CATALOG[dataset]
-    found_layout, place = _find_layout(entry, root, layout)
-    image_set = found_layout.parse(place, options)
-    title = f"{entry.title} in {place}"
-    check_labels(title, image_set)
-    image_set = _without_missing_files(title, image_set, entry.advice, allow_partial=options.allow_partial)
-    if entry.expected is not None:
-        differs = entry.explain(image_set.classes) if entry.explain is not None else ""
-        check_counts(
-            title,
-            image_set,
-            entry.expected,
-            f"{differs}; {entry.advice}" if differs else entry.advice,
-            allow_partial=options.allow_partial,
-        )
-    return image_set
-
-
-def _find_layout(entry: CatalogEntry, root: Path, name: str) -> tuple[Layout, Path]:
-    """The layout asked for or found, and the folder it was found in."""
-    if name != "auto" and name not in entry.layouts:
-        raise UnknownNameError(f"layout of {entry.title}", name, ["auto", *entry.layouts])
-    wanted = list(entry.layouts.values()) if name == "auto" else [entry.layouts[name]]
-    for place in (root, *(root / folder for folder in entry.subfolders)):
-        for layout in wanted:
-            if any(next(place.glob(marker), None) is not None for marker in layout.markers):
-                return layout, place
-    markers = " or ".join(repr(layout.markers[0]) for layout in wanted)
-    places = ", ".join(str(place) for place in (root, *(root / folder for folder in entry.subfolders)))
-    raise DataError(
-        f"{entry.title} needs {markers}; looked in {places}: {entry.advice}, then name the folder by data.root, "
-        "paths.data_dir or the environment variable GCP_DATA_DIR"
-    )
-
-
-def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allow_partial: bool) -> ImageSet:
-    """Check that the files of the lists exist; archives and scanned folders hold what they list."""
-    if not isinstance(image_set.storage, FolderStorage):
-        return image_set
-    names = [name for name, _ in image_set.train + image_set.val]
-    missing = image_set.storage.missing(names)
-    if not missing:
-        return image_set
-    report_partial(
-        f"{title} lacks {len(missing):,} of the {len(names):,} images on its lists: {listing(missing)}",
-        advice,
-        allow_partial=allow_partial,
-    )
-    absent = set(missing)
-    train, val = ([row for row in samples if row[0] not in absent] for samples in (image_set.train, image_set.val))
-    if not (train and val):
-        raise DataError(
-            f"{title} needs images in both splits; of those on its lists {len(train):,} are there for training and {len(val):,} "
-            f"for evaluation, the first that is not: {missing[0]}: {advice}"
-        )
-    return replace(image_set, train=train, val=val)
+}  # fmt: skip

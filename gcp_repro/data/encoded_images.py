@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
-from torch.utils.data import default_collate, get_worker_info
+from torch.utils.data import get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from gcp_repro.data.collate import collate
 from gcp_repro.data.image_set import Samples, listing
 from gcp_repro.data.loading import ResumableLoader, Transform
-from gcp_repro.data.reader import UnreadableImageError, decode_rgb
+from gcp_repro.data.reader import UnreadableImageError, decode_rgb, is_plain_jpeg
 from gcp_repro.data.storage import Storage
 from gcp_repro.errors import DataError, UnknownNameError
 
@@ -29,6 +31,7 @@ OnError = Literal["raise", "skip"]
 ON_ERROR = ("raise", "skip")
 MAX_WORKERS = 1024
 BLANK_SIDE = 64
+SECONDS_TO_DIE = 2.0
 TRIED_IN_PLACE_OF_A_BATCH = 100
 
 
@@ -46,6 +49,7 @@ class EncodedImages:
         blank: What "skip" gives: a black image, so that an evaluation keeps its size and counts the file as an error
             (but for luck), or None, which `drop_skipped` removes from the batch.
         exif_orientation: See `decode_rgb`.
+        keep_encoded: Give plain JPEGs as their bytes, `(N,)`, for `decode_batch`.
         reduce_to: See `decode_rgb`.
 
     Raises:
@@ -60,6 +64,7 @@ class EncodedImages:
         on_error: OnError = "raise",
         blank: bool = True,
         exif_orientation: bool = True,
+        keep_encoded: bool = False,
         reduce_to: int | None = None,
     ) -> None:
         if on_error not in ON_ERROR:
@@ -70,6 +75,7 @@ class EncodedImages:
         self.on_error = on_error
         self.blank = torch.zeros(3, BLANK_SIDE, BLANK_SIDE, dtype=torch.uint8) if blank else None
         self.exif_orientation = exif_orientation
+        self.keep_encoded = keep_encoded
         self.reduce_to = reduce_to
         self._unreadable = _shared(torch.zeros(len(samples), dtype=torch.bool))
         self._reading = _shared(torch.full((MAX_WORKERS, 2), -1))  # (process, row) by worker
@@ -83,6 +89,8 @@ class EncodedImages:
         name = self.name(row)
         try:
             data = self.storage.read(name)
+            if self.keep_encoded and is_plain_jpeg(data, exif_orientation=self.exif_orientation):
+                return torch.frombuffer(bytearray(data), dtype=torch.uint8), label
             return decode_rgb(
                 data, self.storage.locate(name), exif_orientation=self.exif_orientation, reduce_to=self.reduce_to
             ), label
@@ -153,7 +161,7 @@ class UnlessSkipped:
 def drop_skipped(items: list[tuple[Tensor | None, int]]) -> Any:
     """A training batch without the images that could not be read; None if there is no other."""
     readable = [item for item in items if item[0] is not None]
-    return default_collate(readable) if readable else None
+    return collate(readable) if readable else None
 
 
 class ReportingLoader(ResumableLoader):
@@ -170,23 +178,38 @@ class ReportingLoader(ResumableLoader):
         except DataError as error:
             self._stop_workers()
             raise type(error)(_without_workers_traceback(error)) from None
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:  # what is met first depends on what the worker was doing
+            named = self.death_of_a_worker()
             self._stop_workers()
-            processes = _dead_processes(str(error))
-            files = self.dataset.source.being_read(processes)  # type: ignore[attr-defined]
-            if not files:
+            if named is None:
                 raise
-            raise DataError(
-                f"loading images needs its workers alive; process {listing(processes)} died while reading {listing(files)}: try "
-                "that file alone with data.num_workers=0; where it is sound, the machine may be short of memory: use fewer "
-                "data.num_workers"
-            ) from error
+            raise named from error
+
+    def death_of_a_worker(self) -> DataError | None:
+        """Which worker has died and what it was reading; None if none has.
+
+        torch notices a death wherever the main process is, in its own code or in that of the training step.
+        """
+        workers = getattr(self._iterator, "_workers", [])
+        dead: list[int] = []
+        for _ in (*workers, None):  # torch's signal handler may raise here as well, once a worker
+            with contextlib.suppress(RuntimeError):
+                dead = _dead_processes(workers)
+                break
+        files = self.dataset.source.being_read(dead)  # type: ignore[attr-defined]
+        if not files:
+            return None
+        return DataError(
+            f"loading images needs its workers alive; process {listing(dead)} died while reading {listing(files)}: try "
+            "that file alone with data.num_workers=0; where it is sound, the machine may be short of memory: use fewer "
+            "data.num_workers"
+        )
 
     def _first_readable(self) -> Any:
         keys = itertools.islice(iter(self.batch_sampler.sampler), TRIED_IN_PLACE_OF_A_BATCH)  # type: ignore[union-attr]
         for item in (self.dataset[key] for key in keys):
             if item[0] is not None:
-                return default_collate([item])
+                return collate([item])
         raise DataError(
             f"training needs readable images; all of a batch and of the first {TRIED_IN_PLACE_OF_A_BATCH} of the epoch were "
             "skipped: look at the files named in the log, and at whether the disk is still there"
@@ -199,12 +222,15 @@ class ReportingLoader(ResumableLoader):
         self._iterator = None
 
 
+def _dead_processes(workers: Sequence[Any]) -> list[int]:
+    """Numbers of the processes that ended by themselves, or are about to: their sockets break before they are gone."""
+    ending = wait([worker.sentinel for worker in workers], SECONDS_TO_DIE)
+    for worker in workers:
+        if worker.sentinel in ending:
+            worker.join(SECONDS_TO_DIE)
+    return [worker.pid for worker in workers if worker.exitcode]
+
+
 def _without_workers_traceback(error: Exception) -> str:
     """The words of an error, which torch hides below the traceback of the worker that raised it."""
     return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
-
-
-def _dead_processes(message: str) -> list[int]:
-    """Process numbers in torch's message: `DataLoader worker (pid(s) 12, 13) exited unexpectedly`."""
-    found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", message)
-    return [int(number) for number in found.group(1).split(",")] if found else []

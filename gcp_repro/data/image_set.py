@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
-__all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "listing", "select_subset"]
+__all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "class_names", "listing", "select_subset"]
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +34,14 @@ class ImageSet:
         val: Evaluation images: the test set, or ImageNet's validation set.
         classes: Names of the classes; a label is a position in it.
         storage: Reads the names in `train` and `val`.
+        first_label: What the data set's own files call the first class, 0 or 1; for messages.
     """
 
     train: Samples
     val: Samples
     classes: tuple[str, ...]
     storage: Storage
+    first_label: int = 0
 
     def split(self, split: Split) -> Samples:
         """The samples of one split."""
@@ -73,10 +78,11 @@ def check_labels(title: str, image_set: ImageSet) -> None:
         samples = image_set.split(split)
         if not samples:
             raise DataError(f"{title} needs images for {split!r}; found none: check that the archive was unpacked whole")
-        wrong = [f"{name} (class {label + 1})" for name, label in samples if not 0 <= label < len(image_set.classes)]
+        first = image_set.first_label
+        wrong = [f"{name} (class {label + first})" for name, label in samples if not 0 <= label < len(image_set.classes)]
         if wrong:
             raise DataError(
-                f"{title} needs labels from 1 to {len(image_set.classes)}; out of range: {listing(wrong)}: "
+                f"{title} needs labels from {first} to {len(image_set.classes) - 1 + first}; out of range: {listing(wrong)}: "
                 "the label files do not belong together; fetch them again"
             )
         twice = [name for name, times in Counter(name for name, _ in samples).items() if times > 1]
@@ -103,10 +109,12 @@ def check_counts(title: str, image_set: ImageSet, expected: Expected, advice: st
     Raises:
         DataError: The numbers differ, or there are more classes than published, which `allow_partial` does not excuse.
     """
-    beyond = [f"{name} (class {label + 1})" for name, label in image_set.train + image_set.val if label >= expected.classes]
+    first = image_set.first_label
+    beyond = [f"{name} (class {label + first})" for name, label in image_set.train + image_set.val if label >= expected.classes]
     if beyond:
         raise DataError(
-            f"{title} needs labels from 1 to {expected.classes}; {len(image_set.classes):,} classes are there, and beyond the "
+            f"{title} needs labels from {first} to {expected.classes - 1 + first}; {len(image_set.classes):,} classes are "
+            "there, and beyond the "
             f"range are {listing(beyond)}: {advice}"
         )
     pairs = {
@@ -131,13 +139,14 @@ def report_partial(problem: str, advice: str, *, allow_partial: bool) -> None:
 
 
 def select_subset(
-    image_set: ImageSet, *, classes: int | Sequence[str] | None = None, fraction: float = 1.0, seed: int = 0
+    image_set: ImageSet, *, classes: int | str | Sequence[object] | None = None, fraction: float = 1.0, seed: int = 0
 ) -> ImageSet:
     """A part of a data set, the same one for the same seed.
 
     Args:
         image_set: The whole.
-        classes: Names to keep, or how many to draw; they are numbered anew in their old order. None keeps all.
+        classes: Names to keep, a file of such names (one a line), or how many to draw; they are numbered anew in their old
+            order. A name may come as what YAML makes of it, a number or a truth value. None keeps all.
         fraction: Share of the training images to keep, drawn class by class, at least one each. The evaluation
             set is never thinned out.
         seed: Decides what is drawn; separate from the run's seed, so that runs share their data.
@@ -155,17 +164,60 @@ def select_subset(
     return image_set
 
 
-def _chosen_classes(known: Sequence[str], classes: int | Sequence[str], seed: int) -> list[int]:
-    if isinstance(classes, int):
-        if not 1 <= classes <= len(known):
-            raise OptionError(f"data.classes needs 1 to {len(known)} classes; got {classes}: choose another number")
-        return sorted(np.random.default_rng(seed).permutation(len(known))[:classes].tolist())
-    if not classes:
-        raise OptionError("data.classes needs at least one class; got an empty list: name some, say how many, or set it to null")
-    for name in classes:
+def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object] | None:
+    """The names that `data.classes` stands for; None where it is a number of classes or nothing.
+
+    Raises:
+        OptionError: A truth value, an empty list, or a file that is none or holds no names.
+    """
+    if isinstance(classes, bool) or (not isinstance(classes, int | str) and classes is not None and not list(classes)):
+        raise OptionError(
+            f"data.classes needs a number, names or a file of names; got {classes!r}: name some, say how many, or set it to null"
+        )
+    if not isinstance(classes, str):
+        return None if classes is None or isinstance(classes, int) else classes
+    try:
+        names = [line.split(maxsplit=1)[0] for line in Path(classes).expanduser().read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({error}): write several names as a "
+            "list, as in data.classes=[a,b]"
+        ) from error
+    return class_names(names)
+
+
+def _chosen_classes(known: Sequence[str], classes: int | str | Sequence[object], seed: int) -> list[int]:
+    names = class_names(classes)
+    if names is not None:
+        return sorted({_position(name, known) for name in names})
+    if not isinstance(classes, int) or not 1 <= classes <= len(known):
+        raise OptionError(f"data.classes needs 1 to {len(known)} classes; got {classes}: choose another number")
+    return sorted(np.random.default_rng(seed).permutation(len(known))[:classes].tolist())
+
+
+def _position(name: object, known: Sequence[str]) -> int:
+    """Where a class is; a name that YAML has made a number or truth value is found by what it makes of the known ones."""
+    if isinstance(name, str):
         if name not in known:
             raise UnknownNameError("class", name, known)
-    return sorted({known.index(name) for name in classes})
+        return known.index(name)
+    same = [position for position, text in enumerate(known) if type(value := _as_yaml(text)) is type(name) and value == name]
+    if len(same) > 1:
+        raise OptionError(
+            f"data.classes needs names of one class each; {name!r} may be {listing([known[position] for position in same])}: "
+            "put it "
+            "in quotes"
+        )
+    if not same:
+        raise UnknownNameError("class", name, known)
+    return same[0]
+
+
+def _as_yaml(text: str) -> object:
+    """What the configuration makes of a name without quotes."""
+    with contextlib.suppress(Exception):  # a name that is no YAML is no number either
+        return OmegaConf.from_dotlist([f"name={text}"]).name
+    return text
 
 
 def _keep_classes(image_set: ImageSet, labels: Iterable[int]) -> ImageSet:

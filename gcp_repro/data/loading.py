@@ -234,6 +234,10 @@ class SeededDataset(Dataset[tuple[Any, Any]]):
         if self.transform is None:
             return image, label
         (sample_seed,) = np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64).tolist()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(sample_seed)
+        generator = torch.default_generator
+        state = generator.get_state()
+        try:
+            generator.manual_seed(sample_seed)
             return self.transform(image), label
+        finally:
+            generator.set_state(state)

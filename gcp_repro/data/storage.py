@@ -10,19 +10,35 @@ from typing import Protocol
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "is_image_name", "printable"]
+__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".dib",
+    ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".tga",
+)  # fmt: skip
+NOTES = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".mat", ".html", ".db", ".ini", ".yaml", ".tar", ".zip")
+HOUSEKEEPING = frozenset(
+    {"@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__macosx"}
+)
+"""Folders that file servers and unpackers leave among a user's own, with thumbnails and remains in them; in lower case."""
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file's name promises an image; hidden files such as macOS's `._001.jpg` do not.
 
+    Args:
+        name: The file's name, with the folders it lies in where they are known.
+
     Example:
-        >>> [is_image_name(name) for name in ("n01440764_1.JPEG", "._001.jpg", "readme.txt")]
-        [True, False, False]
+        >>> [is_image_name(name) for name in ("n01/n01_1.JPEG", "._001.jpg", "readme.txt", "n01/@eaDir/n01_1.JPEG")]
+        [True, False, False, False]
     """
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not any(map(is_set_aside, name.split("/")))
+
+
+def is_set_aside(name: str) -> bool:
+    """Whether a file or folder is hidden or left by the machine, so that it is no part of a data set."""
+    return (name.startswith(".") and name not in (".", "..")) or name.lower() in HOUSEKEEPING
 
 
 def printable(name: object) -> str:
@@ -60,27 +76,38 @@ class Storage(Protocol):
 
 
 class FolderStorage:
-    """Images in ordinary files below a root."""
+    """Images in ordinary files below a root.
+
+    Args:
+        root: The folder.
+
+    Attributes:
+        left_out: Names of the files that `names` met and did not take for images, notes and archives aside.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._place = str(root)
+        self.left_out: list[str] = []
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`; folders are searched at any depth, links are followed (but not to a folder above)."""
         return sorted(self._images_below(folder))
 
     def _images_below(self, folder: str) -> Iterator[str]:
-        for entry in _entries(self.root / folder):
+        for entry in entries_of(self.root / folder):
             name = f"{folder}/{entry.name}" if folder else entry.name
             if _is_folder(entry):
                 if not _leads_up(entry):
                     yield from self._images_below(name)
             elif is_image_name(entry.name):
                 yield name
+            elif not is_set_aside(entry.name) and not entry.name.lower().endswith(NOTES):
+                self.left_out.append(name)
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage`."""
-        return sorted(entry.name for entry in _entries(self.root / folder) if _is_folder(entry))
+        return sorted(entry.name for entry in entries_of(self.root / folder) if _is_folder(entry))
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are no files; each folder is listed once instead of asking for each file."""
@@ -89,7 +116,7 @@ class FolderStorage:
         for name in names:
             folder, _, file = name.rpartition("/")
             if folder not in present:
-                present[folder] = {entry.name for entry in _entries(self.root / folder) if entry.is_file()}
+                present[folder] = {entry.name for entry in entries_of(self.root / folder) if entry.is_file()}
             if file not in present[folder]:
                 absent.append(name)
         return absent
@@ -97,7 +124,8 @@ class FolderStorage:
     def read(self, name: str) -> bytes:
         """See `Storage`."""
         try:
-            return (self.root / name).read_bytes()
+            with open(os.path.join(self._place, name), "rb", buffering=0) as file:  # noqa: PTH118, PTH123 - once an image
+                return file.read()
         except OSError as error:
             raise UnreadableImageError(
                 f"a readable file is needed; {self.locate(name)} cannot be read ({error.strerror}): it may have vanished "
@@ -106,10 +134,10 @@ class FolderStorage:
 
     def locate(self, name: str) -> str:
         """See `Storage`."""
-        return printable(self.root / name)
+        return printable(os.path.join(self._place, name))  # noqa: PTH118 - once an image
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
     """What lies in a folder; `[]` where it does not exist.
 
     Raises:
@@ -127,7 +155,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+    return entry.is_dir() and not is_set_aside(entry.name)
 
 
 def _leads_up(entry: os.DirEntry[str]) -> bool:

@@ -21,7 +21,7 @@ __all__ = ["TarMember", "TarStorage", "index_tar"]
 
 log = logging.getLogger(__name__)
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2  # 1 did not ask for the blocks that end an archive
 
 
 class TarMember(NamedTuple):
@@ -110,6 +110,9 @@ def _members(file: IO[bytes], prefix: str = "", start: int = 0) -> Iterator[TarM
                 else:
                     yield TarMember(name, start + member.offset_data, member.size)
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+        file.seek(archive.offset)  # type: ignore[attr-defined]  # where tarfile found no more members
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"{f'its {prefix}: ' if prefix else ''}the blocks that end an archive are missing")
 
 
 def _cache_path(path: Path, index_dir: Path | None) -> Path:
@@ -156,7 +159,7 @@ class TarStorage:
             (f"{prefix}/{member.name}", number, member.offset, member.size)
             for number, (prefix, path) in enumerate(archives.items())
             for member in index_tar(path, index_dir)
-            if is_image_name(member.name.rpartition("/")[2])
+            if is_image_name(member.name)
         )
         names, numbers, offsets, sizes = zip(*rows, strict=True) if rows else ((), (), (), ())
         self._names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)  # arrays: workers share their memory

@@ -60,20 +60,25 @@ class Recipe:
         return replace(self, crop=crop, resize=resize)
 
 
+_IMAGENET_PAPER = Recipe(224, (256, 256), "random")
 _IMAGENET_REFERENCE = Recipe(224, 256, "random_resized")
 _FGVC_PAPER = Recipe(448, (448, 448), "center", flip=False)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     "paper": {
-        "imagenet": Recipe(224, (256, 256), "random"),
+        "imagenet": _IMAGENET_PAPER,
+        "tiny_imagenet": _IMAGENET_PAPER.scaled(64),
+        "imagenette": _IMAGENET_PAPER,
         "birds": _FGVC_PAPER,
         "dogs": _FGVC_PAPER,
         "cars": _FGVC_PAPER,
         "aircraft": _FGVC_PAPER,
-        "image_folder": Recipe(224, (256, 256), "random"),
+        "image_folder": _IMAGENET_PAPER,
     },
     "reference": {
         "imagenet": _IMAGENET_REFERENCE,
+        "tiny_imagenet": _IMAGENET_REFERENCE.scaled(64),
+        "imagenette": _IMAGENET_REFERENCE,
         "birds": Recipe(448, 448, "center"),
         "dogs": Recipe(448, (512, 512), "center"),
         "cars": Recipe(448, (448, 448), "center"),

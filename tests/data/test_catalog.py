@@ -6,15 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gcp_repro.data.catalog import CATALOG, OpenOptions, open_image_set
+from gcp_repro.data.catalog import CATALOG
 from gcp_repro.data.image_set import Expected
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.tiny import TINY, Tiny, write_tiny
 from gcp_repro.errors import DataError, UnknownNameError
 
 PARTIAL = OpenOptions(allow_partial=True)
 LAYOUTS = {
-    name: next(known for known in CATALOG if name.startswith(known)) for name in TINY if not name.startswith(("fashion", "cifar"))
+    name: max((known for known in CATALOG if name.startswith(known)), key=len)
+    for name in TINY
+    if not name.startswith(("fashion", "cifar"))
 }
 
 

@@ -3,6 +3,7 @@ import logging
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -152,19 +153,61 @@ def test_a_resumed_run_still_counts_what_was_skipped(root):
     assert resumed.run_record()["unreadable_train_images"] == 1
 
 
-def test_a_dying_worker_is_reported_with_its_file(root, monkeypatch):
-    module = make(root, num_workers=2)
-    fatal = root / module.image_set.train[7][0]
+@pytest.fixture
+def fatal(root, monkeypatch):
+    """A module with a worker that dies over an image of its third batch, and that image."""
+    module = make(root, num_workers=1, batch_size=2)
+    loader = module.train_dataloader()
+    row = [key.row for key in loader.batch_sampler.sampler][5]
+    path = root / module.image_set.train[row][0]
     decode = encoded_images.decode_rgb
 
     def die(data, name, **options):
-        if Path(name) == fatal:
+        if Path(name) == path:
             os.kill(os.getpid(), signal.SIGKILL)
         return decode(data, name, **options)
 
     monkeypatch.setattr(encoded_images, "decode_rgb", die)
-    with pytest.raises(DataError, match=rf"process \d+ died while reading {fatal}: try that file alone with data\.num_workers=0"):
-        list(module.train_dataloader())
+    return loader, path
+
+
+def death(path):
+    return rf"process \d+ died while reading {path}: try that file alone with data\.num_workers=0"
+
+
+def test_a_dying_worker_is_reported_with_its_file(fatal):
+    loader, path = fatal
+    with pytest.raises(DataError, match=death(path)):
+        list(loader)
+
+
+def test_a_worker_that_died_with_finished_batches_in_its_hands(fatal, monkeypatch):
+    """Their memory is asked for from a process that is gone; before the system says so, torch raises what the socket does."""
+    loader, path = fatal
+    batches = iter(loader)
+    next(batches)
+    (worker,) = loader._iterator._workers
+    with contextlib.suppress(RuntimeError):  # torch tells of the death in the midst of what the main process does
+        worker.join(60)
+    monkeypatch.setattr(worker, "is_alive", lambda: True)
+    with pytest.raises(DataError, match=death(path)) as caught:
+        list(batches)
+    assert isinstance(caught.value.__cause__, OSError | EOFError)
+
+
+def test_a_death_that_shows_outside_the_loader_is_named_as_well(fatal):
+    """torch's signal handler raises wherever the main process is, as in a training step."""
+    loader, path = fatal
+    data = ImageFilesDataModule("birds", "nowhere")
+    data.trainer = SimpleNamespace(train_dataloader=loader, val_dataloaders=None)
+    batches = iter(loader)
+    next(batches)
+    (worker,) = loader._iterator._workers
+    with contextlib.suppress(RuntimeError):
+        worker.join(60)
+    for error in (RuntimeError("DataLoader worker is killed by signal: Killed."), ValueError("another")):
+        data.on_exception(error)
+        assert (f"died while reading {path}" in str(error)) == isinstance(error, RuntimeError)
 
 
 class Recorder(LightningModule):

@@ -23,10 +23,12 @@ def test_sound_lists_pass(image_set):
     check_counts("toys", image_set, Expected(classes=4, train=40, val=12), "buy more", allow_partial=False)
 
 
+@pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("label", [-1, 4])
-def test_labels_out_of_range_are_named_as_the_files_count_them(image_set, label):
-    with pytest.raises(DataError, match=rf"toys needs labels from 1 to 4; out of range: train/x \(class {label + 1}\)"):
-        check_labels("toys", changed(image_set, train=[("train/x", label)]))
+def test_labels_out_of_range_are_named_as_the_files_count_them(image_set, label, first):
+    words = rf"toys needs labels from {first} to {3 + first}; out of range: train/x \(class {label + first}\)"
+    with pytest.raises(DataError, match=words):
+        check_labels("toys", changed(image_set, train=[("train/x", label)], first_label=first))
 
 
 def test_overlap_and_repetition(image_set):
@@ -75,3 +77,25 @@ def test_subset_options_out_of_range(image_set):
         select_subset(image_set, classes=5)
     with pytest.raises(UnknownNameError, match="no class 'e'; known: a, b, c, d"):
         select_subset(image_set, classes=["e"])
+
+
+def named(image_set, *names):
+    return changed(image_set, classes=names)
+
+
+def test_names_that_yaml_makes_numbers_or_truth_values_of(image_set):
+    whole = named(image_set, "0", "10", "1e3", "true")
+    for given, kept in (([0, 10], ("0", "10")), ([1000.0], ("1e3",)), ([True], ("true",)), (["10"], ("10",))):
+        assert select_subset(whole, classes=given).classes == kept
+    with pytest.raises(UnknownNameError, match=r"no class 1; .*known: 0, 10, 1e3, true"):
+        select_subset(whole, classes=[1])
+    with pytest.raises(OptionError, match=r"names of one class each; 1 may be 1, \+1: put it in quotes"):
+        select_subset(named(image_set, "1", "+1", "b", "c"), classes=[1])
+
+
+def test_a_file_of_names(image_set, tmp_path):
+    (tmp_path / "two.txt").write_text("d the last\n\nb\n")
+    assert select_subset(image_set, classes=str(tmp_path / "two.txt")).classes == ("b", "d")
+    for given in (str(tmp_path / "none"), True, []):
+        with pytest.raises(OptionError, match=r"data\.classes needs a"):
+            select_subset(image_set, classes=given)

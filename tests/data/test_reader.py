@@ -1,10 +1,12 @@
 import io
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from gcp_repro.data import reader
 from gcp_repro.data.reader import UnreadableImageError, decode_rgb
 from gcp_repro.errors import DataError
 from tests.fakes.damaged_images import SIZE, UNREADABLE, UNUSUAL, encode, grey_16_bit, jpeg, levels, turned_jpeg
@@ -74,3 +76,45 @@ def test_reduced_decoding_keeps_the_least_side(data):
     height, width = decode_rgb(data, "x", reduce_to=SIZE[1] // 2).shape[1:]
     assert (width, height) == (SIZE[0] // 2, SIZE[1] // 2)
     assert decode_rgb(data, "x", reduce_to=100).shape == (3, SIZE[1], SIZE[0])  # never enlarged
+
+
+@pytest.mark.parametrize(
+    ("kind", "most", "expected"),
+    [(np.int32, 255, 255), (np.int32, 65535, 255), (np.float32, 1, 255), (np.float32, 255, 255), (np.float32, 65535, 255)],
+)
+def test_grey_levels_of_32_bits_keep_their_scale(kind, most, expected):
+    ramp = np.linspace(0, most, SIZE[0] * SIZE[1]).reshape(SIZE[1], SIZE[0]).astype(kind)
+    decoded = decode_rgb(encode(Image.fromarray(ramp), "TIFF"), "x.tif")
+    assert (decoded.min(), decoded.max()) == (0, expected)
+    assert abs(decoded.float().mean().item() - 127.5) < 1
+    assert torch.equal(decoded[0], decoded[2])
+
+
+@pytest.mark.parametrize("level", [-1, 70_000])
+def test_grey_levels_on_no_known_scale_are_refused(level):
+    image = Image.fromarray(np.array([[0, level]], dtype=np.int32))
+    with pytest.raises(UnreadableImageError, match=rf"its grey levels go from .*{level}.*; scales to 1, 255 and 65535 are known"):
+        decode_rgb(encode(image, "TIFF"), "x.tif")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_limit_of_pixels_is_the_same_for_every_format(kind, monkeypatch):
+    data = encode(Image.fromarray(levels()), kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] - 1)
+    with pytest.raises(UnreadableImageError, match="DecompressionBomb"):
+        decode_rgb(data, "x")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1])
+    assert decode_rgb(data, "x").shape == (3, SIZE[1], SIZE[0])
+
+
+def test_heic_and_avif_are_read(monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    heif = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(levels())).save(heif, quality=-1)
+    for data in (heif.getvalue(), encode(Image.fromarray(levels()), "AVIF", quality=100)):
+        decoded = decode_rgb(data, "x").permute(1, 2, 0).numpy().astype(int)
+        assert np.abs(decoded - levels()).mean() < 4
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    reader._register_heif.cache_clear()
+    with pytest.raises(UnreadableImageError, match=r"it is a HEIC image, which needs pip install 'gcp_repro\[heif\]'"):
+        decode_rgb(heif.getvalue(), "x.heic")

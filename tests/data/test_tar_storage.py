@@ -101,3 +101,27 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):
         archive.addfile(tarfile.TarInfo(name))
     with pytest.raises(DataError, match=rf"whose files stay in its folder is needed; {path} also has {name}: it is no archive"):
         index_tar(path)
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_an_archive_cut_between_two_members_is_refused(tmp_path, kept):
+    path = write_tar(tmp_path / "x.tar", {f"{number}.jpg": bytes(100) for number in range(3)})
+    content, ends = path.read_bytes(), [member.offset + 512 for member in index_tar(path)]  # files are padded to blocks
+    path.write_bytes(content[: ends[kept - 1]])
+    with pytest.raises(DataError, match=r"x\.tar is none \(the blocks that end an archive are missing\): compare its md5"):
+        index_tar(path)
+    path.write_bytes(content[: ends[-1] + 512])  # all members and the mark that no more follow
+    assert len(index_tar(path)) == 3
+
+
+def test_an_inner_archive_cut_between_two_members_is_refused(tmp_path):
+    path = write_tar(tmp_path / "n1.tar", {"a.jpg": bytes(100), "b.jpg": bytes(100)})
+    inner, end = path.read_bytes(), index_tar(path)[0].offset + 512
+    path = write_tar(tmp_path / "all.tar", {"n1.tar": inner[:end], "n2.tar": inner})
+    with pytest.raises(DataError, match=r"\(its n1/: the blocks that end an archive are missing\)"):
+        index_tar(path)
+
+
+def test_thumbnails_of_file_servers_are_no_images(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"a/1.jpg": b"1", "a/@eaDir/1.jpg": b"2", "__MACOSX/a/._1.jpg": b"3", "a/2.avif": b"4"})
+    assert TarStorage({"train": path}).names("train") == ["train/a/1.jpg", "train/a/2.avif"]

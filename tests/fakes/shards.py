@@ -7,8 +7,8 @@ import pyarrow as pa
 import webdataset
 from pyarrow import parquet
 
-from gcp_repro.data.streams.data_module import StreamDataModule
-from gcp_repro.data.tiny_writers import jpeg_bytes
+from gcp_repro.data.streams import StreamDataModule
+from gcp_repro.data.tiny.writers import jpeg_bytes
 
 SIZES = (5, 1, 9, 7)  # samples a shard
 SUFFIXES = {"webdataset": "tar", "parquet": "parquet"}
@@ -52,4 +52,4 @@ def copies(urls):
 
 def stream(train_urls, val_urls=None, format="webdataset", **options):
     defaults = {"num_classes": 100, "train_images": None, "val_images": None, "batch_size": 4, "image_size": 16}
-    return StreamDataModule(format, train_urls, val_urls or copies(train_urls), **(defaults | {"shuffle_buffer": 8} | options))
+    return StreamDataModule(format, train_urls, val_urls or copies(train_urls), **(defaults | options))

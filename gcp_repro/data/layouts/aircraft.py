@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gcp_repro.data.image_set import ImageSet, Samples, listing
 from gcp_repro.data.layouts.files import read_columns, read_lines
+from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.errors import DataError, nearest_names
 
 __all__ = ["parse_aircraft"]
 
 
-def parse_aircraft(root: Path) -> ImageSet:
+def parse_aircraft(root: Path, options: OpenOptions) -> ImageSet:
     """Aircraft from `data/variants.txt`, `data/images_variant_trainval.txt` and `data/images_variant_test.txt`.
 
     Raises:

@@ -7,13 +7,14 @@ from pathlib import Path
 from gcp_repro.data.image_set import ImageSet, Samples, listing
 from gcp_repro.data.layouts.files import read_columns, whole_number
 from gcp_repro.data.layouts.folders import check_folders
+from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.errors import DataError
 
 __all__ = ["parse_cub"]
 
 
-def parse_cub(root: Path) -> ImageSet:
+def parse_cub(root: Path, options: OpenOptions) -> ImageSet:
     """Birds from `images.txt`, `image_class_labels.txt`, `train_test_split.txt` and, where present, `classes.txt`.
 
     Each row of them starts with the image's number; a 1 in the split marks training images.
@@ -46,7 +47,7 @@ def parse_cub(root: Path) -> ImageSet:
     classes = _class_names(root, labels)
     storage = FolderStorage(root)
     check_folders(storage, "images", {*classes, *(path.rpartition("/")[0] for path in paths.values())})
-    return ImageSet(splits["1"], splits["0"], classes, storage)
+    return ImageSet(splits["1"], splits["0"], classes, storage, first_label=1)
 
 
 def _by_number(path: Path) -> dict[str, str]:

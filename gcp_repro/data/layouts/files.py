@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from scipy.io import loadmat
 
 from gcp_repro.errors import DataError
 
-__all__ = ["mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
+__all__ = ["choose_column", "mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
 
 
 def read_lines(path: Path) -> list[str]:
@@ -39,6 +40,33 @@ def read_columns(path: Path, columns: int) -> list[list[str]]:
     return rows
 
 
+def choose_column(source: Path | str, columns: Sequence[str], kind: str, given: str | None, usual: Sequence[str]) -> str:
+    """The column of a table that holds paths (or images), labels or splits.
+
+    Args:
+        source: The table, for messages.
+        columns: Its columns.
+        kind: "path", "label" or "split", as in the options `data.path_column`, ...
+        given: The user's choice.
+        usual: Names that are tried where there is none, the likeliest first.
+
+    Raises:
+        DataError: There is no such column.
+    """
+    if given is not None and given in columns:
+        return given
+    if given is None:
+        lower = {column.lower(): column for column in reversed(columns)}
+        found = next((lower[name] for name in usual if name in lower), None)
+        if found is not None:
+            return found
+    raise DataError(
+        f"{source} needs a column {given or ' or '.join(usual[:3])!r}; it has {', '.join(columns)}: name one by "
+        f"data.{kind}_column, "
+        "or is it another table?"
+    )
+
+
 def whole_number(value: Any, source: Path | str) -> int:
     """An integer from a file, which came as text or as a number of any type.
 
@@ -63,7 +91,7 @@ def read_mat(path: Path, *variables: str) -> list[Any]:
     if not path.is_file():
         raise DataError(f"a MATLAB file is needed at {path}; there is none: fetch it again, or check data.root")
     try:
-        content = loadmat(path, squeeze_me=True)
+        content = loadmat(path, appendmat=False, squeeze_me=True)
     except Exception as error:  # scipy raises what the damaged file makes it raise
         raise DataError(f"a MATLAB file is needed at {path}; reading it gave {error}: fetch it again") from error
     absent = [name for name in variables if name not in content]

@@ -1,4 +1,4 @@
-"""ImageNet-1k (ILSVRC2012): class folders or the original archives, and three sources of the validation labels."""
+"""ImageNet-1k (ILSVRC2012): class folders or the original archives, and four sources of the validation labels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import io
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from timm.data import ImageNetInfo
 
-from gcp_repro.data.image_set import ImageSet, Samples, listing, report_partial
-from gcp_repro.data.layouts.files import mat_table, read_lines, whole_number
-from gcp_repro.data.layouts.folders import class_samples
+from gcp_repro.data.image_set import ImageSet, listing, report_partial
+from gcp_repro.data.layouts.files import mat_table, read_columns, read_lines, whole_number
+from gcp_repro.data.layouts.folders import class_rows
+from gcp_repro.data.layouts.lists import Listed
+from gcp_repro.data.layouts.splits import check_trained, parse_splits
+from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, Storage
 from gcp_repro.data.tar_storage import TarStorage
 from gcp_repro.errors import DataError
@@ -38,21 +41,22 @@ VAL_TAR = "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12"
 KAGGLE_SOLUTION = "LOC_val_solution.csv"
 META_BIN = "meta.bin"
+CAFFE_LIST = "val.txt"
 HOW_TO_GET = (
     f"get {TRAIN_TAR}, {VAL_TAR} and {DEVKIT}.tar.gz from https://image-net.org/download.php and run "
     "scripts/prepare_imagenet.py, or read them in place with data.layout=tar"
 )
 
 
-def parse_imagenet_folders(root: Path, *, allow_partial: bool = False) -> ImageSet:
+def parse_imagenet_folders(root: Path, options: OpenOptions) -> ImageSet:
     """ImageNet from `train/<wnid>/` and `val/`, which has folders of the same names or is flat.
 
-    A flat `val/` takes its labels from the devkit, Kaggle's `LOC_val_solution.csv` or torchvision's `meta.bin`. Classes are
-    numbered in the order of the folders below `train/`, which for the whole set is the usual numbering.
+    A flat `val/` takes its labels from the devkit, Kaggle's `LOC_val_solution.csv`, torchvision's `meta.bin` or caffe's
+    `val.txt`. Classes are numbered in the order of the folders below `train/`, which for the whole set is the usual numbering.
 
     Args:
         root: Holds `train` and `val`; the labels of a flat `val` may lie here or up to three folders above.
-        allow_partial: Leave out validation images of classes that `train` lacks, with a warning.
+        options: With `allow_partial` validation images of classes that `train` lacks are left out with a warning.
 
     Raises:
         DataError: A folder too many or without images, or validation images without labels.
@@ -60,33 +64,32 @@ def parse_imagenet_folders(root: Path, *, allow_partial: bool = False) -> ImageS
     Source:
         Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015.
     """
-    storage = FolderStorage(root)
-    classes = tuple(storage.folders("train"))
-    train = class_samples(storage, "train", classes)
-    evaluated = storage.folders("val")
-    if evaluated:
-        _check_classes(storage, classes, evaluated, "val", allow_partial)
-        return ImageSet(train, class_samples(storage, "val", classes), classes, storage)
-    truth = read_validation_wnids([root, *root.parents[:3]])
-    return ImageSet(train, _flat_validation(storage, truth, classes, allow_partial), classes, storage)
+
+    def flat_rows(storage: FolderStorage, folder: str, classes: Sequence[str]) -> list[Listed]:
+        truth = read_validation_wnids([root, *root.parents[:3]])
+        return _flat_validation(storage, folder, truth, classes, options.allow_partial)
+
+    return parse_splits(root, options, flat_rows=flat_rows, known=ImageNetInfo().label_names(), published=1000)
 
 
-def parse_imagenet_tars(root: Path, *, index_dir: Path | None = None, allow_partial: bool = False) -> ImageSet:
+def parse_imagenet_tars(root: Path, options: OpenOptions) -> ImageSet:
     """ImageNet from the archives as downloaded; nothing is unpacked.
 
     Args:
         root: Holds the two archives and the devkit.
-        index_dir: Where the index of an archive is kept; beside it if None.
-        allow_partial: As in `parse_imagenet_folders`.
+        options: Where the indices of the archives are kept; `allow_partial` as in `parse_imagenet_folders`.
 
     Raises:
         DataError: An archive or the labels are missing or damaged.
     """
     truth = read_validation_wnids([root])  # a small file first: its absence shows before the archives are scanned
-    storage = TarStorage({"train": root / TRAIN_TAR, "val": root / VAL_TAR}, index_dir)
+    storage = TarStorage({"train": root / TRAIN_TAR, "val": root / VAL_TAR}, options.index_dir)
     classes = tuple(storage.folders("train"))
-    train = class_samples(storage, "train", classes)
-    return ImageSet(train, _flat_validation(storage, truth, classes, allow_partial), classes, storage)
+    train = class_rows(storage, "train", classes)
+    val = _flat_validation(storage, "val", truth, classes, options.allow_partial)
+    labels = {wnid: label for label, wnid in enumerate(classes)}
+    samples, val_samples = ([(row.name, labels[row.label]) for row in rows] for rows in (train, val))
+    return ImageSet(samples, val_samples, classes, storage)
 
 
 def missing_classes(classes: Sequence[str]) -> str:
@@ -126,6 +129,7 @@ def read_validation_wnids(folders: Sequence[Path]) -> GroundTruth:
         f"{DEVKIT}.tar.gz": _from_devkit_archive,
         KAGGLE_SOLUTION: _from_kaggle,
         META_BIN: _from_meta_bin,
+        CAFFE_LIST: _from_caffe,
     }
     for folder in folders:
         for name, reader in readers.items():
@@ -138,45 +142,42 @@ def read_validation_wnids(folders: Sequence[Path]) -> GroundTruth:
     )
 
 
-def _check_classes(
-    storage: Storage, classes: Sequence[str], evaluated: Collection[str], source: str, allow_partial: bool
-) -> None:
-    """Refuse folders of training images that are no classes; those of classes without evaluation images are missing data."""
-    unmatched = sorted(set(classes) - set(evaluated))
-    strange = sorted(set(unmatched) - set(ImageNetInfo().label_names()))
-    if strange:
-        raise DataError(
-            f"{storage.locate('train')} needs folders of classes alone; it also has {listing(strange)}, which neither {source} "
-            "nor ImageNet-1k has: remove or rename them"
-        )
-    if unmatched:
-        report_partial(
-            f"{storage.locate('train')} has {len(unmatched):,} classes that {source} lacks: {listing(unmatched)}",
-            HOW_TO_GET,
-            allow_partial=allow_partial,
-        )
-
-
-def _flat_validation(storage: Storage, truth: GroundTruth, classes: Sequence[str], allow_partial: bool) -> Samples:
-    _check_classes(storage, classes, truth.classes, "the ground truth of val", allow_partial)
-    wnids = truth.wnids
-    labels = {wnid: label for label, wnid in enumerate(classes)}
-    names = storage.names("val")
+def _flat_validation(
+    storage: Storage, folder: str, truth: GroundTruth, classes: Sequence[str], allow_partial: bool
+) -> list[Listed]:
+    check_trained(
+        storage.locate("train"), classes, truth.classes, "the ground truth", ImageNetInfo().label_names(), allow_partial
+    )
+    names = storage.names(folder)
     stems = {name: Path(name).stem for name in names}
-    unknown = [name for name in names if stems[name] not in wnids]
+    unknown = [name for name in names if stems[name] not in truth.wnids]
     if unknown:
         raise DataError(
-            f"each image in {storage.locate('val')} needs a label; the ground truth has none for {listing(unknown)}: "
+            f"each image in {storage.locate(folder)} needs a label; the ground truth has none for {listing(unknown)}: "
             "remove the images that are not ILSVRC2012's"
         )
-    strange = [name for name in names if wnids[stems[name]] not in labels]
+    trained = set(classes)
+    strange = [name for name in names if truth.wnids[stems[name]] not in trained]
     if strange:
         report_partial(
             f"{len(strange):,} of {len(names):,} validation images belong to classes without a folder in train",
             HOW_TO_GET,
             allow_partial=allow_partial,
         )
-    return [(name, labels[wnids[stems[name]]]) for name in names if wnids[stems[name]] in labels]
+    return [Listed(name, truth.wnids[stems[name]]) for name in names if truth.wnids[stems[name]] in trained]
+
+
+def _from_caffe(path: Path) -> GroundTruth:
+    """`ILSVRC2012_val_00000001.JPEG 65`: numbers count the wnids in their order; wnids themselves are understood as well."""
+    wnids = ImageNetInfo().label_names()
+    images = {}
+    for name, label in read_columns(path, 2):
+        if label not in wnids and not (label.isdecimal() and int(label) < len(wnids)):
+            raise DataError(
+                f"{path} needs a wnid or a number from 0 to {len(wnids) - 1}; {name} has {label!r}: fetch the list again"
+            )
+        images[Path(name).stem] = wnids[int(label)] if label.isdecimal() else label
+    return GroundTruth(images, frozenset(images.values()))
 
 
 def _from_devkit(folder: Path) -> GroundTruth:

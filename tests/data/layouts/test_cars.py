@@ -5,7 +5,8 @@ import shutil
 import pytest
 from scipy.io import loadmat, savemat
 
-from gcp_repro.data.catalog import OpenOptions, open_image_set
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.errors import DataError
 

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from gcp_repro.data.catalog import OpenOptions, open_image_set
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.errors import DataError
 
@@ -91,6 +92,11 @@ class TestCub:
     def test_no_image_at_all(self, tmp_path):
         root = write_tiny("birds", tmp_path / "x")
         shutil.rmtree(root / "images")
+        with pytest.raises(
+            DataError, match=r"CUB-200-2011 needs 'images'; looked in .*/x is in the form 'original' but for 'images'"
+        ):
+            open_image_set("birds", root, options=PARTIAL)
+        (root / "images").mkdir()
         with pytest.raises(DataError, match=r"on its lists 0 are there for training and 0 for evaluation, the first that is not"):
             open_image_set("birds", root, options=PARTIAL)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gcp_repro.data.catalog import OpenOptions, open_image_set
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny import write_tiny
-from gcp_repro.data.tiny_writers import jpeg_bytes
+from gcp_repro.data.tiny.writers import jpeg_bytes
 from gcp_repro.errors import DataError
 
 PARTIAL = OpenOptions(allow_partial=True)
@@ -55,7 +56,7 @@ class TestFolders:
         with pytest.raises(DataError, match=r"each class folder needs images; .*train/class_x has none"):
             open_image_set("image_folder", root)
         shutil.copytree(root / "train" / "class_0", root / "train" / "class_x", dirs_exist_ok=True)
-        with pytest.raises(DataError, match=r"needs the classes of .*train; it lacks class_x"):
+        with pytest.raises(DataError, match=r"train has 1 classes that .*val lacks: class_x: add evaluation images"):
             open_image_set("image_folder", root)
 
     def test_evaluation_images_are_needed_and_may_be_called_test(self, tmp_path):
@@ -63,7 +64,7 @@ class TestFolders:
         (root / "val").rename(root / "test")
         assert len(open_image_set("image_folder", root).val) == 6
         shutil.rmtree(root / "test")
-        with pytest.raises(DataError, match=r"needs a folder for evaluation; .* has none of val, valid, validation, test"):
+        with pytest.raises(DataError, match=r"evaluation needs images of its own; .*x has train and none of val, valid, "):
             open_image_set("image_folder", root)
 
     def test_hidden_and_other_files_are_not_images(self, tmp_path):

@@ -53,7 +53,7 @@ def test_a_run_stopped_in_mid_epoch_ends_as_if_nothing_had_happened(compose_trai
         return compose_train(
             "experiment=fashion_mnist", "data=imagenet_stream", "model=digits", "callbacks=none",
             f"data.train_urls=[{','.join(urls)}]", f"data.val_urls=[{val_url}]", "data.num_classes=22", "data.allow_partial=true",
-            "data.image_size=24", "data.batch_size=4", "data.shuffle_buffer=8", f"data.num_workers={workers}",
+            "data.image_size=24", "data.batch_size=4", f"data.num_workers={workers}",
             "schedule.epochs=2", "schedule.milestones=[1]", "trainer.accelerator=cpu", f"paths.runs_dir={tmp_path / runs}",
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from gcp_repro.data.layouts.tables import import_extra
+from gcp_repro.data.layouts.extras import import_extra
 
 __all__ = ["Tiny", "jpeg_bytes", "save_annotations"]
 
@@ -86,6 +86,24 @@ def write_imagenet(root: Path, tiny: Tiny) -> None:
     _write_imagenet_train(root, tiny)
     for number, (label, _, data) in enumerate(tiny.images("val"), start=1):
         _write(root / "val" / WNIDS[label] / f"ILSVRC2012_val_{number:08d}.JPEG", data)
+
+
+def write_tiny_imagenet(root: Path, tiny: Tiny) -> None:
+    """Tiny-ImageNet: boxes beside the training images, a list of the validation images, and test images without labels."""
+    boxes: dict[str, list[str]] = {}
+    for label, number, data in tiny.images("train"):
+        name = f"{WNIDS[label]}_{number}.JPEG"
+        _write(root / "train" / WNIDS[label] / "images" / name, data)
+        boxes.setdefault(WNIDS[label], []).append(f"{name}\t0\t0\t{tiny.size[0] - 1}\t{tiny.size[1] - 1}")
+    for wnid, lines in boxes.items():
+        _write(root / "train" / wnid / f"{wnid}_boxes.txt", "\n".join(lines) + "\n")
+    lines = []
+    for number, (label, _, data) in enumerate(tiny.images("val")):
+        for split, name in (("val", f"val_{number}.JPEG"), ("test", f"test_{number}.JPEG")):
+            _write(root / split / "images" / name, data)
+        lines.append(f"val_{number}.JPEG\t{WNIDS[label]}\t0\t0\t{tiny.size[0] - 1}\t{tiny.size[1] - 1}")
+    _write(root / "val" / "val_annotations.txt", "\n".join(lines) + "\n")
+    _write(root / "wnids.txt", "\n".join(WNIDS[: tiny.classes]) + "\n")
 
 
 def write_imagenet_flat(root: Path, tiny: Tiny) -> None:

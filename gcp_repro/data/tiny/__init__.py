@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gcp_repro.data import tiny_writers as writers
-from gcp_repro.data.tiny_writers import Tiny
+from gcp_repro.data.tiny import writers
+from gcp_repro.data.tiny.writers import Tiny
 from gcp_repro.errors import OptionError, UnknownNameError
 
 __all__ = ["TINY", "Tiny", "tiny_root", "write_tiny"]
@@ -19,6 +19,8 @@ TINY: dict[str, Callable[[Path, Tiny], None]] = {
     "imagenet_tar": writers.write_imagenet_tars,
     "imagenet_parquet": writers.write_imagenet_parquet,
     "imagenet_webdataset": writers.write_imagenet_webdataset,
+    "tiny_imagenet": writers.write_tiny_imagenet,
+    "imagenette": writers.write_imagenet,
     "birds": writers.write_birds,
     "dogs": writers.write_dogs,
     "cars": writers.write_cars,

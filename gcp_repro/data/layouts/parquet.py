@@ -1,0 +1,181 @@
+"""Hugging Face parquet files on a local disk: rows with an image and a label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
+from gcp_repro.data.layouts.extras import import_extra, naming
+from gcp_repro.data.layouts.files import choose_column
+from gcp_repro.data.layouts.numbering import number_classes, number_labels
+from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.errors import DataError
+
+__all__ = ["ParquetStorage", "lacking_parquet", "parse_parquet", "read_tables"]
+
+IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "cls", "class")
+
+
+class ParquetStorage:
+    """Images in the rows of `datasets.Dataset`s; a name is `<split>/<row>`.
+
+    Args:
+        tables: Data set of each split, with a column `image` of bytes.
+        root: Where the files lie, for messages.
+    """
+
+    def __init__(self, tables: dict[str, Any], root: Path) -> None:
+        self._tables = tables
+        self._root = root
+
+    def names(self, folder: str) -> list[str]:
+        """See `Storage`; in the order of the rows."""
+        return [f"{folder}/{row}" for row in range(len(self._tables[folder]))] if folder in self._tables else []
+
+    def folders(self, folder: str) -> list[str]:
+        """See `Storage`; a table has none."""
+        return []
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`; a row without bytes is an empty file."""
+        split, _, row = name.partition("/")
+        data: bytes = self._tables[split][int(row)]["image"]
+        return data
+
+    def locate(self, name: str) -> str:
+        """See `Storage`."""
+        return f"row {name} of {self._root}"
+
+
+def lacking_parquet(root: Path, options: OpenOptions) -> list[str]:
+    """What a root lacks to be a data set of parquet files."""
+    return [f"{split}-*.parquet" for split in SPLITS if not find_files(root, split, ".parquet", options)]
+
+
+def parse_parquet(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:
+    """A data set of files such as `train-00000-of-00294.parquet`, in the root, in `data/` or in a folder a split.
+
+    The files are opened by their names as they are. The library `datasets` keeps an Arrow copy of their images in its cache
+    (HF_HOME) from the first use on, as parquet cannot be read at random; what is wrong with the files is looked for before.
+
+    Args:
+        root: Holds the files.
+        options: Names of splits and columns; with `allow_partial` files may be missing by the numbers in the others' names.
+        published: How many classes the set is known to have.
+
+    Raises:
+        DataError: The library is not installed, a file is missing or damaged, a column is missing, a label is no class, or the
+            splits number their classes differently.
+    """
+    files = files_of_splits(root, ".parquet", options)
+    for paths in files.values():
+        _check_numbers(root, paths, allow_partial=options.allow_partial)
+    return read_tables(root, files, options, published)
+
+
+def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions, published: int | None) -> ImageSet:
+    """The same of files that are named; a split without files stays empty.
+
+    Args:
+        root: What is called their place in messages.
+        files: Files of each split.
+        options: Names of columns.
+        published: How many classes the set is known to have.
+    """
+    datasets = import_extra("datasets", "parquet files")
+    for path in (path for paths in files.values() for path in paths):
+        with naming(str(path)):
+            import_extra("pyarrow.parquet", "parquet files").read_metadata(path)
+    tables: dict[str, Any] = {split: _open(datasets, paths, options) for split, paths in files.items()}
+    labels = {split: tables[split]["label"][:] if split in tables else [] for split in SPLITS}
+    names = {split: _class_names(paths[0], options) for split, paths in files.items()}
+    named, named_val = names.get("train", ()), names.get("val", ())
+    if named and named_val and named != named_val:
+        raise DataError(
+            f"{files['val'][0]} needs the classes of {files['train'][0]} in their order; they have other names or another "
+            "order: the files are of two data sets or releases; download them together"
+        )
+    source = f"the label column of {' and '.join(listing(paths, 1) for paths in files.values())}"
+    classes, first = number_classes(labels["train"], labels["val"], source, named or named_val, published=published)
+    train, val = (
+        [(f"{split}/{row}", label) for row, label in enumerate(number_labels(labels[split], classes, first, source))]
+        for split in SPLITS
+    )
+    return ImageSet(train, val, classes, ParquetStorage(tables, root), first_label=first)
+
+
+def _columns_of(source: str, columns: Sequence[str], options: OpenOptions) -> tuple[str, str]:
+    """Names of a table's columns of images and labels.
+
+    Raises:
+        DataError: One is not there.
+    """
+    return (
+        choose_column(source, columns, "path", options.path_column, IMAGE_COLUMNS),
+        choose_column(source, columns, "label", options.label_column, LABEL_COLUMNS),
+    )
+
+
+def _image_bytes(image: Any) -> bytes:
+    """The file in a cell: bytes, or a struct of bytes and path; empty where there is none."""
+    return (image.get("bytes") if isinstance(image, dict) else image) or b""
+
+
+def _check_numbers(root: Path, files: Sequence[Path], *, allow_partial: bool) -> None:
+    """Refuse sets of `<split>-00000-of-00294.parquet` that lack a number."""
+    numbered = [found for file in files if (found := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)(.*)\.parquet", file.name))]
+    wanted = {
+        f"{start}{number:0{len(digits)}d}{of}{count}"
+        for start, digits, of, count, _ in (found.groups() for found in numbered)
+        for number in range(int(count))
+    }
+    absent = sorted(wanted - {"".join(found.groups()[:4]) for found in numbered})
+    if absent:
+        report_partial(
+            f"{root} lacks {listing([f'{name}.parquet' for name in absent])}",
+            "download what is missing",
+            allow_partial=allow_partial,
+        )
+
+
+def _open(datasets: Any, files: Sequence[Path], options: OpenOptions) -> Any:
+    """An Arrow copy of files, kept until one of them changes.
+
+    (`load_dataset` would take the names for patterns and open their neighbours as well.)
+    """
+    parquet, arrow = import_extra("pyarrow.parquet", "parquet files"), import_extra("pyarrow", "parquet files")
+    stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    schema = parquet.read_schema(files[0])
+    _, column = _columns_of(str(files[0]), schema.names, options)
+    numbers = arrow.types.is_integer(schema.field(column).type)
+    features = {"image": datasets.Value("large_binary"), "label": datasets.Value("int64" if numbers else "string")}
+    with naming(listing(files, 2)):
+        return datasets.Dataset.from_generator(
+            _rows,
+            features=datasets.Features(features),
+            gen_kwargs={"stamps": stamps, "options": (options.path_column, options.label_column)},
+        )
+
+
+def _rows(stamps: Sequence[tuple[str, int, int]], options: tuple[str | None, str | None]) -> Iterator[dict[str, Any]]:
+    """Rows of files with the columns `image` and `label`; at module level, as their copy is found again by this code."""
+    parquet = import_extra("pyarrow.parquet", "parquet files")
+    for path, _, _ in stamps:
+        file = parquet.ParquetFile(path)
+        columns = _columns_of(path, file.schema_arrow.names, OpenOptions(path_column=options[0], label_column=options[1]))
+        for batch in file.iter_batches(batch_size=256, columns=list(columns)):
+            for image, label in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                yield {"image": _image_bytes(image), "label": label}
+
+
+def _class_names(file: Path, options: OpenOptions) -> tuple[str, ...]:
+    """Names in the labels' type, which the library writes into a file's metadata; empty where it has none."""
+    datasets, parquet = import_extra("datasets", "parquet files"), import_extra("pyarrow.parquet", "parquet files")
+    schema = parquet.read_schema(file)
+    _, column = _columns_of(str(file), schema.names, options)
+    return tuple(getattr(datasets.Features.from_arrow_schema(schema)[column], "names", None) or ())

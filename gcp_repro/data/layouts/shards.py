@@ -1,0 +1,132 @@
+"""WebDataset shards on a local disk: tar files in which an image and its label have the same name up to the suffix."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gcp_repro.data.image_set import ImageSet, Split, listing
+from gcp_repro.data.layouts.files import read_lines
+from gcp_repro.data.layouts.numbering import number_classes, number_labels
+from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar
+from gcp_repro.errors import DataError
+
+__all__ = ["lacking_shards", "parse_shards", "read_shards"]
+
+CLASS_NAMES = "classnames.txt"
+
+
+def _label_in_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)["label"]
+    except (ValueError, KeyError, TypeError):
+        return None  # no label: the caller says so
+
+
+LABEL_FILES: dict[str, Callable[[bytes], Any]] = {
+    ".cls": lambda data: data.decode(errors="replace").strip(),
+    ".json": _label_in_json,
+}
+"""What holds a sample's label, the likeliest first."""
+
+
+def lacking_shards(root: Path, options: OpenOptions) -> list[str]:
+    """What a root lacks to be a data set of shards."""
+    return [f"*{split}-*.tar" for split in SPLITS if not find_files(root, split, ".tar", options)]
+
+
+def parse_shards(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:
+    """A data set of shards such as `imagenet1k-train-0000.tar` or `train/0.tar`, and `classnames.txt` where there is one.
+
+    A sample is an image and a file of the same key with its label: a number or name in `.cls`, or `label` in `.json`. Local
+    shards are read in place by index, so order, sharding and resuming are those of every other layout.
+
+    Args:
+        root: Holds the shards.
+        options: Names of the splits.
+        published: How many classes the set is known to have.
+
+    Raises:
+        DataError: A split is missing, a shard is damaged or missing by the number in `nshards.txt`, or an image has no label.
+    """
+    files = files_of_splits(root, ".tar", options)
+    for paths in files.values():
+        _check_number(paths)
+    return read_shards(root, files, options, published)
+
+
+def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions, published: int | None) -> ImageSet:
+    """The same of shards that are named; a split without shards stays empty.
+
+    Args:
+        root: What their names in messages start from; may hold the names of the classes.
+        files: Shards of each split.
+        options: Where the shards' indices are kept.
+        published: How many classes the set is known to have.
+    """
+    shards: dict[str, Path] = {}
+    rows: dict[Split, list[tuple[str, Any]]] = {split: [] for split in SPLITS}
+    for split, paths in files.items():
+        for path in paths:
+            place = path.relative_to(root) if path.is_relative_to(root) else path
+            prefix = f"{split}/{place.with_suffix('')}"
+            shards[prefix] = path
+            images = _labelled(path, index_tar(path, options.index_dir))
+            rows[split] += [(f"{prefix}/{member.name}", label) for member, label in images]
+    labels = {split: [label for _, label in pairs] for split, pairs in rows.items()}
+    names = tuple(read_lines(root / CLASS_NAMES)) if (root / CLASS_NAMES).is_file() else ()
+    source = listing([path for paths in files.values() for path in paths], 2)
+    classes, first = number_classes(labels["train"], labels["val"], source, names, published=published)
+    train, val = (
+        [
+            (name, number)
+            for (name, _), number in zip(rows[split], number_labels(labels[split], classes, first, source), strict=True)
+        ]
+        for split in SPLITS
+    )
+    return ImageSet(train, val, classes, TarStorage(shards, options.index_dir), first_label=first)
+
+
+def _check_number(paths: list[Path]) -> None:
+    """Compare with `nshards.txt`, which clip-benchmark puts beside the shards."""
+    note = paths[0].parent / "nshards.txt"
+    if note.is_file() and read_lines(note) != [str(len(paths))]:
+        raise DataError(
+            f"{paths[0].parent} needs the {read_lines(note)[0]} shards of nshards.txt; it has {len(paths)}: fetch the rest"
+        )
+
+
+def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any]]:
+    """A shard's images with their labels; `.json` is read where there is no `.cls`.
+
+    Raises:
+        DataError: An image has no label.
+    """
+    labels: dict[str, Any] = {}
+    with path.open("rb") as file:
+        for suffix, parse in LABEL_FILES.items():
+            for member in members:
+                if member.name.endswith(suffix) and _key(member.name) not in labels:
+                    value = parse(os.pread(file.fileno(), member.size, member.offset))
+                    if value is not None and value != "":
+                        labels[_key(member.name)] = value
+    images = [member for member in members if is_image_name(member.name)]
+    without = [member.name for member in images if _key(member.name) not in labels]
+    if without:
+        raise DataError(
+            f"{path} needs a label in a .cls or .json file for each image; {listing(without)} has none: write the shards with "
+            "labels"
+        )
+    return [(member, labels[_key(member.name)]) for member in images]
+
+
+def _key(name: str) -> str:
+    """What the files of a sample have in common: the name up to the first dot after the folders."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}"

@@ -1,0 +1,97 @@
+"""Where the two splits of a data set are: folders and lists by name, tables and shards by a word of their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gcp_repro.data.image_set import Split, listing
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.storage import entries_of, is_set_aside
+from gcp_repro.errors import DataError
+
+__all__ = ["LIST_SUFFIXES", "SPLITS", "files_of_splits", "find_files", "find_paths", "names_of", "packed_archives"]
+
+USUAL_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "test", "testing"),
+}
+SPLITS: tuple[Split, ...] = ("train", "val")
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+FOLDERS_OF_FILES = ("", "data", "default")
+"""Where tables and shards lie below a root; each may have a folder a split."""
+
+
+def names_of(options: OpenOptions, split: Split) -> tuple[str, ...]:
+    """The names of a split that the user gave; empty if the usual ones are to be tried."""
+    return options.train_split if split == "train" else options.val_split
+
+
+def find_paths(root: Path, split: Split, options: OpenOptions, *, lists_first: bool = False) -> list[str]:
+    """The folders or list files of a split, relative to the root: what the user named, or what has a usual name, or `[]`."""
+    given = names_of(options, split)
+    if given:
+        return list(given)
+    present_names = sorted((entry.name for entry in entries_of(root)), reverse=True)  # lower case first
+    folders = [(usual, True) for usual in USUAL_NAMES[split]]
+    lists = [(usual + suffix, False) for usual in USUAL_NAMES[split] for suffix in LIST_SUFFIXES]
+    for wanted, is_folder in lists + folders if lists_first else folders + lists:
+        for name in present_names:
+            if name.lower() == wanted and (root / name).is_dir() == is_folder:
+                return [name]
+    return []
+
+
+def find_files(root: Path, split: Split, suffix: str, options: OpenOptions) -> list[Path]:
+    """Tables or shards of a split, sorted: `train-00000-of-00294.parquet`, `imagenet1k-train-0000.tar` or `train/0.tar`.
+
+    A file belongs to a split if the split's name is a word of the file's name or of its folder's.
+    """
+    given = names_of(options, split)
+    if given:
+        return sorted({path for name in given for path in _with_word(root, name, suffix)})
+    return next((files for usual in USUAL_NAMES[split] if (files := sorted(_with_word(root, usual, suffix)))), [])
+
+
+def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split, list[Path]]:
+    """The tables or shards of both splits.
+
+    Raises:
+        DataError: A split has none, or both have the same.
+    """
+    files = {split: find_files(root, split, suffix, options) for split in SPLITS}
+    for split, paths in files.items():
+        if not paths:
+            raise DataError(
+                f"files of the {split!r} split are needed; {root} has no *{split}-*{suffix}: download them, or name the split by "
+                f"data.{split}_split"
+            )
+    both = sorted({*files["train"]} & {*files["val"]})
+    if both:
+        raise DataError(
+            f"training and evaluation need files of their own; {listing(both)} would be in both: errors on images that were "
+            "trained "
+            "on would mean nothing; set data.train_split and data.val_split apart"
+        )
+    return files
+
+
+def _with_word(root: Path, word: str, suffix: str) -> Iterator[Path]:
+    pattern = re.compile(rf"(?:^|[-_./]){re.escape(word)}(?:[-_./]|$)", re.IGNORECASE)
+    for base in FOLDERS_OF_FILES:
+        folders = [
+            "", *(entry.name for entry in entries_of(root / base) if entry.is_dir() and pattern.search(entry.name))
+        ]  # fmt: skip
+        for folder in folders:
+            for entry in entries_of(root / base / folder):
+                if entry.name.endswith(suffix) and pattern.search(f"{folder}/{entry.name}") and not is_set_aside(entry.name):
+                    yield root / base / folder / entry.name
+
+
+def packed_archives(folder: Path) -> Sequence[str]:
+    """Names of the tar files in a folder that has no folders: an archive of archives of which the outer one alone is unpacked."""
+    entries = entries_of(folder)
+    if any(entry.is_dir() and not is_set_aside(entry.name) for entry in entries):
+        return []
+    return sorted(entry.name for entry in entries if entry.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")))

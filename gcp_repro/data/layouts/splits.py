@@ -1,0 +1,165 @@
+"""Data sets whose splits are folders of class folders, or lists of images: anyone's own, and many repackaged ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
+from gcp_repro.data.layouts.folders import check_folders, class_rows
+from gcp_repro.data.layouts.lists import Listed, read_list
+from gcp_repro.data.layouts.numbering import number_classes, number_labels
+from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, find_paths, packed_archives
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.storage import FolderStorage, entries_of
+from gcp_repro.errors import DataError
+
+__all__ = ["check_trained", "lacking_folders", "lacking_lists", "parse_splits"]
+
+FlatRows = Callable[[FolderStorage, str, Sequence[str]], list[Listed]]
+"""Labels of a folder that holds images alone, from a file elsewhere: (storage, folder, classes) to rows."""
+
+
+def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
+    """What a root lacks to be a data set of class folders; of one without evaluation images more is said when it is read."""
+    absent = _absent(root, options)
+    paths = find_paths(root, "train", options) if not absent else []
+    if not paths or not (root / paths[0]).is_dir():
+        return absent or ["train/<class>/"]
+    packed = packed_archives(root / paths[0])
+    if packed:
+        return [
+            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each "
+            "into a folder "
+            "of its name)"
+        ]
+    return [] if any(entry.is_dir() for entry in entries_of(root / paths[0])) else [f"{paths[0]}/<class>/"]
+
+
+def lacking_lists(root: Path, options: OpenOptions) -> list[str]:
+    """What a root lacks to be a data set of lists."""
+    absent = _absent(root, options)
+    paths = find_paths(root, "train", options, lists_first=True) if not absent else []
+    if paths and not (root / paths[0]).is_dir():
+        return []
+    return absent or ["train.txt (or .csv) with a path and a label in each row"]
+
+
+def _absent(root: Path, options: OpenOptions) -> list[str]:
+    """Names of splits that the user gave and that are not there."""
+    return [name for name in (*options.train_split, *options.val_split) if not (root / name).exists()]
+
+
+def parse_splits(
+    root: Path,
+    options: OpenOptions,
+    *,
+    lists_first: bool = False,
+    flat_rows: FlatRows | None = None,
+    known: Collection[str] = (),
+    published: int | None = None,
+) -> ImageSet:
+    """A data set whose splits are each a folder `<class>/<image>`, or a list of images.
+
+    Classes are those of the training images. Folders are numbered in the order of their names, as torchvision's `ImageFolder`
+    does; labels on lists see `number_classes`. A list of numbers beside class folders counts these.
+
+    Args:
+        root: Holds the folders or lists.
+        options: What the splits are called; with `allow_partial` classes may lack evaluation images.
+        lists_first: Take `train.txt` where there is a folder `train` as well.
+        flat_rows: Labels of an evaluation folder without class folders.
+        known: Names of all classes that the published set has.
+        published: How many classes it has.
+
+    Raises:
+        DataError: A folder is missing, a class has no images in one of the splits, evaluation has a class that training
+            lacks, or a list is damaged.
+    """
+    storage = FolderStorage(root)
+    train_paths, val_paths = (find_paths(root, split, options, lists_first=lists_first) for split in SPLITS)
+    if not val_paths:
+        raise DataError(
+            f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of val, valid, validation, test, "
+            "as a "
+            "folder or a list: put a part of the images there that training does not use, or say where it is by data.val_split"
+        )
+    sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]
+    train = [row for path in train_paths for row in _rows(storage, path, "train", options)]
+    if (root / train_paths[0]).is_dir():
+        classes, first = tuple(sorted({row.label for row in train})), 0  # as text, whatever the folders are called
+    else:
+        classes, first = number_classes([row.label for row in train], [], sources[0], published=published)
+    flat = flat_rows is not None and (root / val_paths[0]).is_dir() and not storage.folders(val_paths[0])
+    val = [row for path in val_paths for row in _val_rows(storage, path, classes, options, flat_rows)]
+    numbers = number_labels([row.label for row in val], classes, first, sources[1])
+    if not flat:
+        evaluated = {classes[number] for number in numbers}
+        check_trained(sources[0], classes, evaluated, sources[1], known, options.allow_partial)
+    labels = number_labels([row.label for row in train], classes, first, sources[0]), numbers
+    samples, val_samples = (
+        [(row.name, label) for row, label in zip(rows, column, strict=True)]
+        for rows, column in zip((train, val), labels, strict=True)
+    )
+    return ImageSet(samples, val_samples, classes, storage, first_label=first)
+
+
+def check_trained(
+    place: str, classes: Sequence[str], evaluated: Collection[str], source: str, known: Collection[str], allow_partial: bool
+) -> None:
+    """Refuse training classes that are none of the data set; those without evaluation images are missing data.
+
+    Args:
+        place: Where the training images are.
+        classes: Their classes.
+        evaluated: Classes that evaluation has.
+        source: What says so.
+        known: Names of the published classes; empty where anything may be a class.
+        allow_partial: Warn of missing classes instead of raising.
+
+    Raises:
+        DataError: A class too many, or one without evaluation images.
+    """
+    unmatched = sorted(set(classes) - set(evaluated))
+    strange = sorted(set(unmatched) - set(known)) if known else []
+    if strange:
+        raise DataError(
+            f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the published "
+            "set "
+            "has: remove or rename them"
+        )
+    if unmatched:
+        report_partial(
+            f"{place} has {len(unmatched):,} classes that {source} lacks: {listing(unmatched)}",
+            "add evaluation images of them",
+            allow_partial=allow_partial,
+        )
+
+
+def _rows(storage: FolderStorage, path: str, split: Split, options: OpenOptions) -> list[Listed]:
+    if not (storage.root / path).is_dir():
+        return read_list(storage.root, path, split, options)
+    return class_rows(storage, path, storage.folders(path))
+
+
+def _val_rows(
+    storage: FolderStorage, path: str, classes: Sequence[str], options: OpenOptions, flat_rows: FlatRows | None
+) -> list[Listed]:
+    if not (storage.root / path).is_dir():
+        return read_list(storage.root, path, "val", options)
+    if storage.folders(path):
+        check_folders(storage, path, classes, _hint(storage.root, path))
+        return class_rows(storage, path, storage.folders(path))
+    if flat_rows is not None:
+        return flat_rows(storage, path, classes)
+    raise DataError(
+        f"{storage.root / path} needs a folder a class; it has {len(storage.names(path)):,} images without: sort them into "
+        "folders, "
+        f"or name a list of their labels by data.val_split{_hint(storage.root, path)}"
+    )
+
+
+def _hint(root: Path, path: str) -> str:
+    """Words about lists in a folder that holds no class folders."""
+    lists = sorted(entry.name for entry in entries_of(root / path) if entry.name.lower().endswith(LIST_SUFFIXES))
+    return f"; if {listing(lists)} has their labels, set data.val_split={path}/{lists[0]}" if lists else ""
