@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.parallel import for_each_chunk
+from gcp_repro.linalg.scratch import scratch
 
 __all__ = ["Operator", "apply_operator", "differentiate_twice", "without_autocast"]
 
@@ -25,7 +26,8 @@ __all__ = ["Operator", "apply_operator", "differentiate_twice", "without_autocas
 class Operator(ABC):
     """A differentiable map of a batch of matrices, given by its forward and backward computations.
 
-    Shapes below are those of one chunk; `b` is its number of items. Computation happens in `dtype`, float64 or float32.
+    Shapes below are those of one chunk; `b` is its number of items. Computation happens in `dtype`, float64 or float32; inputs,
+    outputs and upstream gradients come in the dtype of the features.
     """
 
     dtype: torch.dtype
@@ -37,18 +39,26 @@ class Operator(ABC):
 
     @abstractmethod
     def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
-        """Shapes of what one item's forward keeps for the backward, all in `dtype`."""
+        """Shapes of what one item's forward keeps for the backward."""
+
+    def saved_dtype(self, index: int) -> torch.dtype:
+        """Dtype of the kept tensor of this index."""
+        return self.dtype
+
+    def widened(self, x: Tensor) -> Tensor:
+        """`x` in `dtype`, in scratch memory if that is another one."""
+        return x if x.dtype == self.dtype else scratch("widened", x, *x.shape, dtype=self.dtype).copy_(x)
 
     @abstractmethod
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        """Write the output and what is kept. `x` is `(b, rows, columns)` in `dtype`."""
+        """Write the output and what is kept. `x` is `(b, rows, columns)`."""
 
     @abstractmethod
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
-        """Gradient with respect to `x`, given the upstream gradient of the output."""
+    def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
+        """Write the gradient with respect to `x`, given the upstream gradient of the output."""
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of `<direction, backward(upstream, x)>` with respect to `upstream` and `x`."""
+        """Gradients of `<direction, gradient(upstream, x)>` with respect to `upstream` and `x`."""
         raise OptionError(
             f"{type(self).__name__} has no second derivative for its gradient rule: "
             "double backward is defined for the exact gradient of the root, svd_lyapunov and matrix_sqrt(gradient='lyapunov')"
@@ -56,10 +66,16 @@ class Operator(ABC):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def apply_operator(operator: Operator, x: Tensor) -> Tensor:
-    """Apply `operator` to `(..., rows, columns)`; the result has the dtype of `x` and is differentiable."""
+def apply_operator(operator: Operator, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Apply `operator` to `(..., rows, columns)`; differentiable.
+
+    Args:
+        operator: What to apply.
+        x: Of any floating dtype.
+        dtype: Of the result; that of `x` if none is given.
+    """
     leading = x.shape[:-2]
-    output = _Apply.apply(x.reshape(-1, *x.shape[-2:]), operator)[0]  # type: ignore[no-untyped-call]
+    output = _Apply.apply(x.reshape(-1, *x.shape[-2:]), operator, dtype or x.dtype)[0]  # type: ignore[no-untyped-call]
     result: Tensor = output.reshape(*leading, *output.shape[1:])
     return result
 
@@ -81,14 +97,6 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
-def _store(values: Tensor, target: Tensor) -> None:
-    """Write values of the spectral dtype; what the target's dtype cannot hold becomes its largest number instead of infinity."""
-    target.copy_(values)
-    largest = torch.finfo(target.dtype).max
-    if largest < torch.finfo(values.dtype).max:
-        target.clamp_(-largest, largest)
-
-
 def _bytes_per_item(x: Tensor, operator: Operator) -> int:
     return max(x.shape[-1], x.shape[-2]) ** 2 * operator.dtype.itemsize * operator.temporaries
 
@@ -97,38 +105,38 @@ class _Apply(torch.autograd.Function):
     """Forward: `(B, rows, columns)` to the output and, as further outputs, what the backward needs."""
 
     @staticmethod
-    def forward(x: Tensor, operator: Operator) -> tuple[Tensor, ...]:
+    def forward(x: Tensor, operator: Operator, dtype: torch.dtype) -> tuple[Tensor, ...]:
         batch, rows, columns = x.shape
-        output = x.new_empty(batch, *operator.output_shape(rows, columns))
-        saved = [x.new_empty(batch, *shape, dtype=operator.dtype) for shape in operator.saved_shapes(rows, columns)]
+        output = x.new_empty(batch, *operator.output_shape(rows, columns), dtype=dtype)
+        shapes = operator.saved_shapes(rows, columns)
+        saved = [x.new_empty(batch, *shape, dtype=operator.saved_dtype(i)) for i, shape in enumerate(shapes)]
 
         def work(x: Tensor, output: Tensor, *saved: Tensor) -> None:
             with torch.no_grad(), without_autocast(x):
-                wide = output if output.dtype == operator.dtype else torch.empty_like(output, dtype=operator.dtype)
-                operator.forward(x.to(operator.dtype), wide, *saved)
-                if wide is not output:
-                    _store(wide, output)
+                operator.forward(x, output, *saved)
 
         for_each_chunk(work, [x, output, *saved], _bytes_per_item(x, operator))
         return (output, *saved)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Operator], output: tuple[Tensor, ...]) -> None:
-        x, ctx.operator = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Operator, torch.dtype], output: tuple[Tensor, ...]) -> None:
+        x, ctx.operator, _ = inputs
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None, None]:
         if upstream[0] is None:
-            return None, None
-        return _ApplyBackward.apply(upstream[0], ctx.operator, *ctx.saved_tensors), None  # type: ignore[no-untyped-call]
+            return None, None, None
+        return _ApplyBackward.apply(upstream[0], ctx.operator, *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, operator: Operator) -> tuple[Any, Any]:
+    def vmap(
+        info: Any, in_dims: tuple[int | None, None, None], x: Tensor, operator: Operator, dtype: torch.dtype
+    ) -> tuple[Any, Any]:
         x = x.movedim(in_dims[0] or 0, 0) if in_dims[0] is not None else x.expand(info.batch_size, *x.shape)
-        outputs = _Apply.apply(x.flatten(0, 1), operator)  # type: ignore[no-untyped-call]
+        outputs = _Apply.apply(x.flatten(0, 1), operator, dtype)  # type: ignore[no-untyped-call]
         return tuple(o.unflatten(0, x.shape[:2]) for o in outputs), tuple(0 for _ in outputs)
 
 
@@ -141,8 +149,7 @@ class _ApplyBackward(torch.autograd.Function):
 
         def work(upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
             with torch.no_grad(), without_autocast(x):
-                wide = operator.backward(upstream.to(operator.dtype), x.to(operator.dtype), *saved)
-                _store(wide, gradient)
+                operator.backward(upstream, x, gradient, *saved)
 
         for_each_chunk(work, [upstream, x, gradient, *saved], _bytes_per_item(x, operator))
         return gradient
@@ -175,9 +182,9 @@ class _ApplyDoubleBackward(torch.autograd.Function):
 
         def work(direction: Tensor, upstream: Tensor, x: Tensor, by_upstream: Tensor, by_x: Tensor, *saved: Tensor) -> None:
             with torch.no_grad(), without_autocast(x):
-                wide = (tensor.to(operator.dtype) for tensor in (direction, upstream, x))
-                for target, gradient in zip((by_upstream, by_x), operator.double_backward(*wide, *saved), strict=True):
-                    _store(gradient, target)
+                gradients = operator.double_backward(direction, upstream, x, *saved)
+                for target, gradient in zip((by_upstream, by_x), gradients, strict=True):
+                    target.copy_(gradient)
 
         for_each_chunk(work, [direction, upstream, x, by_upstream, by_x, *saved], _bytes_per_item(x, operator))
         return by_upstream, by_x

@@ -39,7 +39,7 @@ def _pairs(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _safe_reciprocal(values: Tensor) -> Tensor:
     """`1 / values`, and 0 where `values` is 0 or so small that it would overflow."""
-    return torch.where(values >= torch.finfo(values.dtype).tiny, values, torch.inf).reciprocal()
+    return values.masked_fill(values < torch.finfo(values.dtype).tiny, torch.inf).reciprocal_()
 
 
 def _log_ratio(larger: Tensor, smaller: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def newton_schulz(num_iterations: Annotated[int, AtLeast(1)] = 5) -> SpectralFun
         scale = _safe_reciprocal(trace.sqrt())
         value_hat = s * x
         weights = scale * (0.5 * value_hat - table.diagonal(dim1=-2, dim2=-1) * s * s)
-        return GradientTable(table * scale.unsqueeze(-1), weights, torch.ones_like(s))
+        return GradientTable(table.mul_(scale.unsqueeze(-1)), weights, torch.ones_like(s))
 
     return SpectralFunction("newton_schulz", value, gradient, approximates_root=True)
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.autograd import apply_operator
+from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
 from gcp_repro.linalg.options import check_option
-from gcp_repro.linalg.spectral import Kept, MatrixFunction, number_kept
+from gcp_repro.linalg.spectral import MatrixFunction
 from gcp_repro.linalg.spectral_function import SpectralFunction, spectral_function
 
 __all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import center, published_center, symmetric_from_upper_triangle, upper_triangle
-from gcp_repro.linalg.spectral import require_finite
+from gcp_repro.linalg.decomposition import require_finite
 
 __all__ = ["NewtonSchulzPooling"]
 
@@ -67,7 +67,7 @@ class NewtonSchulzPooling(Operator):
         return centered, trace, matrix / torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, torch.inf)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        _, trace, y = self._normalised(x)
+        _, trace, y = self._normalised(self.widened(x))
         saved[0].copy_(trace)
         step = _half_of_three_minus(y.clone())
         z = step
@@ -77,10 +77,10 @@ class NewtonSchulzPooling(Operator):
             step = _half_of_three_minus(z @ y)
         output.copy_(upper_triangle((y @ step).mul_(trace.sqrt())))
 
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+    def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         """Reverse the iteration; every iterate is symmetric, and each step costs seven products."""
-        centered, trace, a = self._normalised(x)
-        g = symmetric_from_upper_triangle(upstream, x.shape[-2])
+        centered, trace, a = self._normalised(self.widened(x))
+        g = symmetric_from_upper_triangle(upstream.to(a.dtype), x.shape[-2])
         by_y, by_z = g * trace.sqrt(), None
         root = None
         for y, z in zip(reversed(saved[1::2]), reversed(saved[2::2]), strict=True):
@@ -102,4 +102,4 @@ class NewtonSchulzPooling(Operator):
         by_trace = by_trace - inverse * (by_a * a).sum((-2, -1), keepdim=True)
         by_p = by_a * inverse
         by_p.diagonal(dim1=-2, dim2=-1).add_(by_trace.squeeze(-1))
-        return (by_p + by_p.mT) @ centered
+        gradient.copy_((by_p + by_p.mT) @ centered)

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from gcp_repro.linalg.autograd import Operator, differentiate_twice
 from gcp_repro.linalg.covariance import center, upper_triangle
+from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import gradient_rule
-from gcp_repro.linalg.spectral import SpectralPooling, require_finite
+from gcp_repro.linalg.spectral import SpectralPooling
 
 __all__ = ["ProductsPooling"]
 
@@ -55,24 +56,25 @@ class ProductsPooling(Operator):
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         try:
-            output.copy_(self._pool(x))
+            output.copy_(self._pool(self.widened(x)))
         except _NotConvergedError:
             self._decompose(x, output)
 
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+    def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         try:
             with torch.enable_grad():
-                x = x.detach().requires_grad_()
-                return torch.autograd.grad(self._pool(x), x, upstream)[0]
+                wide = self.widened(x.detach()).requires_grad_()
+                (by_x,) = torch.autograd.grad(self._pool(wide), wide, upstream.to(self.dtype))
+            gradient.copy_(by_x)
         except _NotConvergedError:
             x = x.detach()
-            return self._decomposition.backward(upstream, x, *self._decompose(x, torch.empty_like(upstream)))
+            self._decomposition.backward(upstream, x, gradient, *self._decompose(x, torch.empty_like(upstream)))
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the iteration twice; the root decomposes."""
         if self.num_iterations is None:
             return self._decomposition.double_backward(direction, upstream, x)
-        return differentiate_twice(self._pool, direction, upstream, x)
+        return differentiate_twice(self._pool, *(tensor.to(self.dtype) for tensor in (direction, upstream, x)))
 
     @property
     def _decomposition(self) -> SpectralPooling:
@@ -80,7 +82,8 @@ class ProductsPooling(Operator):
 
     def _decompose(self, x: Tensor, output: Tensor) -> list[Tensor]:
         """Write the root's upper triangle by decomposition; return what its backward needs."""
-        saved = [x.new_empty(len(x), *shape) for shape in self._decomposition.saved_shapes(*x.shape[-2:])]
+        shapes = self._decomposition.saved_shapes(*x.shape[-2:])
+        saved = [x.new_empty(len(x), *shape, dtype=self.dtype) for shape in shapes]
         self._decomposition.forward(x, output, *saved)
         return saved
 

@@ -13,10 +13,10 @@ from gcp_repro.linalg.covariance import (
     published_center,
     symmetric_from_upper_triangle,
     upper_triangle,
-    upper_triangle_of_product,
+    write_upper_triangle_of_product,
 )
+from gcp_repro.linalg.decomposition import decompose, keep_largest, require_finite
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
-from gcp_repro.linalg.spectral import decompose, keep_largest, require_finite
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
 __all__ = ["AuthorsPooling", "PublishedPooling"]
@@ -55,26 +55,34 @@ class PublishedPooling(Operator):
         """`X I_bar` of eq. 1, without forming the centring matrix."""
         return (x - x.mean(-1, keepdim=True)).div_(x.shape[-1])
 
-    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Eigenvalues that functions and rules see for features `(b, C, N)`: all C, none below the machine epsilon, ascending."""
+        return self._decompose(self.widened(x))[0]
+
+    def _decompose(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The spectrum, and the eigenvectors."""
         eigenvalues, u = decompose(self._times_centering(x) @ x.mT, self.on_host)
         floor = torch.finfo(self.dtype).eps
-        spectrum = keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor)
+        return keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor), u
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        spectrum, u = self._decompose(self.widened(x))
         saved[0].copy_(spectrum)
         saved[1].copy_(u)
         scaled = u * self.function.value(spectrum).unsqueeze(-2)
-        output.copy_(upper_triangle_of_product(scaled, u, torch.zeros_like(spectrum[:, :1])))
+        write_upper_triangle_of_product(scaled, saved[1], torch.zeros_like(spectrum[:, :1]), output)
 
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+    def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         spectrum, u = saved
-        h = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[-2]) @ u
+        h = u.mT @ symmetric_from_upper_triangle(upstream.to(u.dtype), x.shape[-2]) @ u
         by_p = u @ self._rotated(h, spectrum) @ u.mT
-        return (by_p + by_p.mT) @ self._times_centering(x)
+        gradient.copy_((by_p + by_p.mT) @ self._times_centering(self.widened(x)))
 
     def _rotated(self, h: Tensor, spectrum: Tensor) -> Tensor:
         """The bracket of eq. 5: `K^T * (U^T dU) + diag(dL)` with `dU = 2 G U F`, `dL = f' diag(H)`."""
         images = self.function.value(spectrum)
         if self.rule.quotient is None:
-            return self.rule.table(spectrum, images, self.function).apply(h)
+            return self.rule.table(spectrum, images, self.function).apply_(h)
         k = skew_quotients(spectrum, self.rule.quotient)
         rotated = k.mT * (2 * h * images.unsqueeze(-2))
         slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
@@ -97,13 +105,17 @@ class AuthorsPooling(PublishedPooling):
     def _times_centering(self, x: Tensor) -> Tensor:
         return published_center(x)
 
-    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+    def _decompose(self, x: Tensor) -> tuple[Tensor, Tensor]:
         matrix = published_center(x) @ x.mT
         require_finite(matrix)
         _, descending, vh = torch.linalg.svd(matrix.cpu() if self.on_host else matrix, full_matrices=False)
         floor = torch.finfo(self.dtype).eps
         ascending = keep_largest(descending.to(x.device).flip(-1), self.top_n, floor).clamp(min=floor)
-        v = vh.to(x.device).mT
+        return ascending, vh.to(x.device).mT.flip(-1)
+
+    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
+        ascending, u = self._decompose(self.widened(x))
         saved[0].copy_(ascending)
-        saved[1].copy_(v.flip(-1))
+        saved[1].copy_(u)
+        v = u.flip(-1)  # sums in the order of the code
         output.copy_(upper_triangle((v * self.function.value(ascending).flip(-1).unsqueeze(-2)) @ v.mT))

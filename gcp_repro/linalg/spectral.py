@@ -1,4 +1,4 @@
-"""Operators made of one symmetric eigendecomposition: a function of a matrix, and covariance pooling on both routes.
+"""Operators made of one decomposition: a function of a matrix, and covariance pooling on both routes.
 
 Notation as in `docs/mathematics.md`: `X` features less their mean, divided by `sqrt(N)`; `P = X X^T = U diag(l) U^T`; `Q = f(P)`;
 `G` the symmetric gradient of the loss with respect to `Q`; `H = U^T G U`; `M` what the gradient rule makes of `H`.
@@ -8,119 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gcp_repro.errors import GCPError, NonFiniteError
 from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import (
-    center,
+    contrasts,
     symmetric_from_upper_triangle,
+    twice_symmetric_from_upper_triangle,
     upper_triangle,
-    upper_triangle_of_product,
+    write_features,
+    write_upper_triangle_of_product,
+)
+from gcp_repro.linalg.decomposition import (
+    check_semi_definite,
+    decompose,
+    keep_largest,
+    nonzero_spectrum,
+    require_finite,
+    singular_values,
 )
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import GradientRule
-from gcp_repro.linalg.options import Above, AtLeast, Below
-from gcp_repro.linalg.parallel import for_each_chunk
+from gcp_repro.linalg.scratch import scratch
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
-__all__ = ["Kept", "MatrixFunction", "SpectralPooling", "decompose", "number_kept", "require_finite"]
-
-
-def require_finite(matrix: Tensor) -> None:
-    """Refuse NaN and infinity, which LAPACK may answer by not returning.
-
-    Raises:
-        NonFiniteError: "... NaN or infinite entries: the features hold NaN ..."
-    """
-    if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
-        raise NonFiniteError(
-            f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: "
-            "the features hold NaN or infinity, or their squares overflow; lower the learning rate, or "
-            "build the layer with on_nonfinite='propagate' to let NaN through"
-        )
-
-
-def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors of symmetric `(b, n, n)`; reads the lower triangle.
-
-    Args:
-        matrix: On any device.
-        on_host: Decompose on the CPU, one matrix a thread; the paper does, and batches on a GPU can still be slower.
-
-    Raises:
-        NonFiniteError: NaN or infinity in the matrix.
-    """
-    require_finite(matrix)
-    if not on_host or matrix.device.type == "cpu":
-        try:
-            eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
-            return eigenvalues, eigenvectors
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            if matrix.device.type == "cpu":
-                raise  # CUDA's solver gives up on some finite matrices that LAPACK decomposes: those go to the host
-    host = matrix.cpu()
-    eigenvalues, eigenvectors = torch.empty_like(host[..., 0]), torch.empty_like(host)
-
-    def work(part: Tensor, values: Tensor, vectors: Tensor) -> None:
-        for target, source in zip((values, vectors), torch.linalg.eigh(part), strict=True):
-            target.copy_(source)
-
-    for_each_chunk(work, [host, eigenvalues, eigenvectors], host[0].nbytes)
-    return eigenvalues.to(matrix.device), eigenvectors.to(matrix.device)
-
-
-def check_semi_definite(eigenvalues: Tensor) -> None:
-    """Refuse spectra `(b, n)`, ascending, with an eigenvalue that rounding cannot have made negative.
-
-    Raises:
-        GCPError: "... positive semi-definite; got an eigenvalue of -1 ..."
-    """
-    smallest, largest = eigenvalues[..., 0], eigenvalues.abs().amax(-1)
-    tolerance = torch.finfo(eigenvalues.dtype).eps ** 0.5 * largest
-    if bool((smallest < -tolerance).any()):
-        raise GCPError(
-            f"the matrix has to be positive semi-definite; got an eigenvalue of {smallest.min().item():.3g}: "
-            "add a multiple of the identity, or use torch.linalg.eigh for indefinite matrices"
-        )
-
-
-def nonzero_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
-    """Set eigenvalues that are rounding noise, below `size * eps * l_max`, and those too small for a reciprocal to 0.
-
-    Args:
-        eigenvalues: `(b, n)`, ascending.
-        size: Larger dimension of the features or the matrix.
-    """
-    info = torch.finfo(eigenvalues.dtype)
-    noise = (eigenvalues[..., -1:] * (size * info.eps)).clamp(min=info.tiny)
-    return torch.where(eigenvalues > noise, eigenvalues, 0.0)
-
-
-Kept = Annotated[int, AtLeast(1)] | Annotated[float, Above(0), Below(1)] | None
-"""Of the option `top_n`: how many of the largest eigenvalues, or what share of all of them."""
-
-
-def number_kept(top_n: int | float | None, size: int) -> int | None:
-    """How many of `size` eigenvalues `top_n` keeps; None for all.
-
-    Example:
-        >>> number_kept(0.78125, 64), number_kept(7, 64)
-        (50, 7)
-    """
-    return max(1, round(top_n * size)) if isinstance(top_n, float) else top_n
-
-
-def keep_largest(eigenvalues: Tensor, top_n: int | None, floor: float = 0.0) -> Tensor:
-    """Set all but the `top_n` largest of `(b, n)` ascending eigenvalues to `floor` (eq. 11); `None` keeps all."""
-    if top_n is None or top_n >= eigenvalues.shape[-1]:
-        return eigenvalues
-    kept = eigenvalues.clone()
-    kept[..., : eigenvalues.shape[-1] - top_n] = floor
-    return kept
+__all__ = ["MatrixFunction", "SpectralPooling"]
 
 
 def has_second_derivative(function: SpectralFunction, rule: GradientRule, top_n: int | None) -> bool:
@@ -175,32 +89,33 @@ class MatrixFunction(Operator):
         return (rows,), (rows, rows)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        eigenvalues, eigenvectors = decompose(x)
-        check_semi_definite(eigenvalues)
+        eigenvalues, eigenvectors = decompose(self.widened(x))
+        check_semi_definite(eigenvalues, x.dtype)
         spectrum = keep_largest(nonzero_spectrum(eigenvalues, x.shape[-1]), self.top_n)
         saved[0].copy_(spectrum)
         saved[1].copy_(eigenvectors)
         images = self.function.value(spectrum)
-        torch.bmm(eigenvectors * images.unsqueeze(-2), eigenvectors.mT, out=output)
+        output.copy_((eigenvectors * images.unsqueeze(-2)) @ eigenvectors.mT)
 
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+    def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         spectrum, u = saved
+        upstream = self.widened(upstream)
         h = u.mT @ (0.5 * (upstream + upstream.mT)) @ u
         table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
-        return u @ table.apply(h) @ u.mT
+        gradient.copy_(u @ table.apply_(h) @ u.mT)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         if not has_second_derivative(self.function, self.rule, self.top_n):
             return super().double_backward(direction, upstream, x, *saved)
         spectrum, u = saved
-        e, g = (u.mT @ (0.5 * (matrix + matrix.mT)) @ u for matrix in (direction, upstream))
+        e, g = (u.mT @ (0.5 * (m + m.mT)) @ u for m in (direction.to(u.dtype), upstream.to(u.dtype)))
         by_upstream, by_p = second_derivative_of_root(e, g, spectrum)
         return u @ by_upstream @ u.mT, u @ by_p @ u.mT
 
 
 @dataclass(frozen=True)
 class SpectralPooling(Operator):
-    """Upper triangle of `f(X X^T)` from features, rank-aware: decomposes the smaller of `X^T X` and `X X^T` (route `gram`).
+    """Upper triangle of `f(X X^T)` from features, rank-aware: by the thin singular value decomposition of `X`.
 
     The null space of `P` is never formed. Where `U` holds the eigenvectors of the range only, pairs within the null space drop
     out of the gradient because `U0^T X = 0`, and pairs of range and null space are `(I - U U^T) G U`.
@@ -208,11 +123,13 @@ class SpectralPooling(Operator):
     Attributes:
         function: What is done to the eigenvalues.
         rule: How the gradient table is filled.
-        dtype: Of the computation.
+        dtype: Of the decomposition and of tables.
         centered: Subtract the mean over positions first.
         top_n: Keep only so many eigenvalues.
         full: Decompose `X X^T` even where `X^T X` is smaller.
         on_host: Decompose on the CPU, wherever the features are.
+        product_dtype: Of the products that have no part in the decomposition, and of what is kept for them; `None` is `dtype`.
+        direct: Decompose `X` itself, instead of the smaller of `X^T X` and `X X^T`.
     """
 
     function: SpectralFunction
@@ -222,6 +139,18 @@ class SpectralPooling(Operator):
     top_n: int | None = None
     full: bool = False
     on_host: bool = False
+    product_dtype: torch.dtype | None = None
+    direct: bool = False
+
+    @property
+    def _products(self) -> torch.dtype:
+        return self.product_dtype or self.dtype
+
+    def _sizes(self, rows: int, columns: int) -> tuple[int, int, bool]:
+        """Columns of `Z`, those of `U`, and whether `V^T` is kept: where it is smaller than `U` or cannot be had from it."""
+        columns -= self.centered
+        keeps_v = self.direct or self._products != self.dtype or self._by_positions(rows, columns)
+        return columns, min(rows, columns), keeps_v
 
     def _by_positions(self, rows: int, columns: int) -> bool:
         return columns < rows and not self.full
@@ -230,62 +159,91 @@ class SpectralPooling(Operator):
         return (rows * (rows + 1) // 2,)
 
     def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
-        if self._by_positions(rows, columns):
-            return (columns,), (rows, columns), (columns, columns)
-        return (rows,), (rows, rows)
+        columns, rank, keeps_v = self._sizes(rows, columns)
+        shapes = (rank,), (rows, rank), (rank, columns)
+        return shapes if keeps_v else shapes[:2]
 
-    def _features(self, x: Tensor) -> Tensor:
-        return center(x) if self.centered else x * x.shape[-1] ** -0.5
+    def saved_dtype(self, index: int) -> torch.dtype:
+        return self.dtype if index == 0 else self._products
 
-    def _spectrum(self, nonzero: Tensor) -> Tensor:
+    def _unscaled(self, x: Tensor) -> Tensor:
+        """`Z` with `Z Z^T = N P`, in `dtype`."""
+        return contrasts(x, self.dtype) if self.centered else self.widened(x)
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Eigenvalues that functions and rules see for features `(b, C, N)`: a zero for the null space, others ascending."""
+        squares = self._decompose(self._unscaled(x), max(x.shape[-2:]))[0]
+        return self._with_null_space(squares / x.shape[-1])
+
+    def _with_null_space(self, nonzero: Tensor) -> Tensor:
         """The spectrum that functions and rules see, led by a zero that stands for the whole null space."""
         kept = keep_largest(nonzero, self.top_n)
-        return torch.cat([torch.zeros_like(kept[..., :1]), kept], -1)
+        return torch.cat([kept.new_zeros(*kept.shape[:-1], 1), kept], -1)
+
+    def _decompose(self, z: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Squares of the singular values of `Z`, ascending, without rounding noise; `U`; and `V^T` unless `U` was found first."""
+        if self.direct:
+            u, s, vt = singular_values(z, self.on_host)
+            squares = s * s
+            require_finite(squares)
+            return nonzero_spectrum(squares, size, squared=True), u, vt
+        if self._by_positions(*z.shape[-2:]):
+            gram = torch.bmm(z.mT, z, out=scratch("gram", z, len(z), z.shape[-1], z.shape[-1]))
+            squares, v = decompose(gram, self.on_host)
+            squares, vt = nonzero_spectrum(squares, size), v.mT
+            scaled = torch.mul(vt, _inverse_root(squares).unsqueeze(-1), out=gram)
+            return squares, torch.bmm(z, scaled.mT, out=scratch("left", z, *z.shape[:2], z.shape[-1])), vt
+        squares, u = decompose(z @ z.mT, self.on_host)
+        first = u.shape[-1] - min(z.shape[-2:])
+        return nonzero_spectrum(squares, size)[..., first:], u[..., first:], None
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        rows, columns = x.shape[-2:]
-        features = self._features(x)
-        if self._by_positions(rows, columns):
-            eigenvalues, v = decompose(features.mT @ features, self.on_host)
-            nonzero = nonzero_spectrum(eigenvalues, rows)
-            saved[2].copy_(v)
-            inverse = torch.where(nonzero > 0, nonzero, torch.inf).rsqrt()
-            torch.bmm(features, v * inverse.unsqueeze(-2), out=saved[1])
-        else:
-            eigenvalues, u = decompose(features @ features.mT, self.on_host)
-            nonzero = nonzero_spectrum(eigenvalues, max(rows, columns))
-            saved[1].copy_(u)
-        saved[0].copy_(nonzero)
-        u = saved[1]
-        images = self.function.value(self._spectrum(nonzero))
-        scaled = u * (images[..., 1:] - images[..., :1]).unsqueeze(-2)
-        output.copy_(upper_triangle_of_product(scaled, u, images[..., :1]))
+        z = self._unscaled(x)
+        squares, u, vt = self._decompose(z, max(x.shape[-2:]))
+        if len(saved) == 3:
+            saved[2].copy_((u * _inverse_root(squares).unsqueeze(-2)).mT @ z if vt is None else vt)
+        torch.div(squares, x.shape[-1], out=saved[0])
+        u = saved[1].copy_(u)
+        images = self.function.value(self._with_null_space(saved[0])).to(u.dtype)
+        scaled = torch.mul(u, (images[..., 1:] - images[..., :1]).unsqueeze(-2), out=scratch("scaled", u, *u.shape))
+        write_upper_triangle_of_product(scaled, u, images[..., :1], output)
 
-    def backward(self, upstream: Tensor, x: Tensor, *saved: Tensor) -> Tensor:
+    def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         rows, columns = x.shape[-2:]
-        nonzero, u = saved[0], saved[1]
-        spectrum = self._spectrum(nonzero)
-        gradient = self.rule.table(spectrum, self.function.value(spectrum), self.function)
-        to_null = gradient.table[..., :1, 1:]
-        g_u = symmetric_from_upper_triangle(upstream, rows) @ u
-        h = u.mT @ g_u
-        left = g_u.mul_(to_null).baddbmm_(u, gradient.within_range().apply(h))
-        scale: float = 2 * columns**-0.5
-        if self._by_positions(rows, columns):
-            return left.mul_((scale * nonzero.sqrt()).unsqueeze(-2)) @ saved[2].mT
-        return left @ (u.mT @ self._features(x)).mul_(scale)
+        nonzero, u = saved[:2]
+        spectrum = self._with_null_space(nonzero)
+        if len(saved) == 3:
+            right, scale = saved[2], nonzero.sqrt() * columns**-0.5
+        else:
+            right = u.mT @ self._unscaled(x)
+            scale = torch.full_like(nonzero, 1 / columns)
+        table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
+        to_null, within_range = table.within_range(scale, u.dtype)
+        g_u = torch.bmm(twice_symmetric_from_upper_triangle(upstream, rows, u.dtype), u, out=scratch("scaled", u, *u.shape))
+        h = torch.bmm(u.mT, g_u, out=scratch("gram", u, len(u), u.shape[-1], u.shape[-1]))
+        left = g_u.mul_(to_null).baddbmm_(u, within_range.apply_(h))
+        by_z = torch.bmm(left, right, out=scratch("contrasts", left, *left.shape[:2], right.shape[-1]))
+        write_features(by_z, gradient) if self.centered else gradient.copy_(by_z)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         """Of `2 Y X` with `Y = D * G`, from the `C x C` decomposition: null space and range take part in it."""
         if not has_second_derivative(self.function, self.rule, self.top_n):
             return super().double_backward(direction, upstream, x, *saved)
-        features, toward = self._features(x), self._features(direction)
+        scale: float = x.shape[-1] ** -0.5
+        features, toward = self._unscaled(x) * scale, self._unscaled(direction) * scale
         eigenvalues, u = decompose(features @ features.mT, self.on_host)
         spectrum = nonzero_spectrum(eigenvalues, max(x.shape[-2:]))
-        g = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[-2]) @ u
+        g = u.mT @ symmetric_from_upper_triangle(upstream.to(self.dtype), x.shape[-2]) @ u
         in_basis = u.mT @ features
         e = (u.mT @ toward) @ in_basis.mT
         by_upstream, by_p = second_derivative_of_root(e + e.mT, g, spectrum)
         y = sqrt().gradient(spectrum).table * g
-        by_features = 2 * u @ (by_p @ in_basis + y @ (u.mT @ toward))
-        return upper_triangle(u @ by_upstream @ u.mT), self._features(by_features)
+        by_z = (2 * scale) * u @ (by_p @ in_basis + y @ (u.mT @ toward))
+        by_x = torch.empty_like(x, dtype=self.dtype)
+        write_features(by_z, by_x) if self.centered else by_x.copy_(by_z)
+        return upper_triangle(u @ by_upstream @ u.mT), by_x
+
+
+def _inverse_root(squares: Tensor) -> Tensor:
+    """`l^(-1/2)`, and 0 for 0."""
+    return torch.where(squares > 0, squares, torch.inf).rsqrt()

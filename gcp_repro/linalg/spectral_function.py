@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gcp_repro.linalg.parts import Part, Parts
@@ -30,24 +31,32 @@ class GradientTable(NamedTuple):
     weights: Tensor | None = None
     direction: Tensor | None = None
 
-    def within_range(self) -> GradientTable:
-        """The table without its first row and column, which stand for the null space, less that row.
+    def within_range(self, scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, GradientTable]:
+        """The first row, which stands for pairs with the null space, and the rest less that row, with their columns scaled.
 
         Less that row, because `U (R * H) + (I - U U^T) G U diag(r)`, with `r` the row and `R` the rest, is
         `U ((R - r) * H) + G U diag(r)`.
-        """
-        weights = None if self.weights is None else self.weights[..., 1:]
-        direction = None if self.direction is None else self.direction[..., 1:]
-        return GradientTable(self.table[..., 1:, 1:] - self.table[..., :1, 1:], weights, direction)
 
-    def apply(self, upstream: Tensor) -> Tensor:
-        """Map the upstream gradient `H` in the eigenbasis, `(..., n, n)`, to `M`."""
-        result = upstream * self.table
-        if self.weights is not None and self.direction is not None:
-            diagonal = upstream.diagonal(dim1=-2, dim2=-1)
-            coefficient = (self.weights * diagonal).sum(-1, keepdim=True)
-            result.diagonal(dim1=-2, dim2=-1).add_(coefficient * self.direction)
-        return result
+        Args:
+            scale: `(..., n - 1)`, of the columns of `M`.
+            dtype: Of the results.
+        """
+        columns = scale.unsqueeze(-2)
+        to_null = self.table[..., :1, 1:]
+        rest = (self.table[..., 1:, 1:] - to_null).mul_(columns).to(dtype)
+        weights = None if self.weights is None else self.weights[..., 1:].to(dtype)
+        direction = None if self.direction is None else (self.direction[..., 1:] * scale).to(dtype)
+        return (to_null * columns).to(dtype), GradientTable(rest, weights, direction)
+
+    def apply_(self, upstream: Tensor) -> Tensor:
+        """Map the upstream gradient `H` in the eigenbasis, `(..., n, n)`, to `M`, in place."""
+        diagonal = upstream.diagonal(dim1=-2, dim2=-1)
+        if self.weights is None or self.direction is None:
+            return upstream.mul_(self.table)
+        along = (self.weights * diagonal).sum(-1, keepdim=True) * self.direction
+        upstream.mul_(self.table)
+        diagonal.add_(along)
+        return upstream
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,16 +10,16 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import as_positions, center, covariance, upper_pairs
+from gcp_repro.linalg.decomposition import nonzero_spectrum
 from gcp_repro.linalg.pooling import operator_for
 from gcp_repro.linalg.published import PublishedPooling
-from gcp_repro.linalg.spectral import SpectralPooling, keep_largest, nonzero_spectrum
+from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.metalayers import CovariancePooling
 from gcp_repro.runs.files import Row, write_csv
 from gcp_repro.training.diagnostics import MetaLayerDiagnostic, Sample, child
 
-__all__ = ["EPS", "ConditionNumber", "DifferenceQuotients", "EigenvalueRatio", "SpectrumSummary", "used_spectrum"]
+__all__ = ["EPS", "ConditionNumber", "DifferenceQuotients", "EigenvalueRatio", "SpectrumSummary"]
 
 EPS = 2.2e-16  # the paper's floor of eigenvalues
 
@@ -163,7 +163,7 @@ class DifferenceQuotients(MetaLayerDiagnostic):
         operator = operator_for(layer.spec, sample.features.shape[1])
         if not isinstance(operator, PublishedPooling | SpectralPooling) or operator.rule.quotient is None:
             return {}
-        spectrum = used_spectrum(operator, as_positions(sample.features).to(operator.dtype))
+        spectrum = operator.spectrum(as_positions(sample.features))
         smaller, larger = upper_pairs(spectrum)
         rows, columns = torch.triu_indices(spectrum.shape[-1], spectrum.shape[-1], device=spectrum.device)
         quotients = operator.rule.quotient(larger, smaller)[:, rows != columns].abs()  # the diagonal is no pair
@@ -175,20 +175,3 @@ class DifferenceQuotients(MetaLayerDiagnostic):
             "largest_quotient": largest.double().mean().item(),
             "overflow_share": 100 * (~finite).double().mean().item(),
         }
-
-
-def used_spectrum(operator: Operator, positions: Tensor) -> Tensor:
-    """The eigenvalues that an operator's gradient rule sees for features `(B, C, N)`, ascending.
-
-    Route dense: all C, floored at the machine epsilon of the dtype. Route gram: a zero for the null space, then those of
-    the smaller of `X^T X` and `X X^T`, rounding noise set to zero.
-    """
-    rows, columns = positions.shape[-2:]
-    if isinstance(operator, PublishedPooling):
-        floor = torch.finfo(operator.dtype).eps
-        return keep_largest(torch.linalg.eigvalsh(covariance(positions)), operator.top_n, floor).clamp(min=floor)
-    assert isinstance(operator, SpectralPooling)
-    features = center(positions) if operator.centered else positions * columns**-0.5
-    smaller = features.mT @ features if columns < rows and not operator.full else features @ features.mT
-    kept = keep_largest(nonzero_spectrum(torch.linalg.eigvalsh(smaller), max(rows, columns)), operator.top_n)
-    return torch.cat([torch.zeros_like(kept[..., :1]), kept], -1)
