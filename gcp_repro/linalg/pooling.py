@@ -11,17 +11,19 @@ import torch
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.autograd import Operator
+from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.options import check_options
 from gcp_repro.linalg.products import ProductsPooling
 from gcp_repro.linalg.published import AuthorsPooling, PublishedPooling
-from gcp_repro.linalg.spectral import Kept, SpectralPooling, number_kept
+from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
 __all__ = ["DTYPES", "PoolingSpec", "operator_for", "operators_for"]
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "mixed": torch.float64}
+"""Of the decomposition."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class PoolingSpec:
     Attributes:
         function: What is done to the eigenvalues.
         rule: How the gradient table is filled.
-        dtype: Of the computation, whatever that of the features.
+        dtype: Of the computation, whatever that of the features; `"mixed"` decomposes in float64 and forms the products that
+            have no part in that, and what they need in the backward, in float32.
+        accuracy: `"high"` decomposes the features themselves instead of a Gram matrix, which squares the condition number.
         route: `"gram"` is rank-aware and decomposes the smaller of `X^T X` and `X X^T`; `"dense"` is the `C x C` computation,
             for the difference quotients in the published order with the null space's noise; `"auto"` is `"gram"`.
         solver: `"device"` decomposes where the features are, `"host"` on the CPU, `"products"` uses Newton-Schulz iterations
@@ -51,7 +55,8 @@ class PoolingSpec:
 
     function: SpectralFunction
     rule: GradientRule
-    dtype: Literal["float64", "float32"] = "float64"
+    dtype: Literal["float64", "float32", "mixed"] = "float64"
+    accuracy: Literal["standard", "high"] = "standard"
     route: Literal["auto", "gram", "dense"] = "auto"
     solver: Literal["auto", "device", "host", "products"] = "auto"
     moment: Literal["covariance", "second_moment", "gaussian"] = "covariance"
@@ -66,10 +71,25 @@ class PoolingSpec:
             raise OptionError(
                 f"route='dense' computes covariances only; got moment={self.moment!r}: use route='gram' or route='auto'"
             )
+        if self.dtype == "mixed" or self.accuracy == "high":
+            self._refuse_other_ways("dtype='mixed'" if self.dtype == "mixed" else "accuracy='high'")
         operators_for(self, channels=2)  # combinations that nothing computes are refused here
 
+    def _refuse_other_ways(self, option: str) -> None:
+        if self.route == "dense":
+            raise OptionError(
+                f"{option} needs the rank-aware decomposition of route='gram'; got route='dense', the published order of "
+                f"operations in one precision, for forward={self.function}: use route='auto', or dtype='float64' and accuracy='standard'"
+            )
+        if self.solver == "products":
+            raise OptionError(
+                f"{option} needs a decomposition; got solver='products', which has none: use solver='auto', or dtype='float64' "
+                "and accuracy='standard'"
+            )
+
     def __str__(self) -> str:
-        return f"forward={self.function}, gradient={self.rule}, dtype={self.dtype}, route={self.route}"
+        accuracy = "" if self.accuracy == "standard" else f", accuracy={self.accuracy}"
+        return f"forward={self.function}, gradient={self.rule}, dtype={self.dtype}{accuracy}, route={self.route}"
 
 
 @functools.lru_cache(maxsize=512)
@@ -123,7 +143,16 @@ def _decomposing(spec: PoolingSpec, channels: int) -> SpectralPooling | Publishe
     """The operator with an eigendecomposition."""
     dtype, top_n = DTYPES[spec.dtype], number_kept(spec.top_n, channels)
     if spec.route != "dense":
-        return SpectralPooling(spec.function, spec.rule, dtype, spec.moment == "covariance", top_n)
+        products = torch.float32 if spec.dtype == "mixed" else None
+        return SpectralPooling(
+            spec.function,
+            spec.rule,
+            dtype,
+            spec.moment == "covariance",
+            top_n,
+            product_dtype=products,
+            direct=spec.accuracy == "high",
+        )
     if spec.rule.is_exact_for(spec.function):
         return SpectralPooling(spec.function, spec.rule, dtype, top_n=top_n, full=True)
     return PublishedPooling(spec.function, spec.rule, dtype, top_n)
@@ -132,6 +161,8 @@ def _decomposing(spec: PoolingSpec, channels: int) -> SpectralPooling | Publishe
 def _products(spec: PoolingSpec) -> NewtonSchulzPooling | ProductsPooling | None:
     """The same function by products of matrices alone, if there is a way."""
     if spec.moment != "covariance" or spec.top_n is not None or not spec.rule.is_exact_for(spec.function):
+        return None
+    if spec.dtype == "mixed" or spec.accuracy == "high":
         return None
     dtype = DTYPES[spec.dtype]
     if spec.function.kind == "newton_schulz":

@@ -7,30 +7,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcp_repro.linalg.autograd import without_autocast
 from gcp_repro.linalg.covariance import upper_triangle
 from gcp_repro.linalg.options import AtLeast, checked
-from gcp_repro.linalg.precision import widen
+from gcp_repro.linalg.signed_root import second_moment, signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
 
-__all__ = ["BilinearPooling", "CompactBilinearPooling", "signed_root_and_normalise"]
-
-
-def signed_root_and_normalise(pooled: Tensor) -> Tensor:
-    """`sign(x) sqrt(|x|)`, then division by the l2 norm (B-CNN, Lin et al., ICCV 2015).
-
-    The slope is unbounded at 0: entries below a share of 1.2e-7 of the row's largest are mapped linearly instead, which changes
-    the result by at most 9e-5. Rows may be of any scale.
-
-    Args:
-        pooled: `(B, D)`, float64; NaN or infinity in a row makes the whole row NaN.
-    """
-    largest = pooled.detach().abs().amax(1, keepdim=True)
-    shares = pooled / torch.where(largest == 0, 1.0, largest)
-    rooted = shares / shares.abs().clamp(min=torch.finfo(torch.float32).eps).sqrt()
-    return nn.functional.normalize(rooted, dim=1)
+__all__ = ["BilinearPooling", "CompactBilinearPooling"]
 
 
 class BilinearPooling(MetaLayer):
@@ -41,9 +26,7 @@ class BilinearPooling(MetaLayer):
 
     def pool(self, features: Tensor) -> Tensor:
         with without_autocast(features):
-            wide = widen(features, torch.float64)
-            moment = upper_triangle(wide @ wide.mT / features.shape[-1])
-            return signed_root_and_normalise(moment).to(features.dtype)
+            return signed_root_and_normalise(upper_triangle(second_moment(features)), features.dtype)
 
 
 class CompactBilinearPooling(MetaLayer):
@@ -84,13 +67,12 @@ class CompactBilinearPooling(MetaLayer):
 
     def pool(self, features: Tensor) -> Tensor:
         with without_autocast(features):
-            wide = widen(features, torch.float64)
             places, signs = self.hashes(features.shape[1], features.device)
-            moment = (wide @ wide.mT / features.shape[-1]) * (signs[0][:, None] * signs[1])
+            moment = second_moment(features) * (signs[0][:, None] * signs[1])
             target = (places[0][:, None] + places[1]) % self.projection_dim
-            empty = wide.new_zeros(wide.shape[0], self.projection_dim)
-            estimate = empty.index_add(1, target.flatten(), moment.flatten(1))
-            return signed_root_and_normalise(estimate).to(features.dtype)
+            empty = moment.new_zeros(moment.shape[0], self.projection_dim)
+            targets = target.flatten().expand(moment.shape[0], -1)  # index_add would keep the moment for the backward
+            return signed_root_and_normalise(empty.scatter_add(1, targets, moment.flatten(1)), features.dtype)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

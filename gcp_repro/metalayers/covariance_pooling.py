@@ -14,11 +14,10 @@ from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
 from gcp_repro.linalg.options import checked
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec, operators_for
-from gcp_repro.linalg.precision import widen
 from gcp_repro.linalg.selection import fastest
+from gcp_repro.linalg.signed_root import signed_root_and_normalise
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, SpectralFunction
 from gcp_repro.metalayers.base import MetaLayer
-from gcp_repro.metalayers.bilinear import signed_root_and_normalise
 
 __all__ = ["CovariancePooling"]
 
@@ -36,9 +35,9 @@ class CovariancePooling(MetaLayer):
         on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features, or ones whose squares overflow, get
             NaN as output.
         signed_root: End with the signed square root of every entry and division by the l2 norm.
-        **options: Fields of `linalg.PoolingSpec` (`dtype`, `route`, `solver`, `moment`, `top_n`, `float32_centering`), and
-            options of the forward function or of the gradient rule (`num_iterations`, `degree`, `max_gradient`, `exponent`,
-            ...). One that both have is given to either in a mapping, as in
+        **options: Fields of `linalg.PoolingSpec` (`dtype`, `accuracy`, `route`, `solver`, `moment`, `top_n`,
+            `float32_centering`), and options of the forward function or of the gradient rule (`num_iterations`, `degree`,
+            `max_gradient`, `exponent`, ...). One that both have is given to either in a mapping, as in
             `forward={"name": "newton_schulz", "num_iterations": 5}`.
 
     Attributes:
@@ -104,7 +103,7 @@ class CovariancePooling(MetaLayer):
             features = torch.where(valid[:, None, None], features, 0.0)
         operator = operators[0] if features.device.type in ("cpu", "meta") else fastest(operators, features)
         if self.signed_root:
-            pooled = signed_root_and_normalise(apply_operator(operator, widen(features, torch.float64))).to(features.dtype)
+            pooled = signed_root_and_normalise(apply_operator(operator, features, torch.float64), features.dtype)
         else:
             pooled = apply_operator(operator, features)
         return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)

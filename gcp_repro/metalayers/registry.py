@@ -68,8 +68,8 @@ class MetaLayerEntry:
         return self.name != REFERENCE_LAYER and build_meta_layer(self.name).can_follow(build_meta_layer(REFERENCE_LAYER))
 
 
-_COMMON = {"dtype": "float64", "route": "auto", "solver": "auto", "on_nonfinite": "raise"}
-_ONE_ROUTE = {"dtype": "float64", "solver": "auto", "on_nonfinite": "raise"}
+_COMMON = {"dtype": "float64", "accuracy": "standard", "route": "auto", "solver": "auto", "on_nonfinite": "raise"}
+_ONE_ROUTE = {"dtype": "float64", "accuracy": "standard", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
 _DIFFERENTIABLE_SVD, _FAST_MPN_COV = "DifferentiableSVD", "fast-MPN-COV"
 

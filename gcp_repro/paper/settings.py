@@ -24,6 +24,7 @@ __all__ = ["PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
 
 PROTOCOLS = ("standalone", "hybrid")
 SHOWN_CHANGES = 4
+NARROWER = ("mixed", "float32")  # precisions below float64, in the order of tables
 VARIANT_COLUMNS = ["meta_layer", "dtype", "route", "meta_layer_options"]
 
 
@@ -33,7 +34,7 @@ class Variant:
 
     Attributes:
         meta_layer: Registered name.
-        dtype: "float64", "float32", or empty for a layer without one.
+        dtype: "float64", "mixed", "float32", or empty for a layer without one.
         route: "dense", "gram", or empty.
         options: Options other than the defaults, as in "top_n=14".
     """
@@ -45,8 +46,13 @@ class Variant:
 
     @property
     def order(self) -> tuple[int, tuple[int, str], str, str]:
-        """Sorting key: float32 after all others, layers as in the paper."""
-        return (int(self.dtype == "float32"), layer_order(self.meta_layer), self.options, self.route)
+        """Sorting key: by precision, float64 first, then layers as in the paper."""
+        return (
+            NARROWER.index(self.dtype) + 1 if self.dtype in NARROWER else 0,
+            layer_order(self.meta_layer),
+            self.options,
+            self.route,
+        )
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,15 @@ class Setting:
     def reference(self) -> Variant | None:
         """`isqrt_cov` in float64: what all others are compared with."""
         return next(
-            (v for v in self.variants if v.meta_layer == REFERENCE_LAYER and v.dtype != "float32" and not v.options), None
+            (v for v in self.variants if v.meta_layer == REFERENCE_LAYER and v.dtype not in NARROWER and not v.options), None
         )
 
     def name(self, variant: Variant, precision: bool = True) -> str:
-        """A variant in words: its layer, its route where several were trained, and float32.
+        """A variant in words: its layer, its route where several were trained, and its precision unless that is float64.
 
         Args:
             variant: One of `variants`.
-            precision: Whether to name float32.
+            precision: Whether to name the precision.
         """
         same = [
             v for v in self.variants if (v.meta_layer, v.dtype, v.options) == (variant.meta_layer, variant.dtype, variant.options)
@@ -125,7 +131,7 @@ class Setting:
         return (
             variant.meta_layer
             + (f" ({', '.join(details)})" if details else "")
-            + (" float32" if precision and variant.dtype == "float32" else "")
+            + (f" {variant.dtype}" if precision and variant.dtype in NARROWER else "")
         )
 
     def select(self, variant: Variant, protocol: str, warmup_epochs: float | None = None) -> pd.DataFrame:

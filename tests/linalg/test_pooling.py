@@ -90,8 +90,8 @@ def test_published_arithmetic_is_that_of_the_layers_that_were_published():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"dtype": "half"}, "dtype must be one of float64, float32; got 'half'"),
-        ({"dtype": torch.float64}, "dtype must be one of float64, float32; got torch.float64"),
+        ({"dtype": "half"}, "dtype must be one of float64, float32, mixed; got 'half'"),
+        ({"dtype": torch.float64}, "dtype must be one of float64, float32, mixed; got torch.float64"),
         ({"route": "gramm"}, "route must be one of auto, gram, dense; got 'gramm'"),
         ({"solver": "gpu"}, "solver must be one of auto, device, host, products; got 'gpu'"),
         ({"moment": "mean"}, "moment must be one of covariance, second_moment, gaussian; got 'mean'"),

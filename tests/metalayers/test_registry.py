@@ -279,13 +279,13 @@ def test_errors():
         build_meta_layer("svd_taylor", degre=3)
     with pytest.raises(OptionError, match="route must be one of auto, gram, dense; got 'gramm'"):
         build_meta_layer("svd_pade", route="gramm")
-    with pytest.raises(OptionError, match="dtype must be one of float64, float32; got 'half'"):
+    with pytest.raises(OptionError, match="dtype must be one of float64, float32, mixed; got 'half'"):
         build_meta_layer("svd_pade", dtype="half")
     with pytest.raises(OptionError, match="num_iterations must be a whole number >= 1; got 0"):
         build_meta_layer("isqrt_cov", num_iterations=0)
     with pytest.raises(OptionError, match="top_n must be a whole number >= 1, or a number > 0 and < 1, or null; got 0"):
         build_meta_layer("svd_topn", top_n=0)
-    with pytest.raises(OptionError, match="have no option 'degree': known: dtype, route"):
+    with pytest.raises(OptionError, match="have no option 'degree': known: dtype, accuracy, route"):
         build_meta_layer("spectral", degree=3)
     with pytest.raises(ShapeError, match=r"\(B, C, H, W\) or \(B, C, N\).*got torch.float32 \(3, 4\)"):
         build_meta_layer("svd_pade")(torch.ones(3, 4))

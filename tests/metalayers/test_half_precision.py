@@ -1,0 +1,70 @@
+"""float16 and bfloat16 features: what a narrow dtype cannot hold is infinite, for a gradient scaler to see."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from tests.metalayers.inputs import features_of, gradient_of
+
+LARGEST = torch.finfo(torch.float16).max
+UNBOUNDED = ["bcnn", "cbp", "improved_bcnn"]  # gradients that grow as features shrink
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", META_LAYERS)
+def test_value_and_gradient_are_those_of_float32_rounded(name, dtype):
+    features = features_of(2, 5, 3, 3).to(dtype)
+    wide_value, wide_gradient = gradient_of(build_meta_layer(name), features.float())
+    value, gradient = gradient_of(build_meta_layer(name), features)
+    assert value.dtype == gradient.dtype == dtype
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(value.float(), wide_value, rtol=eps, atol=eps * wide_value.abs().max().item())
+    # the upstream gradient is rounded as well, and a gradient sums its errors over C entries a row
+    assert (gradient.float() - wide_gradient).norm() < 4 * eps * wide_gradient.norm()
+
+
+@pytest.mark.parametrize("name", META_LAYERS)
+def test_zero_features_have_finite_gradients(name):
+    output, gradient = gradient_of(build_meta_layer(name), torch.zeros(2, 5, 3, 3, dtype=torch.float16))
+    assert output.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_gradients_too_large_for_float16_are_infinite(name):
+    features = (1e-6 * features_of(2, 5, 3, 3)).half()
+    wide = gradient_of(build_meta_layer(name), features.float())[1]
+    gradient = gradient_of(build_meta_layer(name), features)[1]
+    too_large = wide.abs() > 1.1 * LARGEST
+    assert too_large.any()
+    assert torch.equal(gradient[too_large], wide[too_large].sign().half() * torch.inf)
+    assert gradient[wide.abs() < 0.9 * LARGEST].isfinite().all()
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_gradient_scaler_finds_a_scale_that_keeps_the_direction(name):
+    """Clamped, the gradient of the first scales points elsewhere and the scaler accepts it."""
+    layer, weight = build_meta_layer(name), torch.nn.Parameter(0.05 * features_of(2, 5, 3, 3).float())
+    target = torch.randn(2, layer.output_dim(5), generator=torch.Generator().manual_seed(1))
+
+    def loss(features):
+        return (layer(features).float() * target).sum()
+
+    (expected,) = torch.autograd.grad(loss(weight), weight)
+    scaler, optimizer = torch.amp.GradScaler("cpu", init_scale=2.0**20), torch.optim.SGD([weight], lr=0.0)
+    skipped = 0
+    for _ in range(30):
+        optimizer.zero_grad()
+        scaler.scale(loss(weight.half())).backward()
+        before = scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        if scaler.get_scale() == before:
+            break
+        skipped += 1
+    assert skipped > 0
+    found = weight.grad
+    assert found is not None
+    assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.999

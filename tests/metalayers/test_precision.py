@@ -1,0 +1,163 @@
+"""`dtype="mixed"` and `accuracy="high"`: values and gradients against 120 digits at large condition numbers, on all layers."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from gcp_repro.errors import OptionError
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from tests.linalg import reference
+from tests.metalayers.inputs import features_of, gradient_of
+
+F32, F64 = torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps
+CHOOSES = [name for name, entry in META_LAYERS.items() if "accuracy" in entry.defaults]
+PUBLISHED = ["mpa_lya", "mtp_lya"]  # of the layers that decompose, those that exist in the published order of operations alone
+DECOMPOSING = [name for name in CHOOSES if name not in PUBLISHED]
+
+
+def _random(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def _scaled_rows(order):
+    """Eight rows scaled by 1 to 1e-7, 30 positions: the condition number is 1e14, and every row is known to all its digits."""
+    scales = torch.logspace(0, -7, 8, dtype=torch.float64)[order]
+    return scales.unsqueeze(-1) * (_random(8, 30, seed=3) + 5.0)
+
+
+def _with_spectrum(condition, channels, positions):
+    rank = min(channels, positions - 1)
+    spectrum = torch.logspace(0, -np.log10(condition), rank, dtype=torch.float64).tolist() + [0.0] * (channels - rank)
+    return reference.features_with_spectrum(spectrum, positions, seed=4)[0]
+
+
+FEATURES = {
+    "rows, largest first": lambda: _scaled_rows(torch.arange(8)),
+    "rows, smallest first": lambda: _scaled_rows(torch.arange(8).flip(0)),
+    "rows, mixed": lambda: _scaled_rows(torch.tensor([4, 1, 7, 0, 5, 2, 6, 3])),
+    **{
+        f"{condition:.0e}, {channels} x {positions}": functools.partial(_with_spectrum, condition, channels, positions)
+        for condition in (1e2, 1e6, 1e10, 1e14)
+        for channels, positions in ((6, 20), (9, 6))
+    },
+}
+
+
+@functools.cache
+def _reference(case):
+    features = FEATURES[case]()
+    weights = _random(len(features) * (len(features) + 1) // 2, seed=5)
+    return features, weights, *reference.root_and_gradient(features, weights)
+
+
+def _errors(case, **options):
+    """Relative errors of value and gradient of `svd_lyapunov`, in the norm."""
+    features, weights, value, gradient = _reference(case)
+    x = features[None].clone().requires_grad_()
+    output = build_meta_layer("svd_lyapunov", **options)(x)
+    (computed,) = torch.autograd.grad(output, x, weights[None])
+    pairs = (output[0].detach().numpy(), value), (computed[0].numpy(), gradient)
+    return [np.linalg.norm(found - exact) / np.linalg.norm(exact) for found, exact in pairs]
+
+
+def _condition(case):
+    return 1e14 if case.startswith("rows") else float(case.split(",")[0])
+
+
+@pytest.mark.parametrize("case", FEATURES)
+def test_high_accuracy_is_lost_with_the_root_of_the_condition_number_alone(case):
+    of_value, of_gradient = _errors(case, accuracy="high")
+    assert of_value < 100 * F64
+    # rows of different scale cost nothing; elsewhere singular values are right to eps of the largest
+    assert of_gradient < (100 * F64 if case.startswith("rows") else 10 * F64 * _condition(case) ** 0.5)
+    assert of_gradient < 1e-8
+
+
+@pytest.mark.parametrize("case", FEATURES)
+@pytest.mark.parametrize("accuracy", ["standard", "high"])
+def test_mixed_precision_has_float32_accuracy_at_every_condition_number_of_its_decomposition(case, accuracy):
+    if accuracy == "standard" and _condition(case) > 1e10:
+        pytest.skip("eps times the condition number is no longer small against float32")
+    of_value, of_gradient = _errors(case, dtype="mixed", accuracy=accuracy)
+    assert of_value < 4 * F32
+    assert of_gradient < 4 * F32
+
+
+@pytest.mark.parametrize("case", [case for case in FEATURES if _condition(case) <= 1e6])
+def test_direct_decomposition_in_float32_reaches_further_than_the_gram_matrix(case):
+    """The Gram matrix in float32 has no digits left at a condition number of 1 / eps = 8e6."""
+    of_gradient = _errors(case, dtype="float32", accuracy="high")[1]
+    assert of_gradient < 10 * F32 * _condition(case) ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 3, 2), (3, 4, 3, 4)], ids=str)
+@pytest.mark.parametrize("name", DECOMPOSING)
+def test_all_layers_agree_in_every_precision_on_ordinary_features(name, shape):
+    features = features_of(*shape)
+    value, gradient = gradient_of(build_meta_layer(name), features)
+    for options, tolerance in (
+        ({"accuracy": "high"}, 1e-9),
+        ({"dtype": "mixed"}, 4e-6),
+        ({"dtype": "mixed", "accuracy": "high"}, 4e-6),
+    ):
+        other_value, other_gradient = gradient_of(build_meta_layer(name, **options), features)
+        assert (other_value - value).norm() < tolerance * value.norm(), options
+        assert (other_gradient - gradient).norm() < tolerance * gradient.norm(), options
+
+
+@pytest.mark.parametrize("options", [{"accuracy": "high"}, {"dtype": "mixed"}], ids=str)
+def test_second_derivatives_in_the_precision_of_the_decomposition(options):
+    x, direction = features_of(1, 4, 7).requires_grad_(), _random(1, 4, 7, seed=6)
+    second = []
+    for layer in (build_meta_layer("svd_lyapunov"), build_meta_layer("svd_lyapunov", **options)):
+        output = layer(x)
+        (gradient,) = torch.autograd.grad(output, x, _random(*output.shape, seed=7), create_graph=True)
+        second.append(torch.autograd.grad(gradient, x, direction)[0])
+    torch.testing.assert_close(second[1], second[0], rtol=1e-9, atol=1e-9)
+
+
+def test_combinations_that_make_no_sense_are_refused_in_words():
+    for options in ({"dtype": "mixed"}, {"accuracy": "high"}):
+        word = "dtype='mixed'" if "dtype" in options else "accuracy='high'"
+        for layer, further in (("svd_pade", {"route": "dense"}), ("isqrt_cov", {"solver": "products"}), ("mpa_lya", {})):
+            with pytest.raises(OptionError, match=rf"{word}.*needs.*"):
+                build_meta_layer(layer, **options, **further)
+    with pytest.raises(OptionError, match="accuracy must be one of standard, high; got 'highest'"):
+        build_meta_layer("svd_pade", accuracy="highest")
+
+
+def _kept_bytes(layer, features):
+    """Bytes that an image's graph holds, beside the features and the output, which belong to the network."""
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes() if tensor.shape[:1] == features.shape[:1] else 0
+        return tensor
+
+    layer(features)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = layer(features)
+    for own in (features, output):
+        kept.pop(own.untyped_storage().data_ptr(), None)
+    return sum(kept.values()) / len(features)
+
+
+@pytest.mark.parametrize("name", [*CHOOSES, "bcnn", "cbp"])
+def test_what_is_kept_for_the_backward_is_the_thin_decomposition(name):
+    channels, positions = 24, 16
+    features = features_of(3, channels, positions, dtype=torch.float32).requires_grad_()
+    numbers = {"bcnn": 3, "cbp": channels**2}.get(name, 2 * channels**2)  # cbp: places of all pairs, shared by the batch
+    if name == "g2denet":
+        numbers += channels * positions  # the features with a constant
+    assert _kept_bytes(build_meta_layer(name), features) <= 8 * numbers
+
+
+def test_mixed_precision_keeps_half():
+    features = features_of(3, 24, 16, dtype=torch.float32).requires_grad_()
+    full, mixed = (_kept_bytes(build_meta_layer("svd_lyapunov", dtype=dtype), features) for dtype in ("float64", "mixed"))
+    assert mixed < 0.55 * full  # all but the eigenvalues
