@@ -18,7 +18,12 @@ from gcp_repro.models.classifier import channel_reduction
 
 __all__ = ["NAMED_SHAPES", "Case", "Inputs", "Shape", "list_cases", "parse_shapes"]
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
+DTYPES = {  # of the decomposition, and of the products that have no part in it
+    "float64": (torch.float64, torch.float64),
+    "float32": (torch.float32, torch.float32),
+    "mixed": (torch.float64, torch.float32),
+}
+ACCURACIES = ("standard", "high")
 
 
 @dataclass(frozen=True)
@@ -92,15 +97,33 @@ class Case:
         layer: Name in the registry, the peer's class name, or "limit".
         route: Empty where the layer has no such option.
         dtype: Of the spectral part; empty where the layer has no such option.
+        accuracy: Likewise.
     """
 
     origin: str
     layer: str
     route: str = ""
     dtype: str = ""
+    accuracy: str = ""
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.origin, self.layer, self.route, self.dtype) if part)
+        accuracy = "" if self.accuracy == "standard" else self.accuracy
+        return " ".join(part for part in (self.origin, self.layer, self.route, self.dtype, accuracy) if part)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Those of the layer."""
+        options = {"route": self.route, "dtype": self.dtype, "accuracy": self.accuracy}
+        return {name: value for name, value in options.items() if value}
+
+    @property
+    def exists(self) -> bool:
+        """Whether the layer has this combination of options."""
+        try:
+            build_meta_layer(self.layer, **self.options)
+        except OptionError:
+            return False
+        return True
 
     @property
     def limit(self) -> Case | None:
@@ -109,35 +132,50 @@ class Case:
 
     @property
     def references(self) -> list[Case]:
-        """Candidates that do the same in another way, at equal precision.
+        """Candidates that do the same in another way.
 
-        The peer's layers, which are float64 always, and for `svd_lyapunov` our own Newton-Schulz iteration.
+        The peer's layers, which are float64 always, for `svd_lyapunov` our own Newton-Schulz iteration, and the layer itself in
+        float64 where it is in mixed precision, or as it is by default where its accuracy is high.
         """
+        if self.origin != "gcp_repro":
+            return []
         own = [replace(self, layer="isqrt_cov")] if self.layer == "svd_lyapunov" else []
-        if self.origin != "gcp_repro" or self.dtype != "float64":
+        if self.dtype == "mixed":
+            own.append(replace(self, dtype="float64"))
+        if self.accuracy == "high":
+            own.append(replace(self, accuracy="standard"))
+        if self.dtype != "float64" or self.accuracy == "high":
             return own
         return [Case("peer", name, dtype="float64") for name in META_LAYERS[self.layer].peers] + own
 
     def build(self, features: Tensor, peer: Peer | None) -> nn.Module:
         """The module, for features `(B, C, H, W)`."""
         if self.origin == "limit":
-            return Limit(features, DTYPES[self.dtype])
+            return Limit(features, *DTYPES[self.dtype])
         if self.origin == "peer":
             if peer is None:
                 raise OptionError(f"{self} needs the peer's clone; none is open: pass --peer PATH")
             return peer.build(self.layer, features.shape[1])
-        options = {"route": self.route, "dtype": self.dtype}
-        return build_meta_layer(self.layer, **{name: value for name, value in options.items() if value})
+        return build_meta_layer(self.layer, **self.options)
 
 
-def list_cases(layers: Sequence[str], routes: Sequence[str], dtypes: Sequence[str], *, with_peer: bool) -> list[Case]:
+def list_cases(
+    layers: Sequence[str],
+    routes: Sequence[str],
+    dtypes: Sequence[str],
+    accuracies: Sequence[str] = ("standard",),
+    *,
+    with_peer: bool,
+) -> list[Case]:
     """All candidates of a run: the limits, our layers with the options they have, and the peer's that correspond to them."""
     ours = [
-        Case("gcp_repro", layer, route, dtype)
+        Case("gcp_repro", layer, route, dtype, accuracy)
         for layer in layers
         for route in (routes if "route" in META_LAYERS[layer].defaults else [""])
         for dtype in (dtypes if "dtype" in META_LAYERS[layer].defaults else [""])
+        for accuracy in (accuracies if "accuracy" in META_LAYERS[layer].defaults else [""])
     ]
+    ours = [case for case in ours if case.exists]
     limits = [case.limit for case in ours if case.limit is not None]
     peers = [case for ours_one in ours for case in ours_one.references if case.origin == "peer" and with_peer]
     return list(dict.fromkeys((*limits, *ours, *peers)))

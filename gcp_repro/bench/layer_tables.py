@@ -31,7 +31,7 @@ def measurement_table(measurements: Sequence[Measurement]) -> Table:
     published = {m.case: [published_seconds(m.case, shape, phase) for phase in PHASES] for m in measurements}
     with_paper = any(seconds is not None for row in published.values() for seconds in row)
     table = Table(title=f"{shape}: milliseconds, minimum | median of {max(len(m.samples) for m in measurements)} rounds")
-    for name in ("origin", "layer", "route", "dtype"):
+    for name in ("origin", "layer", "route", "dtype", "accuracy"):
         table.add_column(name, no_wrap=True)
     for name in (*PHASES, "MiB extra", "x limit"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -45,7 +45,15 @@ def measurement_table(measurements: Sequence[Measurement]) -> Table:
         memory = None if m.peak_bytes is None else m.peak_bytes / 2**20
         case = m.case
         table.add_row(
-            case.origin, case.layer, case.route, case.dtype, *times, _number(memory, ".1f"), _number(m.times_limit, ".2f"), *paper
+            case.origin,
+            case.layer,
+            case.route,
+            case.dtype,
+            case.accuracy,
+            *times,
+            _number(memory, ".1f"),
+            _number(m.times_limit, ".2f"),
+            *paper,
         )
     return table
 
@@ -57,7 +65,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
         title=f"{shape}: time of the reference / time of ours",
         caption="Medians of the ratios of the same round. Difference: of the outputs, relative to the largest one of the image.",
     )
-    for name in ("layer", "route", "dtype", "reference"):
+    for name in ("layer", "route", "dtype", "accuracy", "reference"):
         table.add_column(name, no_wrap=True)
     for name in (*PHASES, "memory", "difference"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -65,7 +73,8 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
         case, other = c.measurement.case, c.reference.case
         ratios = [_number(c.speed(phase), ".2f") for phase in PHASES]
         cells = [*ratios, _number(c.memory, ".2f"), _number(c.difference, ".1e")]
-        table.add_row(case.layer, case.route, case.dtype, f"{other.origin} {other.layer}", *cells)
+        reference = f"{other.origin} {other.layer}{'' if other.dtype == case.dtype else f' {other.dtype}'}"
+        table.add_row(case.layer, case.route, case.dtype, case.accuracy, reference, *cells)
     return table
 
 

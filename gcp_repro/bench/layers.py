@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from gcp_repro.bench.cases import DTYPES, NAMED_SHAPES, Case, Inputs, Shape, list_cases, parse_shapes
+from gcp_repro.bench.cases import ACCURACIES, DTYPES, NAMED_SHAPES, Case, Inputs, Shape, list_cases, parse_shapes
 from gcp_repro.bench.layer_records import Comparison, Measurement, machine, write_rows
 from gcp_repro.bench.layer_tables import Steps, comparison_table, make_console, measurement_table
 from gcp_repro.bench.memory import MemoryProbe, peak_on_cuda
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", metavar="LAYER", default=list(META_LAYERS), help="registered names (default: all)")
     parser.add_argument("--routes", nargs="+", choices=("auto", "gram", "dense"), default=["gram", "dense"])
     parser.add_argument("--dtypes", nargs="+", choices=tuple(DTYPES), default=list(DTYPES), help="of the spectral part")
+    parser.add_argument(
+        "--accuracies", nargs="+", choices=ACCURACIES, default=["standard"], help="of layers that have the option"
+    )
     parser.add_argument(
         "--shapes",
         nargs="+",
@@ -66,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     device = _check(options)
     console = make_console()
     where = machine(device, options.threads)
-    cases = list_cases(options.layers, options.routes, options.dtypes, with_peer=options.peer is not None)
+    cases = list_cases(options.layers, options.routes, options.dtypes, options.accuracies, with_peer=options.peer is not None)
     ratios_file = options.output.with_name(f"{options.output.stem}_ratios.csv")
     console.print(", ".join(f"{name} {value}" for name, value in where.items() if value is not None))
     measurements: list[Measurement] = []

@@ -24,18 +24,20 @@ class Limit(nn.Module):
 
     Args:
         features: `(B, C, H, W)`, an example of what the layers get.
-        dtype: float64 or float32, of products and decomposition.
+        dtype: Of the decomposition, and of the products that it starts from or that make `U`.
+        product_dtype: Of the other products; that of the decomposition if none is given.
     """
 
-    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, features: Tensor, dtype: torch.dtype, product_dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.x = center(features.detach().flatten(2).to(dtype))
         batch, rows, columns = self.x.shape
         size = min(rows, columns)
-        self.g = torch.randn(batch, rows, rows, dtype=dtype, generator=torch.Generator().manual_seed(0)).to(features.device)
-        self.u, self.v = self.x.new_zeros(batch, rows, size), self.x.new_zeros(batch, size, size)
-        self.square = self.x.new_empty(batch, rows, rows)
-        self.gradient = self.x.new_empty(batch, rows, columns)
+        self.kept_x = kept = self.x.to(product_dtype or dtype)
+        self.g = torch.randn(batch, rows, rows, dtype=kept.dtype, generator=torch.Generator().manual_seed(0)).to(features.device)
+        self.u, self.v = kept.new_zeros(batch, rows, size), kept.new_zeros(batch, size, size)
+        self.square = kept.new_empty(batch, rows, rows)
+        self.gradient = kept.new_empty(batch, rows, columns)
         self.bytes_per_item = max(rows, columns) ** 2 * dtype.itemsize
         self.zeros = torch.zeros_like(features)
 
@@ -49,7 +51,7 @@ class Limit(nn.Module):
 
     def run_backward(self) -> None:
         """The products of the backward."""
-        for_each_chunk(_backward, [self.x, self.v, self.u, self.g, self.gradient], self.bytes_per_item)
+        for_each_chunk(_backward, [self.kept_x, self.v, self.u, self.g, self.gradient], self.bytes_per_item)
 
 
 def _forward(x: Tensor, v: Tensor, u: Tensor, square: Tensor) -> None:
@@ -57,7 +59,7 @@ def _forward(x: Tensor, v: Tensor, u: Tensor, square: Tensor) -> None:
     _, eigenvectors = torch.linalg.eigh(x.mT @ x if by_positions else x @ x.mT)
     if by_positions:
         v.copy_(eigenvectors)
-        torch.bmm(x, eigenvectors, out=u)
+        u.copy_(x @ eigenvectors) if u.dtype != x.dtype else torch.bmm(x, eigenvectors, out=u)
     else:
         u.copy_(eigenvectors)
     torch.bmm(u, u.mT, out=square)

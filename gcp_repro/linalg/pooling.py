@@ -79,7 +79,8 @@ class PoolingSpec:
         if self.route == "dense":
             raise OptionError(
                 f"{option} needs the rank-aware decomposition of route='gram'; got route='dense', the published order of "
-                f"operations in one precision, for forward={self.function}: use route='auto', or dtype='float64' and accuracy='standard'"
+                f"operations in one precision, for forward={self.function}: use route='auto', or dtype='float64' and "
+                "accuracy='standard'"
             )
         if self.solver == "products":
             raise OptionError(

@@ -54,6 +54,25 @@ def test_references_have_the_same_precision():
     assert Case("peer", "SVD_Pade", dtype="float64").references == []
 
 
+def test_mixed_precision_and_high_accuracy_are_compared_with_the_default():
+    high = Case("gcp_repro", "svd_pade", "gram", "float64", "high")
+    assert high.references == [Case("gcp_repro", "svd_pade", "gram", "float64", "standard")]
+    mixed = Case("gcp_repro", "svd_pade", "gram", "mixed", "standard")
+    assert mixed.references == [Case("gcp_repro", "svd_pade", "gram", "float64", "standard")]
+    assert mixed.limit == Case("limit", "limit", dtype="mixed")
+    assert mixed.limit.references == []
+
+
+def test_combinations_that_a_layer_refuses_are_left_out():
+    cases = list_cases(
+        ["svd_pade", "mpa_lya", "gap"], ["gram", "dense"], ["float64", "mixed"], ["standard", "high"], with_peer=False
+    )
+    assert [str(case) for case in cases if case.origin == "gcp_repro"] == [
+        "gcp_repro svd_pade gram float64", "gcp_repro svd_pade gram float64 high", "gcp_repro svd_pade gram mixed",
+        "gcp_repro svd_pade gram mixed high", "gcp_repro svd_pade dense float64", "gcp_repro mpa_lya float64", "gcp_repro gap",
+    ]  # fmt: skip
+
+
 def test_all_candidates_get_the_same_features():
     shape = Shape.parse("3x4x2x2")
     inputs = Inputs(shape, CPU)

@@ -34,7 +34,9 @@ def test_every_layer_and_route_is_measured(tmp_path, capsys):
     assert [row["failure"] for row in rows if row["failure"]] == []
     assert {(row["batch"], row["channels"], row["height"]) for row in rows} == {("2", "6", "2"), ("3", "5", "4")}
     routes = {(row["route"], row["dtype"]) for row in rows if row["layer"] == "svd_taylor"}
-    assert routes == {("gram", "float64"), ("gram", "float32"), ("dense", "float64"), ("dense", "float32")}
+    assert routes == {
+        ("gram", "float64"), ("gram", "float32"), ("gram", "mixed"), ("dense", "float64"), ("dense", "float32")
+    }  # fmt: skip
     for row in rows:
         assert row["rounds"] == "2"
         assert 0 < float(row["forward_min"]) <= float(row["forward_median"])
@@ -44,7 +46,11 @@ def test_every_layer_and_route_is_measured(tmp_path, capsys):
         assert row["device"] == "cpu"
         assert row["torch"] == version("torch")
         assert all(row[name] for name in ("cpu", "cores", "threads", "python", "gcp_repro", "date"))
-    assert {row["reference"] for row in read(ratios)} == {"isqrt_cov"}  # our own, for svd_lyapunov
+    compared = read(ratios)
+    assert {row["reference"] for row in compared if row["reference_dtype"] == row["dtype"]} == {"isqrt_cov"}  # for svd_lyapunov
+    mixed = [row for row in compared if row["reference_dtype"] != row["dtype"]]
+    assert {row["dtype"] for row in mixed} == {"mixed"}
+    assert all(row["reference"] == row["layer"] for row in mixed)
     shown = capsys.readouterr().out
     assert "svd_power_iteration" in shown
     assert "2x6x2x2: milliseconds, minimum | median of 2 rounds" in shown

@@ -6,10 +6,12 @@ from gcp_repro.bench.timing import Trial
 
 
 @pytest.mark.parametrize("size", [(5, 6, 2, 2), (5, 3, 4, 4)], ids=["by positions", "by channels"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_limit_does_the_work_of_the_gram_route(size, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "product_dtype"), [(torch.float64, None), (torch.float32, None), (torch.float64, torch.float32)], ids=str
+)
+def test_the_limit_does_the_work_of_the_gram_route(size, dtype, product_dtype):
     features = torch.randn(size).relu()
-    limit = Limit(features, dtype)
+    limit = Limit(features, dtype, product_dtype)
     limit.run_forward()
     x = features.flatten(2).to(dtype)
     x = (x - x.mean(-1, keepdim=True)) * x.shape[-1] ** -0.5
@@ -17,6 +19,7 @@ def test_the_limit_does_the_work_of_the_gram_route(size, dtype):
     by_positions = positions < channels
     _, v = torch.linalg.eigh(x.mT @ x if by_positions else x @ x.mT)
     u = x @ v if by_positions else v
+    x, v, u = (part.to(product_dtype or dtype) for part in (x, v, u))
 
     torch.testing.assert_close(limit.square, u @ u.mT)
 
