@@ -16,6 +16,7 @@ __all__ = [
     "as_positions",
     "center",
     "contrasts",
+    "count_contrasts",
     "covariance",
     "fill_diagonal",
     "from_upper_triangle",
@@ -56,28 +57,39 @@ def center(features: Tensor) -> Tensor:
     return (features - features.mean(-1, keepdim=True)).mul_(scale)
 
 
-def contrasts(features: Tensor, dtype: torch.dtype) -> Tensor:
-    """`N - 1` orthonormal contrasts of the positions, in scratch memory: `Z Z^T = N P` with `P` the covariance (eq. 1).
+def count_contrasts(positions: int) -> int:
+    """How many columns `contrasts` has: an even number, because products of matrices of odd sizes take longer."""
+    return positions - positions % 2
 
-    `Z = X H` with the last `N - 1` columns of the Householder reflection that maps the constant vector to an axis. So `Z` has the
-    information of the centred features without their null vector, and costs as much: it is the features less one number a row,
-    `x_0 / sqrt(N) + (x_1 + ... + x_{N-1}) / (N + sqrt(N))`.
+
+def contrasts(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """`Z` with `Z Z^T = N P`, `P` the covariance (eq. 1), in scratch memory: the centred features, one column less for odd `N`.
+
+    Centred features have the null vector `1`. With an odd number of positions it is left out: `Z = X H` with the last `N - 1`
+    columns of the Householder reflection that maps `1` to an axis. This too takes one number a row from the features,
+    `x_0 / sqrt(N) + (x_1 + ... + x_{N-1}) / (N + sqrt(N))` instead of their mean.
 
     Args:
         features: `(b, C, N)`.
         dtype: Of the contrasts.
     """
-    size = features.shape[-1]
-    root = size**0.5
-    shift = features.sum(-1, keepdim=True, dtype=dtype).add_(features[..., :1].to(dtype), alpha=root).div_(size + root)
-    result = scratch("contrasts", features, *features.shape[:-1], size - 1, dtype=dtype)
-    return result.copy_(features[..., 1:]).sub_(shift)
+    size, root = features.shape[-1], features.shape[-1] ** 0.5
+    columns = count_contrasts(size)
+    total = features.sum(-1, keepdim=True, dtype=dtype)
+    shift = total / size if columns == size else (total + root * features[..., :1].to(dtype)) / (size + root)
+    result = scratch("contrasts", features, *features.shape[:-1], columns, dtype=dtype)
+    return result.copy_(features[..., size - columns :]).sub_(shift)
 
 
 def write_features(gradient: Tensor, output: Tensor) -> None:
-    """The adjoint of `contrasts`: `(b, C, N - 1)` to `(b, C, N)`, of any dtype, with rows of sum zero."""
-    size = output.shape[-1]
-    root = size**0.5
+    """The adjoint of `contrasts` for a gradient `(b, C, columns)` that is a product with `Z`; to `(b, C, N)`, of any dtype.
+
+    Where `Z` has all columns, such a gradient has rows of sum zero, and nothing is left to do.
+    """
+    size, root = output.shape[-1], output.shape[-1] ** 0.5
+    if gradient.shape[-1] == size:
+        output.copy_(gradient)
+        return
     total = gradient.sum(-1, keepdim=True)
     torch.mul(total, -1 / root, out=output[..., :1])
     torch.sub(gradient, total.div_(size + root), out=output[..., 1:])

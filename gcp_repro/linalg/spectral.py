@@ -15,6 +15,7 @@ from torch import Tensor
 from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import (
     contrasts,
+    count_contrasts,
     symmetric_from_upper_triangle,
     twice_symmetric_from_upper_triangle,
     upper_triangle,
@@ -148,7 +149,7 @@ class SpectralPooling(Operator):
 
     def _sizes(self, rows: int, columns: int) -> tuple[int, int, bool]:
         """Columns of `Z`, those of `U`, and whether `V^T` is kept: where it is smaller than `U` or cannot be had from it."""
-        columns -= self.centered
+        columns = count_contrasts(columns) if self.centered else columns
         keeps_v = self.direct or self._products != self.dtype or self._by_positions(rows, columns)
         return columns, min(rows, columns), keeps_v
 
@@ -168,7 +169,12 @@ class SpectralPooling(Operator):
 
     def _unscaled(self, x: Tensor) -> Tensor:
         """`Z` with `Z Z^T = N P`, in `dtype`."""
-        return contrasts(x, self.dtype) if self.centered else self.widened(x)
+        if not self.centered:
+            return self.widened(x)
+        if self.direct:  # a large mean is taken away first, so that its rounding error is taken away with the rest
+            x = x.to(self.dtype)
+            x = x - x.mean(-1, keepdim=True)
+        return contrasts(x, self.dtype)
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Eigenvalues that functions and rules see for features `(b, C, N)`: a zero for the null space, others ascending."""

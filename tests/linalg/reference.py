@@ -87,32 +87,3 @@ def features_with_spectrum(eigenvalues: list[float], positions: int, seed: int =
     k = min(channels, positions - 1)
     x = left[:, :k] @ (values[:k].sqrt().unsqueeze(-1) * orthonormal[:, 1 : k + 1].mT) * positions**0.5
     return (x + torch.randn(channels, 1, dtype=torch.float64, generator=generator)).unsqueeze(0)
-
-
-def root_and_gradient(features: Tensor, weights: Tensor, digits: int = 120) -> tuple[np.ndarray, np.ndarray]:
-    """Upper triangle of the root of the covariance of `(C, N)` features, and the gradient of its product with `weights`.
-
-    The gradient solves the Lyapunov equation `Q Y + Y Q = G` in the eigenbasis, to `digits` digits.
-    """
-    with mp.workdps(digits):
-        x = to_mp(features)
-        c, n = x.rows, x.cols
-        means = [mp.fsum(x[i, j] for j in range(n)) / n for i in range(c)]
-        centered = mp.matrix([[x[i, j] - means[i] for j in range(n)] for i in range(c)])
-        eigenvalues, u = mp.eigsy(centered * centered.T / n)
-        smallest = max(eigenvalues) * mp.mpf(10) ** (-digits // 2)
-        s = [mp.sqrt(v) if v > smallest else mp.mpf(0) for v in eigenvalues]
-        g, position = mp.matrix(c, c), 0
-        for i in range(c):
-            for j in range(i, c):
-                value = mp.mpf(weights[position].item())
-                g[i, j] = g[j, i] = value if i == j else value / 2
-                position += 1
-        h = u.T * g * u
-        y = mp.matrix([[h[i, j] / (s[i] + s[j]) if s[i] + s[j] > 0 else mp.mpf(0) for j in range(c)] for i in range(c)])
-        gradient = 2 * (u * y * u.T) * centered / n
-        root_of_p = u * mp.diag(s) * u.T
-        return (
-            np.array([float(v) for v in upper(root_of_p)]),
-            np.array([[float(gradient[i, j]) for j in range(n)] for i in range(c)]),
-        )

@@ -23,22 +23,25 @@ def _random(*shape, seed=0, dtype=F64):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("positions", [1, 2, 9])
+@pytest.mark.parametrize("positions", [1, 2, 8, 9])
 def test_contrasts_have_the_covariance_of_the_features(positions):
     features = 1e3 + _random(2, 4, positions)
     z = contrasts(features, F64)
-    assert z.shape == (2, 4, positions - 1)
+    assert z.shape == (2, 4, positions if positions % 2 == 0 else positions - 1)
     error = (z @ z.mT / positions - covariance(features)).abs().max()
     assert error <= 100 * torch.finfo(F64).eps * 1e3  # of the mean that is subtracted
 
 
-def test_contrasts_of_float32_features_are_computed_in_float64():
-    features = _random(2, 4, 9, dtype=torch.float32)
+@pytest.mark.parametrize("positions", [8, 9])
+def test_contrasts_of_float32_features_are_computed_in_float64(positions):
+    features = _random(2, 4, positions, dtype=torch.float32)
     torch.testing.assert_close(contrasts(features, F64).clone(), contrasts(features.double(), F64), rtol=1e-13, atol=1e-13)
 
 
-def test_write_features_is_the_adjoint_of_contrasts():
-    x, gradient, result = _random(2, 4, 9), _random(2, 4, 8, seed=1), torch.empty(2, 4, 9, dtype=F64)
+@pytest.mark.parametrize("positions", [8, 9])
+def test_write_features_is_the_adjoint_of_contrasts(positions):
+    x, result = _random(2, 4, positions), torch.empty(2, 4, positions, dtype=F64)
+    gradient = _random(2, 4, 4, seed=1) @ contrasts(_random(2, 4, positions, seed=2), F64)
     write_features(gradient.clone(), result)
     torch.testing.assert_close((contrasts(x, F64) * gradient).sum(), (x * result).sum())
     assert result.sum(-1).abs().max() < 1e-13

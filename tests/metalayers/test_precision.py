@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -39,19 +40,44 @@ FEATURES = {
     "rows, largest first": lambda: _scaled_rows(torch.arange(8)),
     "rows, smallest first": lambda: _scaled_rows(torch.arange(8).flip(0)),
     "rows, mixed": lambda: _scaled_rows(torch.tensor([4, 1, 7, 0, 5, 2, 6, 3])),
+    "rows, on a large mean": lambda: _scaled_rows(torch.arange(8)).float().double() + 2.0**20,
     **{
         f"{condition:.0e}, {channels} x {positions}": functools.partial(_with_spectrum, condition, channels, positions)
         for condition in (1e2, 1e6, 1e10, 1e14)
-        for channels, positions in ((6, 20), (9, 6))
+        for channels, positions in ((6, 20), (9, 6), (9, 7))
     },
 }
 
 
+def _root(x):
+    return reference.upper(reference.root(reference.moment(x)))
+
+
+def _gradient(x, weights):
+    """Of the product of `_root(x)` with weights: `2 Y X / N`, where `Y` solves the Lyapunov equation `Q Y + Y Q = G`."""
+    eigenvalues, u = reference.spectrum(reference.moment(x))
+    s = [mp.sqrt(v) for v in eigenvalues]
+    g, position = mp.matrix(x.rows, x.rows), 0
+    for i in range(x.rows):
+        for j in range(i, x.rows):
+            g[i, j] = g[j, i] = weights[position] / (1 if i == j else 2)
+            position += 1
+    h = u.T * g * u
+    y = mp.matrix([[h[i, j] / (a + b) if a + b > 0 else mp.mpf(0) for j, b in enumerate(s)] for i, a in enumerate(s)])
+    means = [mp.fsum(x[i, j] for j in range(x.cols)) / x.cols for i in range(x.rows)]
+    centered = mp.matrix([[x[i, j] - means[i] for j in range(x.cols)] for i in range(x.rows)])
+    return 2 * (u * y * u.T) * centered / x.cols
+
+
 @functools.cache
 def _reference(case):
+    """Features, weights, and value and gradient to 120 digits, rounded at the end."""
     features = FEATURES[case]()
     weights = _random(len(features) * (len(features) + 1) // 2, seed=5)
-    return features, weights, *reference.root_and_gradient(features, weights)
+    with mp.workdps(120):
+        x = reference.to_mp(features)
+        gradient = _gradient(x, [mp.mpf(w) for w in weights.tolist()])
+        return features, weights, np.array(_root(x), dtype=float), np.array(gradient.tolist(), dtype=float)
 
 
 def _errors(case, **options):
@@ -66,6 +92,16 @@ def _errors(case, **options):
 
 def _condition(case):
     return 1e14 if case.startswith("rows") else float(case.split(",")[0])
+
+
+@pytest.mark.parametrize("case", ["rows, mixed", "1e+14, 9 x 7"])
+def test_the_reference_is_the_slope_of_the_root(case):
+    features, weights, _, gradient = _reference(case)
+    direction = _random(*features.shape, seed=8)
+    with mp.workdps(120):
+        slopes = reference.central_difference(_root, reference.to_mp(features), reference.to_mp(direction))
+        along = float(mp.fdot(slopes, weights.tolist()))
+    assert abs((gradient * direction.numpy()).sum() - along) < 1e-13 * np.linalg.norm(gradient) * direction.norm().item()
 
 
 @pytest.mark.parametrize("case", FEATURES)
