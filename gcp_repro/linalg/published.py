@@ -17,6 +17,7 @@ from gcp_repro.linalg.covariance import (
 )
 from gcp_repro.linalg.decomposition import decompose, keep_largest, require_finite
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
+from gcp_repro.linalg.scratch import scratch
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
 __all__ = ["AuthorsPooling", "PublishedPooling"]
@@ -68,9 +69,9 @@ class PublishedPooling(Operator):
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         spectrum, u = self._decompose(self.widened(x))
         saved[0].copy_(spectrum)
-        saved[1].copy_(u)
-        scaled = u * self.function.value(spectrum).unsqueeze(-2)
-        write_upper_triangle_of_product(scaled, saved[1], torch.zeros_like(spectrum[:, :1]), output)
+        u = saved[1].copy_(u)
+        scaled = torch.mul(u, self.function.value(spectrum).unsqueeze(-2), out=scratch("scaled", u, *u.shape))
+        write_upper_triangle_of_product(scaled, u, torch.zeros_like(spectrum[:, :1]), output)
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         spectrum, u = saved
