@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from gcp_repro.errors import OptionError
+from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from tests.linalg import reference
 from tests.metalayers.inputs import features_of, gradient_of
+from tests.metalayers.test_hostile_features import HOSTILE
 
 F32, F64 = torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps
 CHOOSES = [name for name, entry in META_LAYERS.items() if "accuracy" in entry.defaults]
@@ -197,3 +198,24 @@ def test_mixed_precision_keeps_half():
     features = features_of(3, 24, 16, dtype=torch.float32).requires_grad_()
     full, mixed = (_kept_bytes(build_meta_layer("svd_lyapunov", dtype=dtype), features) for dtype in ("float64", "mixed"))
     assert mixed < 0.55 * full  # all but the eigenvalues
+
+
+@pytest.mark.parametrize("name", DECOMPOSING)
+@pytest.mark.parametrize("options", [{"dtype": "mixed"}, {"accuracy": "high"}, {"dtype": "float32", "accuracy": "high"}], ids=str)
+def test_hostile_features_have_finite_gradients(name, options):
+    layer = build_meta_layer(name, **options)
+    for case, features in HOSTILE.items():
+        for dtype in (torch.float64, torch.float32):
+            output, gradient = gradient_of(layer, features.to(dtype))
+            assert output.isfinite().all(), case
+            assert gradient.isfinite().all(), case
+
+
+@pytest.mark.parametrize("options", [{"dtype": "mixed"}, {"accuracy": "high"}], ids=str)
+def test_features_that_are_not_finite_or_whose_squares_overflow_are_refused(options):
+    features = features_of(2, 5, 3, 3)
+    layer = build_meta_layer("svd_lyapunov", **options)
+    for bad in (float("nan"), float("inf"), 1e200):
+        features[1, 2, 0, 0] = bad
+        with pytest.raises(NonFiniteError, match="NaN or infinite entries"):
+            layer(features)
