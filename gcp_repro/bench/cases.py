@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gcp_repro.bench.limit import Limit
 from gcp_repro.bench.peer import Peer
-from gcp_repro.bench.timing import Trial
+from gcp_repro.bench.timing import CLOCKS, Trial
 from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from gcp_repro.models.classifier import channel_reduction
@@ -189,10 +189,11 @@ class Inputs:
     Args:
         shape: Their shape.
         device: Where they lie.
+        clock: One of `CLOCKS`, for trials.
     """
 
-    def __init__(self, shape: Shape, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, shape: Shape, device: torch.device, clock: str = "wall") -> None:
+        self.device, self.clock = device, clock
         self._generator = torch.Generator().manual_seed(0)
         self.features = self._normal((shape.batch, shape.reduced_from or shape.channels, shape.height, shape.width)).relu()
         self.reduce: nn.Module = nn.Identity()
@@ -215,4 +216,4 @@ class Inputs:
 
     def trial(self, case: Case, peer: Peer | None) -> Trial:
         """The candidate on these features, run once to warm up."""
-        return Trial(nn.Sequential(self.reduce, case.build(self.reduced, peer)), self.features, self.upstream)
+        return Trial(nn.Sequential(self.reduce, case.build(self.reduced, peer)), self.features, self.upstream, CLOCKS[self.clock])

@@ -140,13 +140,14 @@ def published_seconds(case: Case, shape: Shape, phase: str) -> float | None:
     return published_value("5", phase, method=method)
 
 
-def machine(device: torch.device, threads: int) -> Row:
+def machine(device: torch.device, threads: int, clock: str = "wall") -> Row:
     """Columns on where and with what a run was made."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
+        "clock": clock,
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "gcp_repro")},
         "git_revision": git_revision(),

@@ -17,7 +17,7 @@ from gcp_repro.bench.layer_records import Comparison, Measurement, machine, writ
 from gcp_repro.bench.layer_tables import Steps, comparison_table, make_console, measurement_table
 from gcp_repro.bench.memory import MemoryProbe, peak_on_cuda
 from gcp_repro.bench.peer import Peer, opened
-from gcp_repro.bench.timing import Sample, Trial, take_turns, torch_threads
+from gcp_repro.bench.timing import CLOCKS, Sample, Trial, take_turns, torch_threads
 from gcp_repro.errors import OptionError, UnknownNameError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that torch may use (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="rounds in which the candidates take turns (default: %(default)s)")
+    parser.add_argument(
+        "--clock", choices=tuple(CLOCKS), default="wall", help="cpu: processor time of all threads, for machines that others use"
+    )
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory as well")
     parser.add_argument("--peer", type=Path, metavar="PATH", help="your clone of DifferentiableSVD, to be timed in the same run")
     parser.add_argument(
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     shapes = parse_shapes(options.shapes, options.batch)
     device = _check(options)
     console = make_console()
-    where = machine(device, options.threads)
+    where = machine(device, options.threads, options.clock)
     cases = list_cases(options.layers, options.routes, options.dtypes, options.accuracies, with_peer=options.peer is not None)
     ratios_file = options.output.with_name(f"{options.output.stem}_ratios.csv")
     console.print(", ".join(f"{name} {value}" for name, value in where.items() if value is not None))
@@ -80,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
         peer = stack.enter_context(opened(options.peer, device)) if options.peer is not None else None
         steps_in_all = len(shapes) * len(cases) * (options.repeats + OVERHEAD_STEPS)
         steps = stack.enter_context(Steps(steps_in_all, make_console(stderr=True)))
-        bench = Bench(device, options.repeats, steps, peer, probe)
+        bench = Bench(device, options.repeats, steps, peer, probe, options.clock)
         for shape in shapes:
             measured = bench.measure(shape, cases)
             compared = list(bench.compare(shape, measured))
@@ -109,6 +112,8 @@ def _check(options: argparse.Namespace) -> torch.device:
         raise OptionError(
             f"gcp-bench layers needs at least 1 repeat and thread; got {options.repeats} and {options.threads}: raise them"
         )
+    if options.device == "cuda" and options.clock == "cpu":
+        raise OptionError("--clock cpu sees the processor alone; got --device cuda: use --clock wall")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"--device cuda needs a CUDA device; torch {torch.__version__} finds none: use --device cpu")
     return torch.device(options.device)
@@ -124,6 +129,7 @@ class Bench:
         steps: Told of every step.
         peer: An opened clone, if its layers are among the candidates.
         probe: Measures memory on the CPU; None to leave memory out, on CUDA too.
+        clock: One of `CLOCKS`.
     """
 
     device: torch.device
@@ -131,10 +137,11 @@ class Bench:
     steps: Steps
     peer: Peer | None = None
     probe: MemoryProbe | None = None
+    clock: str = "wall"
 
     def measure(self, shape: Shape, cases: Sequence[Case]) -> list[Measurement]:
         """Time all candidates in turns, then measure their memory. One that raises is reported as failed."""
-        inputs = Inputs(shape, self.device)
+        inputs = Inputs(shape, self.device, self.clock)
         trials: dict[Case, Trial] = {}
         failures: dict[Case, str] = {}
         for case in cases:

@@ -14,9 +14,23 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PHASES", "Sample", "Trial", "median", "minimum", "minimum_ratio", "paired_ratio", "take_turns", "torch_threads"]
+__all__ = [
+    "CLOCKS",
+    "PHASES",
+    "Sample",
+    "Trial",
+    "median",
+    "minimum",
+    "minimum_ratio",
+    "paired_ratio",
+    "take_turns",
+    "torch_threads",
+]
 
 PHASES = ("forward", "backward", "total")
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""By name: the time that passes, and the time that this process's threads spend computing, all together."""
 
 Key = TypeVar("Key")
 
@@ -41,10 +55,17 @@ class Trial:
         module: Maps the features to a tensor. The gradient is taken with respect to the features and its parameters.
         features: `(B, C, H, W)`, on the device to be measured.
         upstream: Gives the gradient of the loss with respect to an output of the given shape, on the features' device.
+        clock: Seconds, from some moment on.
     """
 
-    def __init__(self, module: nn.Module, features: Tensor, upstream: Callable[[torch.Size], Tensor]) -> None:
-        self.module, self.features = module, features.detach().requires_grad_()
+    def __init__(
+        self,
+        module: nn.Module,
+        features: Tensor,
+        upstream: Callable[[torch.Size], Tensor],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.module, self.features, self.clock = module, features.detach().requires_grad_(), clock
         self.inputs = [self.features, *(parameter for parameter in module.parameters() if parameter.requires_grad)]
         output = self.module(self.features)  # what is made on first use (index tensors, threads) is no part of the time
         self.upstream = upstream(output.shape)
@@ -63,7 +84,7 @@ class Trial:
     def _now(self) -> float:
         if self.features.is_cuda:
             torch.cuda.synchronize(self.features.device)
-        return time.perf_counter()
+        return self.clock()
 
 
 def take_turns(

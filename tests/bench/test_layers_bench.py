@@ -109,6 +109,13 @@ def test_mistakes_end_the_command_before_any_work(tmp_path, options, message):
     assert not output.exists()
 
 
+def test_processor_time_is_measured_where_it_is_asked_for(tmp_path):
+    rows, _ = run(tmp_path, "--layers", "svd_lyapunov", "--routes", "gram", "--shapes", "2x6x2x2", "--clock", "cpu")
+    assert {row["clock"] for row in rows} == {"cpu"}
+    with pytest.raises(SystemExit, match="--clock cpu sees the processor alone; got --device cuda: use --clock wall"):
+        main(["layers", "--device", "cuda", "--clock", "cpu"])
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none():
     with pytest.raises(SystemExit, match=r"needs a CUDA device; torch .* finds none: use --device cpu"):

@@ -10,6 +10,12 @@ SLOW = [Sample(2.0, 4.0), Sample(20.0, 40.0), Sample(4.0, 2.0)]
 FAST = [Sample(1.0, 1.0), Sample(10.0, 10.0), Sample(1.0, 1.0)]
 
 
+def test_a_trial_reads_the_clock_it_is_given():
+    ticks = iter([1.0, 3.0, 7.0])
+    trial = Trial(nn.Identity(), torch.ones(1, 1, 1, 1), torch.ones, clock=lambda: next(ticks))
+    assert trial.run() == Sample(2.0, 4.0)
+
+
 def test_candidates_take_turns():
     calls = []
 
