@@ -47,6 +47,13 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         return _pools[threads]
 
 
+def _slices(batch: int, largest: int, threads: int) -> list[slice]:
+    """Chunks of nearly equal size, at most `largest`, as many for every thread."""
+    turns = -(-batch // (largest * threads))
+    chunk = -(-batch // (turns * threads))
+    return [slice(start, start + chunk) for start in range(0, batch, chunk)]
+
+
 def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_per_item: int) -> None:
     """Call `work` on matching slices of `tensors` along their first dimension, in parallel on the CPU, never on meta tensors.
 
@@ -61,8 +68,7 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
         return None  # shapes without data: there is nothing to compute
     if tensors[0].device.type != "cpu":
         return work(*tensors)
-    chunk = max(1, min(CHUNK_BYTES // max(1, bytes_per_item), -(-batch // threads)))
-    slices = [slice(start, start + chunk) for start in range(0, batch, chunk)]
+    slices = _slices(batch, max(1, CHUNK_BYTES // max(1, bytes_per_item)), threads)
     if threads == 1 or len(slices) == 1:
         for rows in slices:
             work(*(tensor[rows] for tensor in tensors))

@@ -25,6 +25,14 @@ def test_chunks_are_of_the_aimed_at_size_and_cover_the_batch_once(two_threads):
     assert batch.tolist() == [1.0] * 10
 
 
+@pytest.mark.parametrize(("batch", "threads", "sizes"), [(18, 2, [5, 5, 5, 3]), (10, 1, [5, 5]), (16, 2, [8, 8]), (3, 2, [2, 1])])
+def test_chunks_are_of_nearly_equal_size_and_as_many_for_every_thread(batch, threads, sizes):
+    seen = []
+    with torch_threads(threads):
+        for_each_chunk(lambda part: seen.append(len(part)), [torch.zeros(batch)], CHUNK_BYTES // 8)
+    assert sorted(seen, reverse=True) == sizes
+
+
 def test_workers_run_one_threaded_kernels_whatever_ran_before(two_threads):
     """Two kernels with two threads each on two cores were half as fast as one after the other."""
     torch.ones(10**6).sum()
