@@ -163,6 +163,31 @@ def test_dtype_is_kept(dtype):
     np.testing.assert_allclose(root.detach().double(), matrix_sqrt(cov.detach().double()), atol=8 * torch.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_covariances_rounded_to_a_narrow_dtype_are_taken(dtype):
+    """Rounding makes zero eigenvalues negative by up to eps of the largest, the eps of the dtype that was rounded to."""
+    features = torch.randn(3, 64, 32, generator=torch.Generator().manual_seed(0)).relu()
+    rounded = covariance(features).to(dtype)
+    eigenvalues, u = torch.linalg.eigh(rounded.double())
+    assert (eigenvalues[:, 0] < -(torch.finfo(torch.float32).eps ** 0.5) / 10 * eigenvalues[:, -1]).all()
+    expected = (u * eigenvalues.clamp(min=0).sqrt().unsqueeze(-2)) @ u.mT
+    rounded.requires_grad_()
+    root = matrix_sqrt(rounded)
+    assert (root.double() - expected).norm() < torch.finfo(dtype).eps * expected.norm()
+    assert torch.autograd.grad(root.sum(), rounded)[0].isfinite().all()
+    if dtype == torch.bfloat16:
+        with pytest.raises(GCPError, match="positive semi-definite"):
+            matrix_sqrt(rounded.detach().float())  # in float32 rounding does not explain it
+
+
+def test_roots_of_covariances_under_autocast():
+    features = torch.randn(3, 64, 32, generator=torch.Generator().manual_seed(0)).relu()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        by_covariance, by_product = matrix_sqrt(covariance(features)), matrix_sqrt(features @ features.mT)
+    torch.testing.assert_close(by_covariance, matrix_sqrt(covariance(features)))
+    assert by_product.dtype == torch.bfloat16
+
+
 def test_errors_say_what_came_and_what_to_do():
     with pytest.raises(ShapeError, match=r"matrix_sqrt needs \(\.\.\., C, C\).*got torch.float32 \(2, 3, 4\).*covariance"):
         matrix_sqrt(torch.ones(2, 3, 4))
