@@ -8,6 +8,7 @@ import torch
 from gcp_repro.linalg.products import ProductsPooling, _NotConvergedError
 from gcp_repro.metalayers import build_meta_layer
 from tests.linalg.reference import features_with_spectrum
+from tests.tolerances import relative_error, rounding
 
 
 def _features(decades: float, channels: int, positions: int) -> torch.Tensor:
@@ -28,10 +29,11 @@ def _value_and_gradient(features, **options):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_root_is_that_of_the_decomposition_at_any_condition_number(decades, channels, positions, dtype):
     features, name = _features(decades, channels, positions).to(dtype), str(dtype).removeprefix("torch.")
+    condition = min(10**decades, 1e9) if dtype == torch.float64 else 1  # beyond, it decomposes, too
     found = _value_and_gradient(features, dtype=name, solver="products")
     expected = _value_and_gradient(features, dtype=name)
     for first, second in zip(found, expected, strict=True):
-        torch.testing.assert_close(first, second, rtol=0, atol=1e-8 * second.abs().max().item() if name == "float64" else 2e-6)
+        assert relative_error(first, second) < rounding(channels, condition, dtype)
 
 
 def test_the_iteration_is_used_where_it_converges_and_given_up_where_noise_would_win():

@@ -11,8 +11,10 @@ import torch
 from gcp_repro.linalg import operator_for
 from gcp_repro.metalayers import build_meta_layer
 from tests.linalg.reference import features_with_spectrum
+from tests.tolerances import relative_error, rounding
 
 FULL_RANK = features_with_spectrum([5.0, 2.0, 0.9, 0.3], positions=9)
+CONDITION = 40 * 5.0 / 0.3  # largest over smallest eigenvalue; 40 > 27: pade's denominator (docs/mathematics.md, section 1)
 
 
 def _random(shape, seed):
@@ -27,7 +29,7 @@ def test_rules_agree_with_the_exact_gradient_on_separated_spectra(case):
     weights = _random((1, 10), 10)
     exact = torch.autograd.grad(build_meta_layer("svd_lyapunov")(features), features, weights)[0]
     ruled = torch.autograd.grad(build_meta_layer(case, **options)(features), features, weights)[0]
-    assert (ruled - exact).norm() < 1e-9 * exact.norm()
+    assert relative_error(ruled, exact) < rounding(9, CONDITION)
 
 
 def test_taylor_converges_to_the_exact_gradient_with_its_degree():
@@ -40,7 +42,7 @@ def test_taylor_converges_to_the_exact_gradient_with_its_degree():
         errors.append(((ruled - exact).norm() / exact.norm()).item())
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 1e-2
-    assert errors[-1] < 1e-9
+    assert errors[-1] < rounding(9, CONDITION)  # its factor is 1 - x^65, x at most 0.45
 
 
 def test_topn_zeroes_the_smallest_and_scales_with_the_channels():
@@ -52,7 +54,7 @@ def test_topn_zeroes_the_smallest_and_scales_with_the_channels():
     rows, columns = torch.triu_indices(64, 64)
     root[:, rows, columns] = layer(features)
     eigenvalues = torch.linalg.eigvalsh(root + root.triu(1).mT)
-    assert ((eigenvalues.abs() > 1e-10).sum(-1) == 50).all()
+    assert ((eigenvalues.abs() > rounding(64) * eigenvalues.amax()).sum(-1) == 50).all()
     assert operator_for(build_meta_layer("svd_topn", top_n=7).spec, 64).top_n == 7
 
 
@@ -73,5 +75,5 @@ def test_float32_centering_leaves_the_spurious_eigenvalue():
     quirk = build_meta_layer("spectral", gradient="svd", route="dense", float32_centering=True)
     exact = build_meta_layer("spectral", gradient="svd", route="dense")
     floor = math.sqrt(np.finfo(float).eps)
-    assert exact(features).abs().max() < 2 * floor
+    assert exact(features).abs().max() < 2 * floor  # the mean of equal numbers is exact
     assert quirk(features).abs().max() > 100 * floor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gcp_repro.linalg import covariance
 from gcp_repro.metalayers import META_LAYERS
 
 VARIANTS = [
@@ -17,6 +18,20 @@ VARIANTS = [
 def features_of(*shape, seed=0, dtype=torch.float64):
     """Rectified noise, as after a ReLU."""
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)).relu()
+
+
+def condition_of(features):
+    """Of gradients through eigenvalues: the largest over the smallest positive one, or the smallest gap, of all images; 40 times.
+
+    40, because of the rules' quotients the worst conditioned is pade's: 27 over the gap (docs/mathematics.md, section 1).
+    """
+    worst = 1.0
+    for image in features.double().flatten(2):
+        values = torch.linalg.eigvalsh(covariance(image))
+        values = values[values > 1e-10 * values[-1]]
+        if len(values):
+            worst = max(worst, (values[-1] / torch.cat([values[:1], values.diff()]).min()).item())
+    return 40 * worst
 
 
 def gradient_of(layer, features, seed=1):

@@ -5,6 +5,7 @@ from gcp_repro.paper.approximation import (
     RATIOS,
     pade_error,
     pade_error_constructed,
+    pade_error_stored,
     pade_value_at_one,
     table6,
     table8,
@@ -14,6 +15,7 @@ from gcp_repro.paper.approximation import (
 )
 from gcp_repro.paper.published_tables import published_table
 from gcp_repro.paper.tables import scientific
+from tests.tolerances import rounding
 
 # cut off instead of rounded in the paper: 817.8 and 1.7e-13
 CUT_OFF = {(200, "0.999"): ("817", "818"), (300, "0.9"): ("1e-13", "2e-13")}
@@ -40,9 +42,11 @@ def test_pade_in_twenty_digits_is_right_to_twenty_digits():
 
 
 def test_pade_in_float64_loses_digits_towards_one():
-    errors = {ratio: pade_error(100, ratio) for ratio in RATIOS}
-    assert errors["0.1"] < 1e-15
-    assert 1e-11 < errors["0.999"] < 1e-7
+    """By rounding the coefficients already; the evaluation's share is another one on every machine."""
+    for error in (pade_error, pade_error_stored):
+        assert error(100, "0.1") < rounding()
+        assert error(100, "0.999") < 1000 * rounding(condition=1e5)  # the condition of its sums is 4e4 there
+    assert pade_error_stored(100, "0.999") > 1e-11
 
 
 def test_published_bound_is_the_rounding_residue_of_the_denominator():

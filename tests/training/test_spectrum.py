@@ -9,6 +9,7 @@ from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.training.diagnostics import Sample
 from gcp_repro.training.run import train
 from gcp_repro.training.spectrum import ConditionNumber, DifferenceQuotients, EigenvalueRatio, SpectrumSummary
+from tests.tolerances import relative_error, rounding
 
 SIGNS = torch.tensor([[1.0, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
 
@@ -39,13 +40,13 @@ def test_deficient_rank_is_that_of_the_floor():
     assert summary.condition_number_rank.tolist() == pytest.approx([9 / 2.2e-16])
     assert summary.rank.tolist() == [2]
     assert summary.smallest_eigenvalue_floored.tolist() == [2.2e-16]
-    assert abs(summary.smallest_eigenvalue.item()) < 1e-14
+    assert abs(summary.smallest_eigenvalue.item()) < 9 * rounding(4)
 
 
 def test_rank_one():
     two_positions = torch.tensor([[[1.0, -1.0], [2.0, -2.0], [2.0, -2.0]]])  # rank 1 at most, and it has 1
     summary = SpectrumSummary.of(two_positions)
-    assert summary.condition_number.item() > 1e14
+    assert summary.condition_number.item() > 1 / rounding(3)
     assert summary.condition_number_rank.tolist() == pytest.approx([1.0])
     assert summary.rank.tolist() == [1]
 
@@ -89,7 +90,7 @@ def test_the_spectrum_is_the_one_that_the_layer_uses(name, route):
     operator.forward(features, output, *saved)
     spectrum = operator.spectrum(features)
     own = spectrum if route == "dense" else spectrum[:, 1:]  # led by the zero for the null space
-    torch.testing.assert_close(own, saved[0], rtol=1e-9, atol=1e-15)
+    assert relative_error(own, saved[0]) < rounding(12)
 
 
 @pytest.mark.parametrize("name", ["gap", "isqrt_cov", "svd_newton", "svd_lyapunov", "bcnn", "g2denet"])
@@ -105,7 +106,8 @@ def test_the_ratio_of_the_first_steps_is_that_of_the_summary(shape, tmp_path):
     expected = SpectrumSummary.of(features).eigenvalue_ratio
     (row,) = callback.rows
     assert [row["mean"], row["smallest"], row["largest"]] == pytest.approx(
-        [f(expected).item() for f in (torch.mean, min, max)], rel=1e-6
+        [f(expected).item() for f in (torch.mean, min, max)],
+        rel=1e-6,  # the file has seven digits
     )
 
 
