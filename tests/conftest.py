@@ -1,10 +1,12 @@
-"""Configurations small enough to train in a fraction of a second."""
+"""Every test starts in the same surroundings; configurations small enough to train in a fraction of a second."""
 
 import csv
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from hydra import compose, initialize_config_module
@@ -12,6 +14,16 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from gcp_repro.runs import register_resolvers
+
+# The same examples everywhere, however slow the machine is.
+hypothesis.settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("same")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # files side by side: a core each, here and in the processes that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 # Digits with 4 training batches of 10, two narrow convolutions, decays at epochs 2 and 3: a hybrid run swaps at epoch 2.
 TINY = [
@@ -28,6 +40,19 @@ TINY = [
 ]
 
 Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _the_same_surroundings():
+    """What a test draws depends on no other test, and what it leaves in the environment reaches none."""
+    environment, threads, level = dict(os.environ), torch.get_num_threads(), logging.getLogger().level
+    torch.manual_seed(0)
+    yield
+    logging.getLogger().setLevel(level)
+    torch.set_num_threads(threads)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from tests.fakes import recorded_fit
 from tests.fakes.shards import SIZES, copies, write_shards
 
 TOTAL = sum(SIZES)
-TIME_LIMIT = 300  # seconds; a machine with other work to do is slow at importing torch
+TIME_LIMIT = 1800  # seconds, to end a test that hangs
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def test_divided_differences_do_not_cancel(name, spectrum):
             assert error < rounding(condition=condition), (i, j, g[i, j].item(), expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**20), size=st.integers(1, 7), rank=st.integers(0, 7), scale=st.sampled_from([1e-6, 1.0, 1e6]),
     gradient=st.sampled_from(["lyapunov", "newton_schulz", "taylor"]),

@@ -90,7 +90,7 @@ def test_modes_without_gradients_and_any_number_of_threads(name, options):
         torch.testing.assert_close(output, outputs[0])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**20), channels=st.integers(1, 6), positions=st.integers(1, 8), name=st.sampled_from(sorted(META_LAYERS))
 )
@@ -147,7 +147,7 @@ net.zero_grad(); compiled = torch.compile(net, backend="aot_eager"); y = compile
 torch.testing.assert_close(y, value)
 for p, e in zip(net.parameters(), expected): torch.testing.assert_close(p.grad, e)
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=300)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", META_LAYERS)

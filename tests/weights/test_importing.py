@@ -14,11 +14,6 @@ from tests.weights.foreign import CLASSES, foreign_alexnet, foreign_resnet, name
 ALEXNET = ["model.hidden_dims=[6,6]"]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def save(tmp_path):
     def save_as(content, name="weights.pth.tar"):
