@@ -15,6 +15,10 @@ VARIANTS = [
 ]
 
 
+SMALLER = {"cbp": {"projection_dim": 64}}
+"""Options of layers whose Jacobian at the default options has thousands of rows."""
+
+
 def features_of(*shape, seed=0, dtype=torch.float64):
     """Rectified noise, as after a ReLU."""
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)).relu()

@@ -8,6 +8,7 @@ import torch
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg import matrix_sqrt
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from tests.metalayers.inputs import SMALLER
 
 OPTIONS = [{}, {"route": "dense"}, {"solver": "products"}]
 
@@ -101,7 +102,11 @@ def test_layers_without_a_decomposition_compile_to_one_graph(name):
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own forward mode uses it
 @pytest.mark.parametrize("name", ["gap", "bcnn", "cbp"])
 def test_layers_without_a_decomposition_have_forward_mode(name):
-    layer, x, tangent = build_meta_layer(name), _random(1, 4, 6).float(), _random(1, 4, 6, seed=5).float()
+    layer, x, tangent = (
+        build_meta_layer(name, **SMALLER.get(name, {})),
+        _random(1, 4, 6).float(),
+        _random(1, 4, 6, seed=5).float(),
+    )
     _, slope = torch.func.jvp(layer, (x,), (tangent,))
     jacobian = torch.func.jacrev(layer)(x)
     torch.testing.assert_close(slope, (jacobian * tangent).sum((-1, -2, -3)), rtol=1e-4, atol=1e-5)

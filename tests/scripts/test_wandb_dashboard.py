@@ -1,12 +1,13 @@
 import csv
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from wandb.errors import UsageError
+
+from gcp_repro.training.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # wandb-workspaces, when it is imported
 SCRIPT = Path(__file__).parents[2] / "scripts" / "wandb_dashboard.py"
@@ -29,14 +30,14 @@ def workspace(script, tmp_path, capsys):
 
 
 @pytest.fixture
-def logged(tiny_overrides, tmp_path):
-    """A hybrid run with all diagnostics and W&B offline, in a process of its own: names of its metrics, and what it sends."""
-    overrides = [option for option in tiny_overrides if option != "callbacks=none"]
-    command = [sys.executable, "-m", "gcp_repro.cli.train", *overrides, "protocol=hybrid", "meta_layer=svd_pade", "logger=wandb"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    (sent,) = tmp_path.glob("runs/digits/*/wandb/offline-run-*/*.wandb")
-    (metrics,) = tmp_path.glob("runs/digits/*/metrics.csv")
-    return next(csv.reader(metrics.read_text().splitlines())), sent.read_bytes()
+def logged(compose_tiny, monkeypatch):
+    """A hybrid run with all diagnostics and W&B offline: names of its metrics, and what it sends."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = compose_tiny("callbacks=default", "protocol=hybrid", "meta_layer=svd_pade", "logger=wandb")
+    train(config)
+    run_dir = Path(config.paths.run_dir)
+    (sent,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    return next(csv.reader((run_dir / "metrics.csv").read_text().splitlines())), sent.read_bytes()
 
 
 def panels(workspace):
