@@ -6,22 +6,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 PYTEST_ARGS ?=
+MACHINES ?=
+SIDE_BY_SIDE := -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test test-quick lint format type docs tables wheel clean
+.PHONY: help reproduce test test-quick test-portable lint format type docs tables wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 reproduce: $(VENV)/.installed ## Train the embedded sweeps and write the report; QUICK=1: digits alone, one seed
 	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
 
-test: $(VENV)/.installed-dev ## Run all tests; PYTEST_ARGS="tests/linalg -x" selects
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev ## Run all tests in two processes; PYTEST_ARGS="tests/linalg -x" selects, "-n0" takes one
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.installed-dev ## Run the tests that are not marked slow
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(PYTEST_ARGS)
+
+test-portable: $(VENV)/.installed-dev ## Run the numerical tests as other CPUs compute; MACHINES="sse avx2" selects
+	$(BIN)/python scripts/portable_tests.py $(MACHINES) -- $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and the generated documents
 	$(BIN)/ruff check .

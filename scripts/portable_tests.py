@@ -2,9 +2,9 @@
 
     python scripts/portable_tests.py [MACHINE ...] [-- ARGUMENTS OF PYTEST]
 
-Without a name all machines run that this CPU can stand in for. Each has a process of its own, because libraries choose their
-kernels when they are loaded. A summary ends the run; the exit code is 0 if all passed. The digest in it is that of a few results
-to the last bit: machines with the same digest compute alike, and testing one of them is enough.
+Without a name all machines run. Those whose instructions this CPU lacks are left out. Each has a process of its own, because
+libraries choose their kernels when they are loaded. A summary ends the run; the exit code is 0 if all passed. The digest in it is
+that of a few results to the last bit: machines with the same digest compute alike.
 """
 
 from __future__ import annotations
@@ -92,23 +92,21 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
 
 
-def choose(names: Sequence[str], flags: set[str]) -> list[str]:
-    """The machines asked for; without any, those that this CPU can stand in for.
+def choose(names: Sequence[str], flags: set[str]) -> dict[str, str]:
+    """The machines asked for, or all of them, each with what it needs and this CPU lacks.
 
     Raises:
-        SystemExit: An unknown machine, or one whose instructions this CPU lacks.
+        SystemExit: An unknown machine, or none that this CPU can stand in for.
     """
-    lacking = {name: [flag for flag in machine.needs if flag not in flags] for name, machine in MACHINES.items()}
     for name in names:
         if name not in MACHINES:
             raise SystemExit(
-                f"test-portable: a machine is needed, one of {', '.join(MACHINES)}; got {name!r}: choose one of these"
+                f"test-portable needs machines among {', '.join(MACHINES)}; got {name!r}: name one of these, or none"
             )
-        if lacking[name]:
-            raise SystemExit(
-                f"test-portable: {name!r} needs a CPU with {', '.join(lacking[name])}; this one lacks them: leave it out"
-            )
-    return list(names) or [name for name, flags_lacking in lacking.items() if not flags_lacking]
+    lacking = {name: " ".join(flag for flag in MACHINES[name].needs if flag not in flags) for name in names or MACHINES}
+    if all(lacking.values()):
+        raise SystemExit(f"test-portable: {', '.join(lacking)} need instructions that this CPU lacks: name another, as sse")
+    return lacking
 
 
 def run(name: str, arguments: Sequence[str]) -> tuple[str, ...]:
@@ -134,17 +132,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own, passed_on = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("machines", nargs="*", metavar="MACHINE", help=", ".join(MACHINES))
-    names = choose(parser.parse_args(own).machines, cpu_flags())
     table = Table("machine", "torch's kernels", "threads", "digest", "seconds", "tests")
     failed = 0
-    for name in names:
+    for name, lacking in choose(parser.parse_args(own).machines, cpu_flags()).items():
+        if lacking:
+            table.add_row(name, "", "", "", "", f"left out: this CPU lacks {lacking}")
+            continue
         Console().rule(name)
         *cells, problem = run(name, passed_on)
         failed += bool(problem)
         table.add_row(*cells[:2], str(MACHINES[name].threads), *cells[2:], problem or "passed")
-    Console().print(table)
-    for name in MACHINES.keys() - names:
-        print(f"{name} was left out")
+    Console(width=max(120, Console().width)).print(table)  # a log is no terminal, and has 80 columns
     return 1 if failed else 0
 
 
