@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 PYTEST_ARGS ?=
 MACHINES ?=
-SIDE_BY_SIDE := -n 2 --dist worksteal
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -26,7 +26,10 @@ ROOT = Path(__file__).parents[1]
 NUMERICAL = (
     "tests/linalg", "tests/metalayers", "tests/models/test_classifier.py", "tests/bench/test_limit.py",
     "tests/bench/test_peer.py", "tests/data/test_base.py", "tests/data/test_transforms.py", "tests/data/test_textures.py",
-    "tests/paper/test_approximation.py", "tests/paper/test_bounds.py", "tests/paper/test_statistics.py", "tests/training",
+    "tests/paper/test_approximation.py", "tests/paper/test_bounds.py", "tests/paper/test_statistics.py",
+    "tests/training/test_diagnostics.py", "tests/training/test_gradient_accuracy.py", "tests/training/test_hybrid.py",
+    "tests/training/test_module.py", "tests/training/test_resume.py", "tests/training/test_several_processes.py",
+    "tests/training/test_smoothness.py", "tests/training/test_spectrum.py",
     "tests/weights/test_importing.py::test_scores_are_those_of_the_foreign_network",
     "tests/weights/test_importing.py::test_arithmetics_differ_by_their_rounding",
     "tests/test_docs.py::test_code_runs", "gcp_repro/linalg", "gcp_repro/metalayers", "gcp_repro/data",

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 FACTOR = 30
+TIME_LIMIT = 1800
+"""Seconds after which a test that waits for another process or thread gives up: to end what hangs, on the busiest machine."""
 
 
 def rounding(size: float = 1, condition: float = 1.0, dtype: torch.dtype = torch.float64) -> float:

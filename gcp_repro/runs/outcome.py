@@ -27,7 +27,8 @@ def recorded_result(run: RunDirectory) -> dict[str, Any] | None:
         return state.result
     if state.state == "unreadable":
         aside = set_aside(run.result)
-        log.warning("%s is no result (%s); it is now %s, and the run goes on from its last checkpoint", run.result, state.reason, aside.name)
+        words = "%s is no result (%s); it is now %s, and the run goes on from its last checkpoint"
+        log.warning(words, run.result, state.reason, aside.name)
     return None
 
 

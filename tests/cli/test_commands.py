@@ -17,9 +17,9 @@ from gcp_repro.cli.sweep import SWEEP_JOBS
 from gcp_repro.training.loggers import has_wandb_key
 from gcp_repro.training.run import train as train_config
 from tests.fakes.gate import Gate
+from tests.tolerances import TIME_LIMIT
 
 ROOT = Path(__file__).parents[2]
-TIME_LIMIT = 1800  # seconds, to end a test that hangs; no test is to be quicker than the machine lets it
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from gcp_repro.training.run import train
 from gcp_repro.training.stopping import TrainingInterrupted
 from tests.fakes import recorded_fit
 from tests.fakes.shards import SIZES, copies, write_shards
+from tests.tolerances import TIME_LIMIT
 
 TOTAL = sum(SIZES)
-TIME_LIMIT = 1800  # seconds, to end a test that hangs
 
 
 @pytest.mark.slow

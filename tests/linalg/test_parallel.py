@@ -5,6 +5,7 @@ import torch
 
 from gcp_repro.bench.timing import torch_threads
 from gcp_repro.linalg.parallel import CHUNK_BYTES, for_each_chunk
+from tests.tolerances import TIME_LIMIT
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_workers_run_one_threaded_kernels_whatever_ran_before(two_threads):
         seen[threading.current_thread().name] = torch.get_num_threads()
         both.wait()
 
-    both = threading.Barrier(2, timeout=1800)  # to end a test that hangs
+    both = threading.Barrier(2, timeout=TIME_LIMIT)
     for _ in range(2):
         for_each_chunk(work, [torch.zeros(2)], CHUNK_BYTES)
     assert len(seen) == 2

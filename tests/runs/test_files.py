@@ -70,7 +70,10 @@ def test_json_holds_no_nan(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "words"), [("[]", "needs an object; got list"), ('{"a": NaN}', "no NaN"), ("{", "Expecting"), ("", "Expecting value")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[]", "needs an object; got list"), ('{"a": NaN}', "no NaN"), ("{", "Expecting"), ("", "Expecting value")],
+)
 def test_what_is_no_object_is_refused(tmp_path, text, words):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=words):

@@ -45,7 +45,9 @@ def test_what_does_not_change_the_result_does_not_change_the_hash(compose_train,
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", ".hidden", "../x"])
 def test_an_experiment_stays_in_its_folder(compose_train, name):
-    with pytest.raises(OptionError, match=r"experiment_name needs letters, digits, .* got '.*': it names a folder in paths.runs_dir"):
+    with pytest.raises(
+        OptionError, match=r"experiment_name needs letters, digits, .* got '.*': it names a folder in paths.runs_dir"
+    ):
         run_directory(compose_train(f"experiment_name='{name}'"))
     assert run_directory(compose_train("experiment_name=my.study-2")).path.parent.name == "my.study-2"
 
@@ -54,7 +56,8 @@ SAME_RUN = [
     "data=imagenet data.root=/data/x", "data=imagenet data.root=/scratch/job1/x", "data=imagenet paths.data_dir=/data",
     "data=imagenet data.index_dir=/tmp/i", "data=imagenet data.eval_batch_size=7", "data=imagenet data.num_workers=2",
     "data=imagenet callbacks=none", "data=imagenet callbacks=all", "data=imagenet callbacks.condition_number.every_n_steps=3",
-    "data=imagenet trainer=ddp trainer.devices=8", "data=imagenet trainer.num_nodes=2", "data=imagenet trainer.images_per_device=16",
+    "data=imagenet trainer=ddp trainer.devices=8", "data=imagenet trainer.num_nodes=2",
+    "data=imagenet trainer.images_per_device=16",
     "data=imagenet trainer.max_time=00:01:00:00", "data=imagenet +trainer.max_steps=3", "data=imagenet logger=wandb",
     "data=imagenet paths.runs_dir=/elsewhere",
 ]  # fmt: skip
@@ -73,7 +76,8 @@ def test_streams_that_are_kept_elsewhere_are_the_same(compose_train):
 
 def test_two_folders_of_own_images_are_told_apart_by_their_names(compose_train):
     flowers, moved, pets = (
-        config_hash(compose_train("data=image_folder", f"data.root={root}")) for root in ("/data/flowers", "/scratch/1/flowers", "/data/pets")
+        config_hash(compose_train("data=image_folder", f"data.root={root}"))
+        for root in ("/data/flowers", "/scratch/1/flowers", "/data/pets")
     )
     assert flowers == moved != pets
 
@@ -82,7 +86,9 @@ def test_callbacks_that_do_more_than_look_on_make_another_run(compose_train):
     plain = config_hash(compose_train())
     own = "+callbacks.own={_target_: my.package.Callback, strength: 2}"
     assert config_hash(compose_train(own)) != plain
-    fine_tuned = compose_train("data=birds", "+initial_weights@callbacks.initial_weights=matching_run", "callbacks.initial_weights.run.seed=3")
+    fine_tuned = compose_train(
+        "data=birds", "+initial_weights@callbacks.initial_weights=matching_run", "callbacks.initial_weights.run.seed=3"
+    )
     assert config_hash(fine_tuned) != config_hash(compose_train("data=birds"))
 
 
@@ -93,7 +99,14 @@ def test_a_value_counts_whether_it_is_written_or_follows_from_another(compose_tr
 
 
 @pytest.mark.parametrize(
-    "overrides", ["seed=3", "meta_layer=svd_pade", "meta_layer.num_iterations=7", "protocol=hybrid", "protocol=hybrid protocol.placement=added"]
+    "overrides",
+    [
+        "seed=3",
+        "meta_layer=svd_pade",
+        "meta_layer.num_iterations=7",
+        "protocol=hybrid",
+        "protocol=hybrid protocol.placement=added",
+    ],
 )
 def test_seed_layer_and_protocol_are_no_part_of_the_setting(compose_train, overrides):
     assert setting_of(compose_train(*overrides.split())) == setting_of(compose_train())
@@ -102,8 +115,9 @@ def test_seed_layer_and_protocol_are_no_part_of_the_setting(compose_train, overr
 @pytest.mark.parametrize(
     ("override", "name"),
     [
-        ("optimizer.lr=0.2", "optimizer.lr"), ("data.batch_size=16", "data.batch_size"), ("schedule.epochs=16", "schedule.epochs"),
-        ("data.split=validation", "data.split"), ("data.train_size=100", "data.train_size"), ("trainer.precision=bf16-mixed", "trainer.precision"),
+        ("optimizer.lr=0.2", "optimizer.lr"), ("data.batch_size=16", "data.batch_size"),
+        ("schedule.epochs=16", "schedule.epochs"), ("data.split=validation", "data.split"),
+        ("data.train_size=100", "data.train_size"), ("trainer.precision=bf16-mixed", "trainer.precision"),
         ("data.split_seed=4", "data.split_seed"), ("model.backbone.stages.1.channels=9", "model.backbone.stages[1].channels"),
         ("data.seed=4", "data.seed"),
     ],

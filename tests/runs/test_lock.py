@@ -11,11 +11,11 @@ from gcp_repro.runs.lock import owner
 from gcp_repro.runs.states import state_of
 
 HOLD = """
-import os, sys, time
+import os, sys
 from gcp_repro.runs import RunDirectory, run_lock
 with run_lock(RunDirectory(sys.argv[1])):
-    if os.fork() == 0:  # as a loader's worker
-        time.sleep(60)
+    if os.fork() == 0:  # as a loader's worker; like its parent it lives until the test lets go of its input
+        sys.stdin.read()
         os._exit(0)
     print("held", flush=True)
     sys.stdin.read()
@@ -35,7 +35,10 @@ def holder(tmp_path):
 
 def test_the_second_is_told_who_the_first_is(tmp_path, holder):
     run = RunDirectory(tmp_path / "run")
-    with pytest.raises(RunLocked, match=rf"training here already: .*run: host \S+, process {holder.pid}, since 20\d\d-"), run_lock(run):
+    with (
+        pytest.raises(RunLocked, match=rf"training here already: .*run: host \S+, process {holder.pid}, since 20\d\d-"),
+        run_lock(run),
+    ):
         pass
     assert owner(run)["process"] == holder.pid
     assert state_of(run).state == "running"
@@ -62,6 +65,6 @@ def test_an_ended_owner_leaves_no_note(tmp_path):
 
 def test_a_place_that_is_no_folder_is_refused(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(StorageError, match=r"writing .*runs/run failed \(Not a directory\): make room or choose another place"):
-        with run_lock(RunDirectory(tmp_path / "runs" / "run")):
-            pass
+    words = r"writing .*runs/run failed \(Not a directory\): make room or choose another place"
+    with pytest.raises(StorageError, match=words), run_lock(RunDirectory(tmp_path / "runs" / "run")):
+        pass

@@ -9,7 +9,12 @@ from tests.runs.test_schema import RESULT
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "not JSON"), ("[]", "needs an object; got list"), ('{"schema": 2, "status": "fin', "not JSON"), ("{}", "needs schema 2")],
+    [
+        ("", "not JSON"),
+        ("[]", "needs an object; got list"),
+        ('{"schema": 2, "status": "fin', "not JSON"),
+        ("{}", "needs schema 2"),
+    ],
 )
 def test_what_is_no_result_is_set_aside_with_a_line(tmp_path, caplog, text, reason):
     run = RunDirectory(tmp_path)
