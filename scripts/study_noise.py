@@ -1,0 +1,182 @@
+"""Question 1 of docs/study.md without training: the gradient's error by null-space dimension, trace, precision and layer.
+
+    python scripts/study_noise.py [--run RUN_DIRECTORY ...] [--output results/study/gradient_error.csv]
+
+Each row is the relative error of a layer's gradient against that of the same layer in float64 on the gram route, which has no
+null space, over images of the same features with a random upstream gradient. Features are rectified noise, and those of trained networks where run directories are given. Beside the
+error stand the two terms of the law: the rounding of `eps ||R|| ||X||` and the floor's `sqrt(eps / l)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from gcp_repro.linalg.covariance import as_positions, center, symmetric_from_upper_triangle
+from gcp_repro.linalg.spectral import PublishedPooling
+from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.training.build import build_experiment
+from gcp_repro.training.result import RunDirectory, git_revision
+from gcp_repro.weight_files import load_plain
+
+IMAGES = 16
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+PAPER = ((256, 49), (256, 169), (256, 196))  # ResNet at 224, AlexNet, ResNet at 448
+SIZES = ((32, 49), (48, 49), (56, 49), (64, 49), (80, 49), (96, 49), (128, 49), (192, 49), (128, 16), (128, 100), *PAPER)
+TRACES = (1e-3, 1e-2, 1e-1, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e6)
+TRACE = 100.0
+LAYERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("mpn_cov", {"route": "dense"}),
+    ("mpn_cov", {"route": "gram"}),
+    ("svd_pade", {"route": "dense"}),
+    ("svd_taylor", {"route": "dense"}),
+    ("svd_trunc", {"route": "dense"}),
+    ("svd_trunc", {"route": "dense", "max_gradient": 1e6}),
+    ("svd_trunc", {"route": "dense", "max_gradient": 1e4}),
+    ("svd_trunc", {"route": "dense", "max_gradient": 1e2}),
+    ("svd_lyapunov", {"route": "dense"}),
+    ("svd_lyapunov", {"route": "gram"}),
+    ("svd_newton", {"route": "dense"}),
+    ("isqrt_cov", {"route": "dense"}),
+    ("isqrt_cov", {"route": "gram"}),
+)
+
+
+def rectified_noise(channels: int, positions: int, seed: int = 0) -> Tensor:
+    """Features `(IMAGES, C, N)`, float64: ReLU of noise whose channels differ in scale by up to 10."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(IMAGES, channels, positions, generator=generator, dtype=torch.float64).relu()
+    return noise * torch.logspace(0, -1, channels, dtype=torch.float64).unsqueeze(-1)
+
+
+def trained_features(run: RunDirectory) -> Tensor:
+    """Input of the meta-layer, `(IMAGES, C, N)`, float64, for evaluation images of a finished run."""
+    config = OmegaConf.load(run.config)
+    experiment = build_experiment(config)  # type: ignore[arg-type]
+    experiment.module.load_state_dict(load_plain(run.last)["state_dict"])
+    network: Any = experiment.module.network.eval()
+    experiment.datamodule.setup("validate")
+    batch = next(iter(experiment.datamodule.val_dataloader()))
+    images, _ = experiment.datamodule.on_after_batch_transfer([part[:IMAGES] for part in batch], 0)
+    with torch.no_grad():
+        return as_positions(network.reduce(network.backbone(images))).double()
+
+
+def trace_of(features: Tensor) -> Tensor:
+    """Trace of the covariance of each image."""
+    return center(features).square().sum((-1, -2))
+
+
+def with_trace(features: Tensor, trace: float) -> Tensor:
+    """The same features, each image scaled to a trace."""
+    return features * (trace / trace_of(features)).sqrt()[:, None, None]
+
+
+def gradient(layer: torch.nn.Module, features: Tensor, upstream: Tensor) -> Tensor:
+    """Of `sum(upstream * layer(features))` with respect to the features."""
+    x = features.clone().requires_grad_()
+    return torch.autograd.grad(layer(x), x, upstream)[0]
+
+
+def norms(matrices: Tensor) -> Tensor:
+    """Frobenius norm of each."""
+    return torch.linalg.vector_norm(matrices.flatten(1), dim=1)
+
+
+def rotated_gradient(operator: PublishedPooling, x: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`R`, `U` and the spectrum of the published order of operations, in the operator's dtype."""
+    output = x.new_empty(len(x), *operator.output_shape(*x.shape[1:]))
+    spectrum, u = (x.new_empty(len(x), *shape) for shape in operator.saved_shapes(*x.shape[1:]))
+    operator.forward(x, output, spectrum, u)
+    h = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[1]) @ u
+    return operator._rotated(h, spectrum), u, spectrum
+
+
+def measure(features: Tensor, name: str, options: dict[str, Any], dtype: str) -> list[dict[str, Any]]:
+    """Rows of one layer on one set of features: as it is, and with `R` made symmetric first where it has an `R`."""
+    narrow = DTYPES[dtype]
+    x, eps = features.to(narrow), torch.finfo(narrow).eps
+    channels, positions = x.shape[1:]
+    generator = torch.Generator().manual_seed(1)
+    upstream = torch.randn(len(x), channels * (channels + 1) // 2, generator=generator, dtype=torch.float64)
+    layer = build_meta_layer(name, dtype=dtype, **options)
+    exact = gradient(build_meta_layer(name, **options | {"route": "gram"}), x.double(), upstream)
+    got = gradient(layer, x.double(), upstream)
+    row: dict[str, Any] = {"layer": name, "dtype": dtype, **options, "order": "published"}
+    operator: Any = layer.operator(channels)  # type: ignore[operator]
+    if not isinstance(operator, PublishedPooling) or operator.rule.quotient is None:
+        return [row | summary(norms(got - exact) / norms(exact))]
+    rotated, u, spectrum = rotated_gradient(operator, x, upstream.to(narrow))
+    centered = operator._times_centering(x)
+    rounding = eps * norms(rotated.double()) * norms(centered.double()) / norms(exact) / channels**0.5
+    possible = min(channels, positions - 1)
+    noise = spectrum[:, : channels - possible]
+    law = {
+        "rounding_term": rounding.median().item(),
+        "floor_term": (eps / spectrum[:, -possible:].double().clamp(min=eps)).mean(1).sqrt().median().item(),
+        "noise_above_floor": (noise > eps).double().sum(1).mean().item(),
+    }
+    by_p = u @ (0.5 * (rotated + rotated.mT)) @ u.mT
+    symmetric = (2 * by_p @ centered).double()
+    return [
+        row | summary(norms(got - exact) / norms(exact)) | law,
+        row | {"order": "symmetric first"} | summary(norms(symmetric - exact) / norms(exact)),
+    ]
+
+
+def summary(errors: Tensor) -> dict[str, float]:
+    """Median and range over images."""
+    low, median, high = errors.quantile(errors.new_tensor([0.1, 0.5, 0.9])).tolist()
+    return {"error_median": median, "error_10": low, "error_90": high, "error_max": errors.max().item()}
+
+
+def cases(runs: list[RunDirectory]) -> Iterator[tuple[dict[str, Any], Tensor, bool]]:
+    """Features with the columns that describe them, and whether all layers are measured on them."""
+    for channels, positions in SIZES:
+        yield {"features": "noise"}, with_trace(rectified_noise(channels, positions), TRACE), True
+    for channels in (128, 256):
+        for trace in TRACES:
+            yield {"features": "noise"}, with_trace(rectified_noise(channels, 49), trace), False
+    for run in runs:
+        features = trained_features(run)
+        yield {"features": f"trained: {run.path.name}"}, features, True
+        for channels in sorted({32, 64, 96, 128, 192, 256, features.shape[1]}):
+            if channels < features.shape[1]:
+                yield {"features": f"trained: {run.path.name}"}, features[:, :channels], False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", nargs="*", default=[], help="directories of finished runs whose features are measured too")
+    parser.add_argument("--output", default="results/study/gradient_error.csv", help="csv file to write")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    for about, features, all_layers in cases([RunDirectory(path) for path in arguments.run]):
+        channels, positions = features.shape[1:]
+        about |= {"channels": channels, "positions": positions, "null_dimension": max(0, channels - positions + 1)}
+        about |= {"trace": trace_of(features).median().item()}
+        ranks = torch.linalg.matrix_rank(center(features), rtol=1e-7).double()
+        about |= {"rank": ranks.mean().item()}
+        for name, options in LAYERS if all_layers else LAYERS[:1]:
+            for dtype in DTYPES:
+                rows += [about | row for row in measure(features, name, options, dtype)]
+        print(about, flush=True)
+    columns = ["features", "channels", "positions", "null_dimension", "rank", "trace", "layer", "route", "max_gradient", "dtype"]
+    table = pd.DataFrame(rows).assign(git_revision=git_revision())
+    table = table[columns + [name for name in table.columns if name not in columns]]
+    Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(arguments.output, index=False, float_format="%.4g", lineterminator="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
