@@ -3,8 +3,9 @@
     python scripts/study_noise.py [--run RUN_DIRECTORY ...] [--output results/study/gradient_error.csv]
 
 Each row is the relative error of a layer's gradient against that of the same layer in float64 on the gram route, which has no
-null space, over images of the same features with a random upstream gradient. Features are rectified noise, and those of trained networks where run directories are given. Beside the
-error stand the two terms of the law: the rounding of `eps ||R|| ||X||` and the floor's `sqrt(eps / l)`.
+null space, over images of the same features with a random upstream gradient. Features are rectified noise, and those of trained
+networks where run directories are given. Beside the error stand the two terms of the law: the rounding of `eps ||R|| ||X||` and
+the floor's `sqrt(eps / l)`.
 """
 
 from __future__ import annotations

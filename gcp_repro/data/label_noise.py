@@ -35,7 +35,7 @@ def with_label_noise(labels: npt.NDArray[np.int64], share: float, num_classes: i
 
     Example:
         >>> with_label_noise(np.zeros(4, dtype=np.int64), 0.5, num_classes=2, seed=0).tolist()
-        [0, 0, 1, 1]
+        [0, 1, 1, 0]
     """
     count = round(check_label_noise(share) * len(labels)) if num_classes > 1 else 0
     if count == 0:

@@ -8,7 +8,7 @@ import torch
 
 from gcp_repro.data.arrays import ARRAY_SETS, ArrayDataModule, read_idx
 from gcp_repro.data.tiny import write_tiny
-from gcp_repro.errors import DataError, UnknownNameError
+from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
 
 def make(name, root, **options):
@@ -108,6 +108,77 @@ def test_subsets(tmp_path):
     two = make("fashion_mnist", root, classes=5)
     assert two.num_classes == 5
     assert two.make_dataset("val").tensors[1].max() < 5
+
+
+@pytest.fixture
+def larger(tmp_path):
+    """Fashion-MNIST of 80 training and 40 test images whose first pixel is their number."""
+    for prefix, number in (("train", 80), ("t10k", 40)):
+        images = np.zeros((number, 28, 28), np.uint8)
+        images[:, 0, 0] = np.arange(number)
+        header = struct.pack(">HBBIII", 0, 8, 3, number, 28, 28)
+        (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = (np.arange(number) % 4).astype(np.uint8)
+        (tmp_path / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, number) + labels.tobytes())
+    return tmp_path
+
+
+def numbers_and_labels(root, part, **options):
+    images, labels = make("fashion_mnist", root, **options).make_dataset(part).tensors
+    return images[:, 0, 0, 0].tolist(), labels.tolist()
+
+
+def test_absolute_sizes_keep_the_proportions_of_the_classes(larger):
+    numbers, labels = numbers_and_labels(larger, "train", train_size=20, eval_size=8)
+    assert numbers == sorted(set(numbers))
+    assert [labels.count(label) for label in range(4)] == [5] * 4
+    assert labels == [number % 4 for number in numbers]
+    assert len(numbers_and_labels(larger, "val", train_size=20, eval_size=8)[0]) == 8
+    assert len(numbers_and_labels(larger, "val", train_size=20)[0]) == 40
+
+
+def test_a_subset_follows_its_seed_and_the_test_images_do_not(larger):
+    first, second = ({"train_size": 20, "eval_size": 8, "subset_seed": seed} for seed in (1, 2))
+    assert numbers_and_labels(larger, "train", **first) != numbers_and_labels(larger, "train", **second)
+    assert numbers_and_labels(larger, "val", **first) == numbers_and_labels(larger, "val", **second)
+
+
+def test_validation_images_are_left_over_from_training(larger):
+    options = {"train_size": 20, "eval_size": 8, "split": "validation", "subset_seed": 3}
+    train, validation = (set(numbers_and_labels(larger, part, **options)[0]) for part in ("train", "val"))
+    assert (len(train), len(validation)) == (20, 8)
+    assert not train & validation
+    assert max(validation) >= 40  # they are training images: only 40 are in the test set
+    whole = numbers_and_labels(larger, "val", train_size=20, split="validation", subset_seed=3)[0]
+    assert sorted(whole + sorted(train)) == list(range(80))
+
+
+def test_label_noise_changes_that_share_of_the_training_labels_alone(larger):
+    numbers, labels = numbers_and_labels(larger, "train", label_noise=0.25)
+    assert sum(label != number % 4 for number, label in zip(numbers, labels, strict=True)) == 20
+    again = numbers_and_labels(larger, "train", label_noise=0.25, subset_seed=1)[1]
+    assert labels == numbers_and_labels(larger, "train", label_noise=0.25)[1] != again
+    numbers, labels = numbers_and_labels(larger, "val", label_noise=0.25)
+    assert labels == [number % 4 for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"train_size": 2}, r"80 train images of 4 classes and can be divided into 4 to 76, or all; got 2: change data\.train_size"),
+        ({"train_size": 79}, r"got 79: change data\.train_size"),
+        ({"eval_size": 41}, r"40 evaluation images .*got 41: change data\.eval_size"),
+        ({"train_size": 20, "eval_size": 59, "split": "validation"}, r"60 left over images .*got 59: change data\.eval_size"),
+        ({"train_size": 20, "fraction": 0.5}, r"both choose training images: set one of them"),
+        ({"split": "validation"}, r"needs training images that are left over: set data\.train_size"),
+        ({"split": "val", "train_size": 20}, r"'test' or 'validation'; got split='val': change data\.split"),
+        ({"label_noise": 1.5}, r"a share from 0 to 1; got 1\.5: change data\.label_noise"),
+    ],
+)
+def test_sizes_that_the_data_do_not_have_are_refused(larger, options, words):
+    with pytest.raises(OptionError, match=words):
+        make("fashion_mnist", larger, **options)
+        make("fashion_mnist", larger, **options).make_dataset("train")
 
 
 def test_an_unknown_set():

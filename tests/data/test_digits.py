@@ -57,7 +57,17 @@ def test_normalisation_constants_are_those_of_the_candidates():
     assert DigitsDataModule.std == pytest.approx([candidates.std()], abs=1e-4)
 
 
+def test_label_noise_changes_that_share_of_the_training_labels_alone():
+    clean, noisy = datasets(), datasets(label_noise=0.1)
+    assert (clean["train"][1] != noisy["train"][1]).sum() == 30
+    assert noisy["train"][1].unique().tolist() == list(range(10))
+    assert torch.equal(clean["train"][0], noisy["train"][0])
+    assert torch.equal(clean["val"][1], noisy["val"][1])
+
+
 def test_wrong_options_are_refused():
+    with pytest.raises(OptionError, match=r"a share from 0 to 1; got -0.1: change data.label_noise"):
+        DigitsDataModule(label_noise=-0.1)
     with pytest.raises(OptionError, match=r"between 10 and 890 training images; got train_size=5: choose another"):
         DigitsDataModule(train_size=5)
     with pytest.raises(OptionError, match=r"'test' or 'validation'; got split='val': change data.split"):

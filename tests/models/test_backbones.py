@@ -39,6 +39,17 @@ def test_narrow_alexnet_pools_where_it_is_told():
     assert NarrowAlexNet(stages, 1)(torch.zeros(1, 1, 32, 32)).shape == (1, 8, 7, 7)
 
 
+def test_stages_without_batch_norm_or_relu():
+    def kinds(**options):
+        return [type(layer) for layer in ConvStage(4, kernel=3, pool=2, **options).layers(1)]
+
+    assert kinds() == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
+    assert kinds(batch_norm=False) == [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
+    assert kinds(relu=False) == [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d]
+    backbone = NarrowAlexNet([{"channels": 4, "kernel": 3, "batch_norm": False, "relu": False}], 1)
+    assert (backbone(torch.randn(2, 1, 8, 8)) < 0).any()
+
+
 def test_no_stage_is_refused():
     with pytest.raises(OptionError, match=r"at least one stage; got none: fill model.backbone.stages"):
         NarrowAlexNet([])

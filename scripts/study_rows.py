@@ -1,0 +1,149 @@
+"""The runs of docs/study.md as rows: configuration, outcome, revision and the command that repeats it.
+
+    python scripts/study_rows.py RUNS [--output results/study]
+
+Writes runs.csv (a row a finished or diverged run below RUNS) and epochs.csv (a row an epoch). Every command is composed again
+and must give the run's own configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from gcp_repro.training.rundir import register_resolvers, without_irrelevant
+
+CHANCE_LOSS, CHANCE_ERROR = math.log(10), 90.0
+LAYER_OPTIONS = ("forward", "gradient", "num_iterations", "exponent", "max_gradient")
+EPOCH_COLUMNS = {
+    "epoch": "epoch",
+    "learning_rate": "learning_rate",
+    "meta_layer": "layer",
+    "train/loss": "train_loss",
+    "diagnostics/condition_number": "condition_number",
+    "diagnostics/condition_number_range": "condition_number_range",
+    "diagnostics/rank": "rank",
+    "diagnostics/beta_smoothness": "beta_smoothness",
+    "diagnostics/parameter_smoothness": "parameter_smoothness",
+    "diagnostics/gradient_norm": "gradient_norm",
+    "diagnostics/gradient_error": "gradient_error",
+    "diagnostics/gradient_cosine": "gradient_cosine",
+    "seconds": "seconds",
+}
+
+
+def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings as dotted keys; lists are leaves."""
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def comparable(config: DictConfig) -> dict[str, Any]:
+    """What decides a run's numbers, flat, without the place of its data."""
+    content = without_irrelevant(OmegaConf.to_container(config, resolve=True))
+    content["data"].pop("root", None)
+    return dict(flat(content))
+
+
+def overrides_of(config: DictConfig) -> list[str]:
+    """Overrides of `gcp-train` that compose a run's configuration again.
+
+    Raises:
+        ValueError: They do not.
+    """
+    choices = [f"experiment={config.experiment_name}", f"meta_layer={config.meta_layer.name}"]
+    choices += [f"protocol={config.protocol.name}"] * (config.protocol.name != "standalone") + [f"seed={config.seed}"]
+    default, wanted = comparable(compose("train", choices)), comparable(config)
+    changed = [
+        f"{'' if key in default else '+'}{key}={written(value)}"
+        for key, value in wanted.items()
+        if key not in default or default[key] != value
+    ]
+    found = comparable(compose("train", choices + changed))
+    if found != wanted:
+        keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        raise ValueError(f"{choices + changed} does not compose the run's configuration; they differ in {keys}")
+    return choices[:-1] + changed + choices[-1:]
+
+
+def written(value: object) -> str:
+    """A value as Hydra's command line takes it."""
+    text = json.dumps(value)
+    return text.replace(" ", "").replace('"', "")
+
+
+def run_row(run: Path, config: DictConfig) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A run's row and the rows of its epochs."""
+    result = json.loads((run / "result.json").read_text())
+    metrics = pd.read_csv(run / "metrics.csv") if (run / "metrics.csv").exists() else pd.DataFrame(columns=list(EPOCH_COLUMNS))
+    epochs = metrics.rename(columns=EPOCH_COLUMNS)[[name for old, name in EPOCH_COLUMNS.items() if old in metrics]]
+    losses = [*epochs["train_loss"], *[CHANCE_LOSS] * (config.schedule.epochs - len(epochs))]
+    layer, finished = config.meta_layer, result["status"] == "finished"
+    options = overrides_of(config)
+    row = {
+        "experiment": config.experiment_name,
+        "split": config.data.get("split"),
+        "train_size": config.data.get("train_size"),
+        "channels": config.model.reduce_dim,
+        "hidden": " ".join(map(str, config.model.hidden_dims)),
+        "rate": config.optimizer.lr,
+        "decays": " ".join(map(str, config.schedule.milestones)),
+        "layer": layer.name,
+        "route": layer.get("route"),
+        "dtype": layer.get("dtype"),
+        **{name: layer.get(name) for name in LAYER_OPTIONS},
+        "protocol": config.protocol.name,
+        "warmup_epochs": result["warmup_epochs"],
+        "seed": config.seed,
+        "status": result["status"],
+        "error": result["final_top1_error"] if finished else CHANCE_ERROR,
+        "loss_area": sum(losses) / len(losses),
+        "last_loss": losses[-1],
+        "wall_seconds": result["wall_time_seconds"],
+        "torch": result["versions"]["torch"],
+        "git_revision": result["git_revision"],
+        "config_hash": result["config_hash"],
+        "command": f"gcp-train {' '.join(options)}",
+    }
+    return row, [{"config_hash": result["config_hash"], **epoch} for epoch in epochs.to_dict("records")]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="folder of the runs, as in paths.runs_dir")
+    parser.add_argument("--output", type=Path, default=Path("results/study"), help="folder to write to")
+    arguments = parser.parse_args()
+    register_resolvers()
+    rows, epochs = [], []
+    with initialize_config_module("gcp_repro.configs", version_base="1.3"):
+        for result in sorted(arguments.runs.glob("*/*/result.json")):
+            config = OmegaConf.load(result.parent / "config.yaml")
+            assert isinstance(config, DictConfig)
+            row, of_epochs = run_row(result.parent, config)
+            rows.append(row)
+            epochs += of_epochs
+    table = pd.DataFrame(rows).sort_values(
+        "command", key=lambda column: column.str.replace(r"seed=(\d+)$", lambda m: f"{int(m[1]):04d}", regex=True)
+    )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    by_hash = table[["config_hash"]].merge(pd.DataFrame(epochs), on="config_hash")  # in the order of the runs
+    for name, frame in (("runs", table), ("epochs", by_hash)):
+        frame.to_csv(arguments.output / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
+    print(f"{len(table)} runs, {int((table['status'] != 'finished').sum())} of them not finished")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
