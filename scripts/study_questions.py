@@ -15,7 +15,7 @@ __all__ = ["BASE", "EXACT", "NEWTON_SCHULZ", "Comparison", "best_rate", "compari
 Arm = dict[str, Any]
 
 BASE: Arm = {
-    "experiment": "study", "split": "test", "train_size": 1000, "channels": 128, "hidden": "", "rate": 0.1, "decays": "5 8",
+    "experiment": "study", "split": "test", "train_size": 1000, "channels": 128, "hidden": "", "rate": 0.1, "decays": "5 8", "clip_norm": None,
     "protocol": "standalone", "dtype": "float64",
 }  # fmt: skip
 EXACT: Arm = {"layer": "svd_lyapunov", "route": "auto"}
@@ -89,6 +89,7 @@ def _question_1() -> list[Comparison]:
     names = ("svd_pade", "svd_taylor", "svd_newton", "svd_lyapunov", "isqrt_cov")
     remedies: list[tuple[str, Arm]] = [(name, {"layer": name}) for name in names]
     remedies += [(f"svd_trunc, T = {t:.0e}", {"layer": "svd_trunc", "max_gradient": t}) for t in (1e10, 1e6, 1e4, 1e2)]
+    remedies += [(f"mpn_cov, steps bounded at {norm:g}", {"layer": "mpn_cov", "clip_norm": norm}) for norm in (1.0, 5.0)]
     return found + [Comparison(1, f"float32 dense {name}", arm | DENSE_FLOAT32, exact) for name, arm in remedies]
 
 

@@ -99,6 +99,7 @@ def run_row(run: Path, config: DictConfig) -> tuple[dict[str, Any], list[dict[st
         "channels": config.model.reduce_dim,
         "hidden": " ".join(map(str, config.model.hidden_dims)),
         "rate": config.optimizer.lr,
+        "clip_norm": config.gradient_clip_norm,
         "decays": " ".join(map(str, config.schedule.milestones)),
         "layer": layer.name,
         "route": layer.get("route"),
