@@ -1,6 +1,6 @@
 """Question 1 of docs/study.md without training: the gradient's error by null-space dimension, trace, precision and layer.
 
-    python scripts/study_noise.py [--run RUN_DIRECTORY ...] [--output results/study/gradient_error.csv]
+    python scripts/study/gradient_error.py [--run RUN_DIRECTORY ...] [--output results/study/gradient_error.csv]
 
 Each row is the relative error of a layer's gradient against that of the same layer in float64 on the gram route, which has no
 null space, over images of the same features with a random upstream gradient. Features are rectified noise, and those of trained
@@ -29,6 +29,7 @@ from gcp_repro.training.result import RunDirectory, git_revision
 from gcp_repro.weight_files import load_plain
 
 IMAGES = 16
+TRAINED_IMAGES = 128  # enough for the tail
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PAPER = ((256, 49), (256, 169), (256, 196))  # ResNet at 224, AlexNet, ResNet at 448
 SIZES = ((32, 49), (48, 49), (56, 49), (64, 49), (80, 49), (96, 49), (128, 49), (192, 49), (128, 16), (128, 100), *PAPER)
@@ -59,14 +60,14 @@ def rectified_noise(channels: int, positions: int, seed: int = 0) -> Tensor:
 
 
 def trained_features(run: RunDirectory) -> Tensor:
-    """Input of the meta-layer, `(IMAGES, C, N)`, float64, for evaluation images of a finished run."""
+    """Input of the meta-layer, `(TRAINED_IMAGES, C, N)`, float64, for evaluation images of a finished run."""
     config = OmegaConf.load(run.config)
     experiment = build_experiment(config)  # type: ignore[arg-type]
     experiment.module.load_state_dict(load_plain(run.last)["state_dict"])
     network: Any = experiment.module.network.eval()
     experiment.datamodule.setup("validate")
     batch = next(iter(experiment.datamodule.val_dataloader()))
-    images, _ = experiment.datamodule.on_after_batch_transfer([part[:IMAGES] for part in batch], 0)
+    images, _ = experiment.datamodule.on_after_batch_transfer([part[:TRAINED_IMAGES] for part in batch], 0)
     with torch.no_grad():
         return as_positions(network.reduce(network.backbone(images))).double()
 
@@ -134,9 +135,10 @@ def measure(features: Tensor, name: str, options: dict[str, Any], dtype: str) ->
 
 
 def summary(errors: Tensor) -> dict[str, float]:
-    """Median and range over images."""
-    low, median, high = errors.quantile(errors.new_tensor([0.1, 0.5, 0.9])).tolist()
-    return {"error_median": median, "error_10": low, "error_90": high, "error_max": errors.max().item()}
+    """Quantiles over images."""
+    shares = errors.new_tensor([0.1, 0.5, 0.9, 0.99])
+    found = dict(zip(("error_10", "error_median", "error_90", "error_99"), errors.quantile(shares).tolist(), strict=True))
+    return {"images": len(errors), **found, "error_max": errors.max().item()}
 
 
 def cases(runs: list[RunDirectory]) -> Iterator[tuple[dict[str, Any], Tensor, bool]]:

@@ -1,6 +1,6 @@
 """The runs of docs/study.md as rows: configuration, outcome, revision and the command that repeats it.
 
-    python scripts/study_rows.py RUNS [--output results/study]
+    python scripts/study/rows.py RUNS [--output results/study]
 
 Writes runs.csv (a row a finished or diverged run below RUNS) and epochs.csv (a row an epoch). Every command is composed again
 and must give the run's own configuration.

@@ -15,16 +15,23 @@ __all__ = ["BASE", "EXACT", "NEWTON_SCHULZ", "Comparison", "best_rate", "compari
 Arm = dict[str, Any]
 
 BASE: Arm = {
-    "experiment": "study", "split": "test", "train_size": 1000, "channels": 128, "hidden": "", "rate": 0.1, "decays": "5 8", "clip_norm": None,
-    "protocol": "standalone", "dtype": "float64",
-}  # fmt: skip
+    "experiment": "study",
+    "split": "test",
+    "train_size": 1000,
+    "channels": 128,
+    "hidden": "",
+    "rate": 0.1,
+    "decays": "5 8",
+    "clip_norm": None,
+    "protocol": "standalone",
+    "dtype": "float64",
+}
 EXACT: Arm = {"layer": "svd_lyapunov", "route": "auto"}
 NEWTON_SCHULZ: Arm = {"layer": "isqrt_cov", "route": "auto", "num_iterations": 5}
 DENSE_FLOAT32: Arm = {"route": "dense", "dtype": "float32"}
 HIDDEN = "256 256"
 REMEDIES = ("svd_pade", "svd_taylor", "svd_trunc", "svd_newton", "svd_topn", "mpn_cov")
 POOLINGS = ("gap", "bcnn", "cbp", "deep_o2p", "g2denet", "improved_bcnn", "mpa_lya", "seb", "isqrt_cov")
-SMALLEST_COMMON_RATE = 0.1
 
 
 @dataclass(frozen=True)
