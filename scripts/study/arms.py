@@ -1,6 +1,6 @@
 """What docs/study.md says of arms rather than of differences: error, gradient and smoothness by layer, and condition numbers.
 
-    python scripts/study/arms.py [--results results/study]
+    python -m scripts.study.arms [--results results/study]
 
 Reads runs.csv and epochs.csv; writes arms.csv (a row a layer in the common setting) and condition.csv (a row a layer, schedule
 and epoch).
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from comparisons import read_runs
-from questions import BASE
-from rows import LAYER_OPTIONS
+
+from scripts.study.comparisons import read_runs
+from scripts.study.questions import BASE
+from scripts.study.rows import LAYER_OPTIONS
 
 ARM_COLUMNS = ["layer", "route", "dtype", *LAYER_OPTIONS]
 MEDIANS = ["gradient_error", "gradient_cosine", "gradient_norm", "beta_smoothness", "parameter_smoothness"]

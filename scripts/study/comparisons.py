@@ -1,6 +1,6 @@
 """Statistics of docs/study.md: paired differences, their intervals, Holm's correction.
 
-    python scripts/study/comparisons.py [--results results/study]
+    python -m scripts.study.comparisons [--results results/study]
 
 Reads runs.csv and writes comparisons.csv, a row a comparison and outcome.
 """
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from questions import Comparison, comparisons, select
 from scipy import stats
+
+from scripts.study.questions import Comparison, comparisons, select
 
 OUTCOMES = ("error", "loss_area")
 CONFIDENCE = 0.95

@@ -1,6 +1,6 @@
 """The figures of docs/study.md from the rows in results/study; needs matplotlib.
 
-python scripts/study/figures.py [--results results/study] [--output docs/images/study]
+python -m scripts.study.figures [--results results/study] [--output docs/images/study]
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from comparisons import read_runs
 from matplotlib import pyplot as plt
-from questions import EXACT, HIDDEN, NEWTON_SCHULZ, rates
+
+from scripts.study.comparisons import read_runs
+from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, rates
 
 mpl.use("svg")
 mpl.rcParams.update(

@@ -1,6 +1,6 @@
 """Question 1 of docs/study.md without training: the gradient's error by null-space dimension, trace, precision and layer.
 
-    python scripts/study/gradient_error.py [--run RUN_DIRECTORY ...] [--output results/study/gradient_error.csv]
+    python -m scripts.study.gradient_error [--run RUN_DIRECTORY ...] [--output results/study/gradient_error.csv]
 
 Each row is the relative error of a layer's gradient against that of the same layer in float64 on the gram route, which has no
 null space, over images of the same features with a random upstream gradient. Features are rectified noise, and those of trained

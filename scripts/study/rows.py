@@ -1,6 +1,6 @@
 """The runs of docs/study.md as rows: configuration, outcome, revision and the command that repeats it.
 
-    python scripts/study/rows.py RUNS [--output results/study]
+    python -m scripts.study.rows RUNS [--output results/study]
 
 Writes runs.csv (a row a finished or diverged run below RUNS) and epochs.csv (a row an epoch). Every command is composed again
 and must give the run's own configuration.
@@ -51,10 +51,10 @@ def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def comparable(config: DictConfig) -> dict[str, Any]:
-    """What decides a run's numbers, flat, without the place of its data."""
+    """What decides a run's numbers, flat, without the places of its data and files."""
     content = without_irrelevant(OmegaConf.to_container(config, resolve=True))
     content["data"].pop("root", None)
-    return dict(flat(content))
+    return {key: value for key, value in flat(content) if not str(value).startswith(config.paths.run_dir)}
 
 
 def overrides_of(config: DictConfig) -> list[str]:
