@@ -1,0 +1,27 @@
+"""Everything of docs/study.md that follows from finished runs: rows, comparisons, arms, figures and the page's tables.
+
+    python -m scripts.study RUNS
+
+Run it from the root of the repository, after the sweeps that docs/study.md names; `python -m scripts.study.gradient_error` measures without
+runs and is not repeated here.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+STEPS = ("comparisons", "arms", "figures", "page")
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        return 2
+    for step in (["rows", sys.argv[1]], *([step] for step in STEPS)):
+        subprocess.run([sys.executable, "-m", f"scripts.study.{step[0]}", *step[1:]], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

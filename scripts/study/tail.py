@@ -1,0 +1,79 @@
+"""Question 1 of docs/study.md: how the gradient's error is distributed over images.
+
+    python -m scripts.study.tail [--output results/study/tail.csv]
+
+Rectified noise, one row a size, layer and precision: quantiles of the relative error over its median, and Hill's estimate of the tail's index
+from the largest 5 % (the error exceeds x with a probability proportional to x^-index).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.training.result import git_revision
+from scripts.study.gradient_error import DTYPES, IMAGES, gradient, norms, rectified_noise, with_trace
+
+BATCHES = 125  # of IMAGES images
+TAIL = 0.05
+SIZES = ((64, 17, 100.0), (64, 17, 1000.0), (128, 49, 100.0))
+LAYERS = (
+    ("mpn_cov", {"route": "dense"}, "float64"),
+    ("mpn_cov", {"route": "dense"}, "float32"),
+    ("svd_taylor", {"route": "dense"}, "float32"),
+    ("svd_trunc", {"route": "dense"}, "float32"),
+    ("svd_trunc", {"route": "dense"}, "float64"),
+)
+
+
+def errors(channels: int, positions: int, trace: float, name: str, options: dict[str, Any], dtype: str) -> Tensor:
+    """Relative errors of `BATCHES * IMAGES` images against float64 on the gram route, ascending."""
+    found = []
+    for seed in range(BATCHES):
+        x = with_trace(rectified_noise(channels, positions, seed), trace).to(DTYPES[dtype]).double()
+        generator = torch.Generator().manual_seed(seed)
+        upstream = torch.randn(IMAGES, channels * (channels + 1) // 2, generator=generator, dtype=torch.float64)
+        exact = gradient(build_meta_layer(name, **options | {"route": "gram"}), x, upstream)
+        got = gradient(build_meta_layer(name, dtype=dtype, **options), x, upstream)
+        found.append(norms(got - exact) / norms(exact))
+    return torch.cat(found).sort().values
+
+
+def hill(ascending: Tensor) -> tuple[float, float]:
+    """Index of the tail and its standard error."""
+    count = int(TAIL * len(ascending))
+    largest = ascending[-count:] / ascending[-count - 1]
+    index = 1 / largest.log().mean().item()
+    return index, index / count**0.5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("results/study/tail.csv"), help="csv file to write")
+    output = parser.parse_args().output
+    torch.set_num_threads(1)
+    rows = []
+    for channels, positions, trace in SIZES:
+        for name, options, dtype in LAYERS:
+            ascending = errors(channels, positions, trace, name, options, dtype)
+            index, deviation = hill(ascending)
+            median = ascending.quantile(0.5)
+            quantiles = {f"over_median_{q:g}": (ascending.quantile(q) / median).item() for q in (0.9, 0.99, 0.999)}
+            about = {"channels": channels, "positions": positions, "trace": trace, "layer": name, **options, "dtype": dtype}
+            measured = {"images": len(ascending), "median": median.item(), **quantiles, "index": index, "index_error": deviation}
+            rows.append(about | measured)
+            print(rows[-1], flush=True)
+    table = pd.DataFrame(rows).assign(git_revision=git_revision())
+    table.to_csv(output, index=False, float_format="%.4g", lineterminator="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
