@@ -28,7 +28,7 @@ FENCE = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 CONSOLE_COMMANDS = dict(re.findall(r'^(gcp-\w+) = "([\w.:]+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
 MADE_BY_READERS = {"docs/adding_a_dataset.md": "flowers"}
 """Files whose making a page explains, and commands on them, by a part of their names."""
-COMMON_OPTIONS = {"dtype", "accuracy", "route", "solver", "on_nonfinite"}
+COMMON_OPTIONS = {"dtype", "accuracy", "route", "solver", "on_nonfinite", "float32_centering"}
 
 
 def _id(path):

@@ -69,6 +69,7 @@ class MetaLayerEntry:
 
 
 _COMMON = {"dtype": "float64", "accuracy": "standard", "route": "auto", "solver": "auto", "on_nonfinite": "raise"}
+_IN_PUBLIC_CODE = {**_COMMON, "float32_centering": False}
 _ONE_ROUTE = {"dtype": "float64", "accuracy": "standard", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
 _DIFFERENTIABLE_SVD, _FAST_MPN_COV = "DifferentiableSVD", "fast-MPN-COV"
@@ -91,24 +92,24 @@ def _published(published: str, colour: str, *peers: str, code_bases: tuple[str, 
 _ROWS = [  # in the order of the paper's tables
     MetaLayerEntry("gap", "first-order", "global average pooling", "the vanilla rows of Table 3", GlobalAveragePooling, colour="#8a8a8a"),
     _spectral("isqrt_cov", "iterative", "root by Newton-Schulz iteration, its own gradient", "Li et al., CVPR 2018; eqs. 7 to 10",
-              "newton_schulz", "exact", num_iterations=5,
+              "newton_schulz", "exact", _IN_PUBLIC_CODE, num_iterations=5,
               facts=_published("iSQRT-COV", "#0a7fd0", "MPNCOV", code_bases=(_DIFFERENTIABLE_SVD, _FAST_MPN_COV))),
-    _spectral("svd_pade", "svd", "root by SVD, gradient by Pade approximants", f"{_SONG}, eq. 21", "sqrt", "pade", degree=100,
+    _spectral("svd_pade", "svd", "root by SVD, gradient by Pade approximants", f"{_SONG}, eq. 21", "sqrt", "pade", _IN_PUBLIC_CODE, degree=100,
               facts=_published("SVD-Pade", "#d9480f", "SVD_Pade")),
     _spectral("svd_taylor", "svd", "root by SVD, gradient by a Taylor polynomial", "Wang et al., T-PAMI 2021; eq. 16",
-              "sqrt", "taylor", degree=100, facts=_published("SVD-Taylor", "#2b9a50", "SVD_Taylor")),
-    _spectral("svd_newton", "svd", "root by SVD, gradient of the Newton-Schulz iteration", f"{_SONG}, sec. 3.3", "sqrt", "newton_schulz",
+              "sqrt", "taylor", _IN_PUBLIC_CODE, degree=100, facts=_published("SVD-Taylor", "#2b9a50", "SVD_Taylor")),
+    _spectral("svd_newton", "svd", "root by SVD, gradient of the Newton-Schulz iteration", f"{_SONG}, sec. 3.3", "sqrt", "newton_schulz", _IN_PUBLIC_CODE,
               num_iterations=10, facts=_published("SVD-Newton", "#a855c8", "SVD_Newton")),
-    _spectral("svd_trunc", "svd", "root by SVD, gradient clipped at T", f"{_SONG}, eq. 12", "sqrt", "trunc", max_gradient=1e10,
+    _spectral("svd_trunc", "svd", "root by SVD, gradient clipped at T", f"{_SONG}, eq. 12", "sqrt", "trunc", _IN_PUBLIC_CODE, max_gradient=1e10,
               facts=_published("SVD-Trunc", "#c49102", "SVD_Trunc")),
-    _spectral("svd_topn", "svd", "root of the largest eigenvalues, ordinary gradient", f"{_SONG}, eq. 11", "sqrt", "svd",
+    _spectral("svd_topn", "svd", "root of the largest eigenvalues, ordinary gradient", f"{_SONG}, eq. 11", "sqrt", "svd", _IN_PUBLIC_CODE,
               top_n=0.78125, facts=_published("SVD-TopN", "#a0522d", "SVD_TopN")),
     _spectral("mpn_cov", "svd", "matrix power by SVD, ordinary gradient 1/(l_i - l_j)", "Li et al., ICCV 2017; eqs. 2 to 6",
-              "power", "svd", exponent=0.5, facts=_published("MPN-COV", "#e0457b", "SVD_Original", "SVD_Pade")),
+              "power", "svd", _IN_PUBLIC_CODE, exponent=0.5, facts=_published("MPN-COV", "#e0457b", "SVD_Original", "SVD_Pade")),
     _spectral("svd_lyapunov", "svd", "root by SVD, exact gradient 1/(sqrt(l_i) + sqrt(l_j))", "Daleckii-Krein; docs/mathematics.md",
               "sqrt", "lyapunov", facts={"colour": "#159a9c", "peers": ("SVD_Pade",)}),
     _spectral("svd_power_iteration", "svd", "root by SVD, gradient of deflated power iteration", "Wang et al., NeurIPS 2019; eq. 13",
-              "sqrt", "power_iteration", num_iterations=19, deflate=True, facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
+              "sqrt", "power_iteration", _IN_PUBLIC_CODE, num_iterations=19, deflate=True, facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("spectral", "other", "any forward function with any gradient table", "docs/mathematics.md", CovariancePooling, {},
                    {"forward": "sqrt", "gradient": "exact", **_COMMON, "moment": "covariance", "top_n": None, "signed_root": False},
                    further_options=True),

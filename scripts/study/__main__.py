@@ -2,8 +2,8 @@
 
     python -m scripts.study RUNS
 
-Run it from the root of the repository, after the sweeps that docs/study.md names; `python -m scripts.study.gradient_error` measures without
-runs and is not repeated here.
+Run it from the root of the repository, after the sweeps that docs/study.md names. What is measured without runs, by the modules
+`gradient_error` and `tail` of this folder, is not repeated here.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gcp_repro.linalg.covariance import as_positions, center, symmetric_from_upper_triangle
-from gcp_repro.linalg.spectral import PublishedPooling
+from gcp_repro.linalg.pooling import operator_for
+from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.training.build import build_experiment
 from gcp_repro.training.result import RunDirectory, git_revision
@@ -113,7 +114,7 @@ def measure(features: Tensor, name: str, options: dict[str, Any], dtype: str) ->
     exact = gradient(build_meta_layer(name, **options | {"route": "gram"}), x.double(), upstream)
     got = gradient(layer, x.double(), upstream)
     row: dict[str, Any] = {"layer": name, "dtype": dtype, **options, "order": "published"}
-    operator: Any = layer.operator(channels)  # type: ignore[operator]
+    operator = operator_for(layer.spec, channels)  # type: ignore[arg-type]
     if not isinstance(operator, PublishedPooling) or operator.rule.quotient is None:
         return [row | summary(norms(got - exact) / norms(exact))]
     rotated, u, spectrum = rotated_gradient(operator, x, upstream.to(narrow))

@@ -2,8 +2,8 @@
 
     python -m scripts.study.tail [--output results/study/tail.csv]
 
-Rectified noise, one row a size, layer and precision: quantiles of the relative error over its median, and Hill's estimate of the tail's index
-from the largest 5 % (the error exceeds x with a probability proportional to x^-index).
+Rectified noise, one row a size, layer and precision: quantiles of the relative error over its median, and Hill's estimate of the
+tail's index from the largest 5 % (the error exceeds x with a probability proportional to x^-index).
 """
 
 from __future__ import annotations

@@ -165,7 +165,10 @@ def test_label_noise_changes_that_share_of_the_training_labels_alone(larger):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"train_size": 2}, r"80 train images of 4 classes and can be divided into 4 to 76, or all; got 2: change data\.train_size"),
+        (
+            {"train_size": 2},
+            r"80 train images of 4 classes and can be divided into 4 to 76, or all; got 2: change data\.train_size",
+        ),
         ({"train_size": 79}, r"got 79: change data\.train_size"),
         ({"eval_size": 41}, r"40 evaluation images .*got 41: change data\.eval_size"),
         ({"train_size": 20, "eval_size": 59, "split": "validation"}, r"60 left over images .*got 59: change data\.eval_size"),
@@ -178,7 +181,6 @@ def test_label_noise_changes_that_share_of_the_training_labels_alone(larger):
 def test_sizes_that_the_data_do_not_have_are_refused(larger, options, words):
     with pytest.raises(OptionError, match=words):
         make("fashion_mnist", larger, **options)
-        make("fashion_mnist", larger, **options).make_dataset("train")
 
 
 def test_an_unknown_set():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcp_repro.errors import OptionError
-from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
 
 def published(**options):
@@ -55,6 +55,16 @@ def test_svd_gives_the_same_bits(gradient, top_n):
     values = values.clamp(min=torch.finfo(torch.float64).eps)
     pooled = published(gradient=gradient, top_n=top_n)(x)
     assert torch.equal(pooled, triangle((vh.mT * values.sqrt()[:, None]) @ vh))
+
+
+@pytest.mark.parametrize("name", [name for name in META_LAYERS if "float32_centering" in META_LAYERS[name].defaults])
+def test_named_layers_take_the_same_arithmetic(name):
+    x = features(3, 8, 5)
+    parts = {key: value for key, value in META_LAYERS[name].fixed.items() if key in ("forward", "gradient")}
+    own = {key: value for key, value in META_LAYERS[name].defaults.items() if key not in META_LAYERS["svd_lyapunov"].defaults}
+    pooled = build_meta_layer(name, route="dense", float32_centering=True)(x)
+    assert torch.equal(pooled, published(**parts, **{key: value for key, value in own.items() if key != "float32_centering"})(x))
+    assert not torch.equal(pooled, build_meta_layer(name, route="dense")(x))
 
 
 def test_newton_schulz_has_its_own_gradient():

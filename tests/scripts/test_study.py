@@ -33,7 +33,7 @@ def a_row(**columns):
 def test_an_arm_is_one_run_a_seed():
     runs = pd.DataFrame([a_row(layer="gap", route="x", seed=seed) for seed in (0, 1)] + [a_row(layer="gap", route="y", seed=0)])
     assert list(questions.select(runs, {"layer": "gap", "route": "x"}).index) == [0, 1]
-    with pytest.raises(ValueError, match="one run a seed.*name more columns"):
+    with pytest.raises(ValueError, match=r"one run a seed.*name more columns"):
         questions.select(runs, {"layer": "gap"})
 
 
@@ -49,8 +49,21 @@ def test_best_rates_come_from_validation_images_alone():
     "overrides",
     [
         ["experiment=study", "meta_layer=isqrt_cov", "seed=3"],
-        ["experiment=study", "meta_layer=mpn_cov", "meta_layer.dtype=float32", "protocol=hybrid", "protocol.warmup_epochs=2", "seed=1"],
-        ["experiment=study", "meta_layer=spectral", "meta_layer.forward=power", "+meta_layer.exponent=0.3", "data.split=validation"],
+        [
+            "experiment=study",
+            "meta_layer=mpn_cov",
+            "meta_layer.dtype=float32",
+            "protocol=hybrid",
+            "protocol.warmup_epochs=2",
+            "seed=1",
+        ],
+        [
+            "experiment=study",
+            "meta_layer=spectral",
+            "meta_layer.forward=power",
+            "+meta_layer.exponent=0.3",
+            "data.split=validation",
+        ],
         ["experiment=study", "meta_layer=gap", "model.hidden_dims=[256,256]", "schedule.milestones=[]", "gradient_clip_norm=5.0"],
         ["experiment=digits", "meta_layer=svd_pade", "data.train_size=100"],
     ],
@@ -68,7 +81,13 @@ def test_the_command_of_a_run_composes_its_configuration(compose_train, override
 def test_a_diverged_run_counts_as_chance(compose_train, tmp_path):
     config = compose_train("experiment=study", "meta_layer=svd_pade")
     versions = {"torch": "2"}
-    result = {"status": "diverged", "final_top1_error": None, "warmup_epochs": None, "wall_time_seconds": 1.0, "versions": versions}
+    result = {
+        "status": "diverged",
+        "final_top1_error": None,
+        "warmup_epochs": None,
+        "wall_time_seconds": 1.0,
+        "versions": versions,
+    }
     (tmp_path / "result.json").write_text(json.dumps(result | {"git_revision": "abc", "config_hash": "12345678"}))
     (tmp_path / "metrics.csv").write_text("epoch,train/loss\n0,1.0\n1,2.0\n")
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
