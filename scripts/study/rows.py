@@ -58,7 +58,7 @@ def comparable(config: DictConfig) -> dict[str, Any]:
 
 
 def overrides_of(config: DictConfig) -> list[str]:
-    """Overrides of `gcp-train` that compose a run's configuration again.
+    """Overrides of `gcp-train` that compose a run's configuration again; options younger than the run are at their defaults.
 
     Raises:
         ValueError: They do not.
@@ -72,8 +72,8 @@ def overrides_of(config: DictConfig) -> list[str]:
         if key not in default or default[key] != value
     ]
     found = comparable(compose("train", choices + changed))
-    if found != wanted:
-        keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    keys = [key for key, value in wanted.items() if key not in found or found[key] != value]
+    if keys:
         raise ValueError(f"{choices + changed} does not compose the run's configuration; they differ in {keys}")
     return choices[:-1] + changed + choices[-1:]
 
