@@ -65,16 +65,14 @@ def overrides_of(config: DictConfig) -> list[str]:
     """
     choices = [f"experiment={config.experiment_name}", f"meta_layer={config.meta_layer.name}"]
     choices += [f"protocol={config.protocol.name}"] * (config.protocol.name != "standalone") + [f"seed={config.seed}"]
-    default, wanted = comparable(compose("train", choices)), comparable(config)
-    changed = [
-        f"{'' if key in default else '+'}{key}={written(value)}"
-        for key, value in wanted.items()
-        if key not in default or default[key] != value
-    ]
+    wanted, changed = comparable(config), []
+    for _ in range(2):  # a changed value may change others that refer to it
+        found = comparable(compose("train", choices + changed))
+        differing = [key for key, value in wanted.items() if key not in found or found[key] != value]
+        changed += [f"{'' if key in found else '+'}{key}={written(wanted[key])}" for key in differing]
     found = comparable(compose("train", choices + changed))
-    keys = [key for key, value in wanted.items() if key not in found or found[key] != value]
-    if keys:
-        raise ValueError(f"{choices + changed} does not compose the run's configuration; they differ in {keys}")
+    if any(key not in found or found[key] != value for key, value in wanted.items()):
+        raise ValueError(f"{choices + changed} does not compose the configuration of a run with {choices}")
     return choices[:-1] + changed + choices[-1:]
 
 
