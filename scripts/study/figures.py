@@ -52,7 +52,7 @@ def gradient_error(tables: Tables) -> plt.Figure:
             axes[1].plot(some["trace"], law(some), "-", color=colour, linewidth=0.8)
     axes[0].set(yscale="log", xlabel="dimension of the null space, M", ylabel="relative error of the gradient")
     axes[1].set(xscale="log", xlabel="trace of the covariance (M = 80)")
-    axes[0].legend(fontsize=7, loc="center right", frameon=False)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="lower center", frameon=False)
     return figure
 
 
