@@ -25,8 +25,9 @@ from gcp_repro.linalg.covariance import as_positions, center, symmetric_from_upp
 from gcp_repro.linalg.pooling import operator_for
 from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.training.build import build_experiment
-from gcp_repro.training.result import RunDirectory, git_revision
+from gcp_repro.training.result import git_revision
 from gcp_repro.weight_files import load_plain
 
 IMAGES = 16

@@ -20,7 +20,7 @@ import pandas as pd
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from gcp_repro.training.rundir import register_resolvers, without_irrelevant
+from gcp_repro.runs.identity import PLACES_AND_MEANS, register_resolvers
 
 CHANCE_LOSS, CHANCE_ERROR = math.log(10), 90.0
 LAYER_OPTIONS = ("forward", "gradient", "num_iterations", "exponent", "max_gradient")
@@ -52,9 +52,13 @@ def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def comparable(config: DictConfig) -> dict[str, Any]:
     """What decides a run's numbers, flat, without the places of its data and files."""
-    content = without_irrelevant(OmegaConf.to_container(config, resolve=True))
-    content["data"].pop("root", None)
-    return {key: value for key, value in flat(content) if not str(value).startswith(config.paths.run_dir)}
+    content = OmegaConf.to_container(config, resolve=True)
+    return {
+        key: value
+        for key, value in flat(content)
+        if not any(f"{key}.".startswith(f"{name}.") for name in PLACES_AND_MEANS)
+        and not str(value).startswith(str(config.paths.run_dir))
+    }
 
 
 def overrides_of(config: DictConfig) -> list[str]:
