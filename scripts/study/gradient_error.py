@@ -97,9 +97,7 @@ def norms(matrices: Tensor) -> Tensor:
 
 def rotated_gradient(operator: PublishedPooling, x: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`R`, `U` and the spectrum of the published order of operations, in the operator's dtype."""
-    output = x.new_empty(len(x), *operator.output_shape(*x.shape[1:]))
-    spectrum, u = (x.new_empty(len(x), *shape) for shape in operator.saved_shapes(*x.shape[1:]))
-    operator.forward(x, output, spectrum, u)
+    spectrum, u = operator._decompose(x)
     h = u.mT @ symmetric_from_upper_triangle(upstream, x.shape[1]) @ u
     return operator._rotated(h, spectrum), u, spectrum
 

@@ -1,9 +1,12 @@
-"""The sweeps over the paper's tables: their jobs are the planned runs, configuration by configuration."""
+"""The sweeps over the paper's tables: their jobs are the planned runs, configuration by configuration. And those of the study."""
 
+from importlib.resources import files
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gcp_repro.paper.plan import planned_runs
 from gcp_repro.runs.identity import config_hash
@@ -17,13 +20,28 @@ SWEEPS = (
 )
 
 
+SWEEP_FILES = Path(str(files("gcp_repro.configs"))) / "sweep"
+
+
+def choices(sweep, *overrides):
+    """What the jobs of `gcp-train OVERRIDES sweep=SWEEP` add to it, as Hydra's sweeper takes the file apart."""
+    with initialize_config_module("gcp_repro.configs", version_base="1.3"):
+        params = compose("train", [*overrides, f"sweep={sweep}"], return_hydra_config=True).hydra.sweeper.params
+    parsed = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    swept = (
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [one.input_line]
+        for one in parsed
+    )
+    return list(product(*swept))
+
+
 def jobs(sweep, *overrides):
     """The configurations that `gcp-train OVERRIDES sweep=SWEEP` trains."""
+    combinations = choices(sweep, *overrides)
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
-        given = [*overrides, f"sweep={sweep}"]
-        params = compose("train", given, return_hydra_config=True).hydra.sweeper.params
-        values = [[f"{key}={value}" for value in str(choices).split(",")] for key, choices in params.items()]
-        return [compose("train", [*given, *job]) for job in product(*values)]
+        return [compose("train", [*overrides, f"sweep={sweep}", *job]) for job in combinations]
 
 
 def planned(experiment, *tables):
@@ -48,3 +66,15 @@ def test_warm_ups_and_seeds():
     seeds = jobs("appendix_g", "experiment=alexnet_imagenet")
     assert [c.seed for c in seeds] == list(range(5))
     assert {c.protocol.name for c in seeds} == {"standalone"}
+
+
+@pytest.mark.parametrize("experiment", ["study", "resnet50_imagenet"])
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in SWEEP_FILES.glob("study_*.yaml")))
+def test_sweeps_of_the_study_compose_here_and_elsewhere(sweep, experiment):
+    """The first job and the last, which hold the first and the last value of every choice."""
+    combinations = choices(sweep, f"experiment={experiment}")
+    with initialize_config_module("gcp_repro.configs", version_base="1.3"):
+        given = [f"experiment={experiment}", f"sweep={sweep}"]
+        first, last = (compose("train", [*given, *combinations[place]]) for place in (0, -1))
+    assert config_hash(first) != config_hash(last)
+    assert first.experiment_name == experiment
