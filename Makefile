@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 PYTEST_ARGS ?=
 MACHINES ?=
+MUTANTS ?= *
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test test-quick test-portable lint format type docs tables wheel clean
+.PHONY: help reproduce test test-quick test-portable mutants lint format type docs tables wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +28,11 @@ test-quick: $(VENV)/.installed-dev ## Run the tests that are not marked slow
 
 test-portable: $(VENV)/.installed-dev ## Run the numerical tests as other CPUs compute; MACHINES="sse avx2" selects
 	$(BIN)/python scripts/portable_tests.py $(MACHINES) -- $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers that no test sees (hours); MUTANTS='*[147]' samples
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8'
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/mutmut run '$(MUTANTS)'
+	$(BIN)/mutmut results
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and the generated documents
 	$(BIN)/ruff check .
@@ -50,7 +56,7 @@ wheel: $(VENV)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, builds and caches; runs and reports stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml

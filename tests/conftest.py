@@ -3,10 +3,12 @@
 import csv
 import logging
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
@@ -73,6 +75,17 @@ def _no_foreign_settings(monkeypatch, tmp_path):
     for name in ("GCP_RUNS_DIR", "GCP_DATA_DIR", "WANDB_API_KEY", "WANDB_MODE", "WANDB_SERVICE", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture
+def generator_states() -> Callable[[], list[object]]:
+    """The states of the process's random generators: torch's, numpy's, Python's."""
+
+    def read() -> list[object]:
+        _, words, *rest = np.random.get_state()  # noqa: NPY002 - the global state itself is meant
+        return [torch.get_rng_state().tolist(), words.tolist(), rest, random.getstate()]
+
+    return read
 
 
 @pytest.fixture

@@ -87,8 +87,9 @@ def register_rule(
     if quotient is None:
         assert factory is not None
         return GRADIENT_RULES.register(name, factory, replace=replace)
+    rule = GRADIENT_RULES.register(name, _quotient_factory(name, quotient), replace=replace)  # refuses the name first
     DIFFERENCE_QUOTIENTS.add(name, quotient, replace=replace)
-    return GRADIENT_RULES.register(name, _quotient_factory(name, quotient), replace=replace)
+    return rule
 
 
 def replace_overflow(values: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def matrix_inv_sqrt(cov: Tensor) -> Tensor:
         >>> matrix_inv_sqrt(4 * torch.eye(2)).tolist()
         [[0.5, 0.0], [0.0, 0.5]]
     """
-    return matrix_power(cov, -0.5)
+    return _apply("matrix_inv_sqrt", cov, spectral_function("power", exponent=-0.5), gradient_rule("exact"))
 
 
 def matrix_power(cov: Tensor, exponent: float) -> Tensor:

@@ -104,9 +104,9 @@ def scientific(value: float, digits: int = 1) -> str:
         return "infinite" if math.isinf(value) else "undefined"
     if value == 0:
         return "0"
-    if 0.95 <= abs(value) < 999.5:
-        return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if int(exponent) >= 0 and abs(value) < 999.5:
+        return f"{value:.{max(0, digits - 1 - int(exponent))}f}"
     return f"{mantissa}e{int(exponent)}"
 
 

@@ -91,6 +91,24 @@ def test_evaluation_sees_every_image_once_in_order(tmp_path):
         assert torch.cat(module.evaluated).tolist() == list(range(13))
 
 
+class Noisy(Numbered):
+    """Augmented with torch's generator, as torchvision's transforms are."""
+
+    def train_transform(self):
+        return lambda image: image + torch.rand(1, 2, 2)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_loading_leaves_the_global_generators_alone(num_workers, generator_states):
+    """Those of torch, numpy and Python, from which training draws its own numbers."""
+    before = generator_states()
+    data = Noisy(batch_size=8, num_workers=num_workers)
+    data.setup("fit")
+    (first, _), *_ = data.train_dataloader()
+    assert first.unique().numel() > 8, "nothing was drawn"
+    assert generator_states() == before
+
+
 def test_batch_sizes():
     data = Numbered(batch_size=8)
     data.setup("fit")

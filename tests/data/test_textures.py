@@ -59,6 +59,15 @@ def test_blocks_lie_inside_and_apart(height, width):
             assert max(abs(top - other_top), abs(left - other_left)) >= BLOCK + MARGIN
 
 
+def test_pixels_of_training_and_test_are_sixteen_apart(photographs):
+    """Neighbouring pixels are nearly the same: a test patch at the edge of a training patch would be half known."""
+    image = photographs["skimage/data/brick.png"]
+    test = patch_corners(image, {"test"})
+    training = patch_corners(image, {"train", "validation"})
+    corners = np.abs(test[:, None] - training).max(axis=2)
+    assert corners.min() == 32 + 16  # a patch and the margin
+
+
 def test_patches_lie_inside_their_blocks(photographs):
     for image in photographs.values():
         origins = np.array([(top, left) for part, top, left in blocks(*image.shape) if part == "test"])

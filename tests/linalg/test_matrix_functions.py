@@ -194,6 +194,13 @@ def test_roots_of_covariances_under_autocast():
     assert by_product.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("function", [matrix_sqrt, matrix_inv_sqrt, lambda x: matrix_power(x, 2.0), matrix_log])
+def test_each_function_names_itself(function):
+    name = "matrix_power" if function.__name__ == "<lambda>" else function.__name__
+    with pytest.raises(ShapeError, match=rf"^{name} needs \(\.\.\., C, C\), floating point; got torch.float32 \(2, 3\)"):
+        function(torch.ones(2, 3))
+
+
 def test_errors_say_what_came_and_what_to_do():
     with pytest.raises(ShapeError, match=r"matrix_sqrt needs \(\.\.\., C, C\).*got torch.float32 \(2, 3, 4\).*covariance"):
         matrix_sqrt(torch.ones(2, 3, 4))

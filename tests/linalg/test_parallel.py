@@ -1,3 +1,5 @@
+import os
+import signal
 import threading
 
 import pytest
@@ -50,6 +52,21 @@ def test_workers_run_one_threaded_kernels_whatever_ran_before(two_threads):
     assert len(seen) == 2
     assert set(seen.values()) == {1}
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_starts_threads_of_its_own(two_threads):
+    """Those of the parent do not survive a fork, and work handed to them is never done."""
+    batch = torch.zeros(4)
+    for_each_chunk(lambda part: part.add_(1), [batch], CHUNK_BYTES)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        for_each_chunk(lambda part: part.add_(1), [batch], CHUNK_BYTES)
+        os._exit(0 if batch.tolist() == [2.0] * 4 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_an_error_in_a_worker_is_raised(two_threads):

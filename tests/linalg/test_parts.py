@@ -125,6 +125,23 @@ def test_an_own_quotient_by_name(registered):
     torch.testing.assert_close(cov.grad[0, 1].item(), (3**0.5 - 1) / 4 / 2)  # half for each of the two entries
 
 
+def test_an_own_rule_by_name(registered):
+    def none(factor: Annotated[int, AtLeast(1)] = 1):
+        return GradientRule("none", lambda eigenvalues, images, function: no_gradient(eigenvalues))
+
+    assert register_rule(registered("none"), none)() == gradient_rule("none")
+    with pytest.raises(OptionError, match="'none' is taken: choose another one, or pass replace=True"):
+        register_rule("none", none)
+    with pytest.raises(OptionError, match="'none' is taken"):
+        register_rule("none", quotient=lambda larger, smaller: larger)
+    assert "none" not in DIFFERENCE_QUOTIENTS
+    register_rule("none", quotient=lambda larger, smaller: larger - smaller, replace=True)
+    assert gradient_rule("none").quotient(torch.tensor(3.0), torch.tensor(1.0)).item() == 2
+    assert gradient_rule("none").name == "none"
+    register_rule("none", quotient=lambda larger, smaller: larger, replace=True)
+    assert gradient_rule("none").quotient(torch.tensor(3.0), torch.tensor(1.0)).item() == 3
+
+
 def test_a_rule_is_a_factory_or_a_quotient():
     for given in ({}, {"factory": lambda: None, "quotient": lambda larger, smaller: larger}):
         with pytest.raises(OptionError, match="made by a factory or of a quotient; got both or none for 'x': give one"):

@@ -72,6 +72,14 @@ def test_newton_schulz_has_its_own_gradient():
     assert torch.autograd.gradcheck(published(forward="newton_schulz", num_iterations=3), x)
 
 
+@pytest.mark.parametrize("gradient", ["svd", "newton_schulz"])
+def test_svd_has_the_gradient_of_its_value_where_the_covariance_has_full_rank(gradient):
+    """Up to the rounding of the centring matrix, which is not quite symmetric, and to 20 steps of Newton-Schulz."""
+    x = features(2, 4, 9).double().requires_grad_()
+    options = {"num_iterations": 20} if gradient == "newton_schulz" else {}
+    assert torch.autograd.gradcheck(published(gradient=gradient, **options), x)
+
+
 def test_a_constant_map_leaves_no_nan():
     """The public code divides 0 by 0."""
     assert published(forward="newton_schulz")(torch.zeros(1, 4, 9)).abs().max() == 0

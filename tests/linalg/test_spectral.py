@@ -58,17 +58,6 @@ def test_topn_zeroes_the_smallest_and_scales_with_the_channels():
     assert operator_for(build_meta_layer("svd_topn", top_n=7).spec, 64).top_n == 7
 
 
-def test_published_floor_and_largest_finite_entry():
-    """Two null eigenvalues: at the floor their K is 1/0, and becomes the largest finite entry of the matrix."""
-    from gcp_repro.linalg.gradient_rules import gradient_rule, skew_quotients
-
-    eps = np.finfo(float).eps
-    k = skew_quotients(torch.tensor([[eps, eps, 1.0]], dtype=torch.float64), gradient_rule("svd").quotient)[0]
-    largest = 1 / (1 - eps)
-    expected = [[0, -largest, -largest], [largest, 0, -largest], [largest, largest, 0]]
-    np.testing.assert_allclose(k.numpy(), expected, rtol=1e-15)
-
-
 def test_float32_centering_leaves_the_spurious_eigenvalue():
     """The authors' newest code rounds the centring matrix to float32: a constant map keeps some of its mean's energy."""
     features = torch.full((1, 4, 36), 3.0, dtype=torch.float64)

@@ -68,6 +68,16 @@ def test_hessians_by_functorch_and_no_third_derivative():
         torch.autograd.grad(derivative.sum(), x)
 
 
+def test_a_root_of_some_eigenvalues_has_no_second_derivative():
+    """Its gradient holds the others at 0, which is not what the formula of the second derivative says."""
+    matrix, features = torch.eye(3, dtype=torch.float64).requires_grad_(), _random(1, 3, 5).requires_grad_()
+    layer = build_meta_layer("spectral", gradient="lyapunov", top_n=2)
+    for output, x in ((matrix_sqrt(matrix, top_n=2), matrix), (layer(features), features)):
+        (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+        with pytest.raises(OptionError, match="has no second derivative for its gradient rule"):
+            gradient.sum().backward()
+
+
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_training_after_a_first_pass_in_inference_mode(name):
     """Index tensors that are kept between calls must not be those of inference mode."""

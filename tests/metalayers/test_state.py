@@ -50,6 +50,12 @@ def test_other_options_are_another_layer(name, options):
         build_meta_layer(name, **options).load_state_dict(build_meta_layer(name).state_dict())
 
 
+def test_both_layers_are_named_with_their_options():
+    words = r"trained with, cbp\(projection_dim=8192, seed=0\); got cbp\(projection_dim=8192, seed=1\): build that"
+    with pytest.raises(DataError, match=words):
+        build_meta_layer("cbp", seed=1).load_state_dict(build_meta_layer("cbp").state_dict())
+
+
 def test_one_layer_by_two_names_is_the_same():
     state = build_meta_layer("spectral", gradient="lyapunov").state_dict()
     build_meta_layer("svd_lyapunov").load_state_dict(state)

@@ -41,6 +41,13 @@ def test_warm_up_is_part_of_what_is_missing(tmp_path):
     assert table11 == [0, 3]
 
 
+def test_the_seed_is_part_of_what_is_missing(tmp_path):
+    write_run(tmp_path, "alexnet_imagenet", "svd_pade", "standalone", seed=3, epochs=30)
+    missing = [(run.table, run.seed) for run in missing_runs(gather([tmp_path])) if run.meta_layer == "svd_pade"]
+    assert [seed for table, seed in missing if table == "appendix G"] == [1, 2, 4]
+    assert ("2", 0) in missing
+
+
 def test_hours_come_from_measured_throughput_only(tmp_path):
     run = PlannedRun("2", "alexnet_imagenet", "svd_pade", "hybrid", None, 0, 30, IMAGENET_IMAGES)
     write_run(tmp_path, "alexnet_imagenet", "svd_pade", seed=5, device="cpu", samples_per_second=3.0)

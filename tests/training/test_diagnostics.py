@@ -31,6 +31,22 @@ def test_training_goes_on_bit_for_bit(compose_tiny, weights, read_rows):
             assert float(row[f"diagnostics/{name}"]) > 0
 
 
+def test_a_diagnostic_may_draw_and_sees_the_network_in_evaluation_mode(compose_tiny, monkeypatch, generator_states):
+    seen, short = [], ["schedule.epochs=1", "schedule.milestones=[]"]
+
+    def measure(self, network, sample, rate):
+        seen.append((network.training, torch.is_grad_enabled()))
+        torch.rand(3)
+        return {}
+
+    monkeypatch.setattr(ConditionNumber, "measure", measure)
+    train(compose_tiny(*short, runs="without"))
+    without = generator_states()
+    train(compose_tiny("callbacks=condition_number", *short))
+    assert seen == [(False, True)]
+    assert generator_states() == without
+
+
 @pytest.mark.parametrize(("every", "measurements"), [(1, 4), (3, 2), (50, 1)])
 def test_how_often_is_measured(compose_tiny, monkeypatch, every, measurements):
     calls = []

@@ -1,0 +1,61 @@
+"""Every module has a test file of its own, or a reason why not."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path.relative_to(ROOT / "gcp_repro") for path in (ROOT / "gcp_repro").rglob("*.py") if path.name != "__init__.py"
+)
+
+ELSEWHERE = {
+    "bench/image_pipelines.py": "tests/bench/test_data.py: the loaders that are timed",
+    "bench/layer_records.py": "tests/bench/test_layers.py: the rows of a whole run",
+    "bench/layer_tables.py": "tests/bench/test_layers.py: the tables of a whole run",
+    "cli/evaluate.py": "tests/cli/test_commands.py: a thin entry point, run as a command",
+    "cli/sweep.py": "tests/cli/test_commands.py: sweeps, run as commands",
+    "cli/train.py": "tests/cli/test_commands.py: a thin entry point, run as a command",
+    "data/encoded_images.py": "tests/data/test_image_files.py: the part that its data modules share",
+    "data/layouts/extras.py": "tests/data/layouts/test_imagenet.py: what is said of an absent library",
+    "data/layouts/files.py": "tests/data/layouts/test_cub.py: lists, with the layouts that read them",
+    "data/layouts/lists.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
+    "data/layouts/numbering.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
+    "data/layouts/parquet.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
+    "data/layouts/shards.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
+    "data/layouts/split_names.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
+    "data/layouts/splits.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
+    "data/open_options.py": "tests/data/test_opening.py: the options, where data sets are opened",
+    "data/storage.py": "tests/data/test_image_set.py: folders, links and names, below the sets that list them",
+    "data/tiny/writers.py": "tests/data/test_tiny.py: what is written is read",
+    "linalg/autograd.py": "tests/metalayers/test_derivatives.py: with the layers, by every transform",
+    "linalg/decomposition.py": "tests/metalayers/test_values.py: with the layers",
+    "linalg/newton_schulz.py": "tests/metalayers/test_values.py: isqrt_cov by products on route dense",
+    "linalg/spectral_function.py": "tests/linalg/test_parts.py: looking up and registering",
+    "metalayers/average_pooling.py": "tests/metalayers/test_values.py: one line",
+    "metalayers/base.py": "tests/metalayers/test_state.py: the state of a layer; the rest with every layer",
+    "runs/directory.py": "tests/runs/test_outcome.py: names of files, which runs write",
+    "runs/exit_codes.py": "tests/cli/test_commands.py: numbers, which commands end with",
+    "runs/processes.py": "tests/training/test_several_processes.py: ranks, in real processes",
+    "runs/states.py": "tests/runs/test_lock.py: states of real directories",
+    "training/metrics.py": "tests/training/test_module.py: the metrics of a training step",
+    "training/replay.py": "tests/training/test_nonfinite.py: the batch that was saved",
+    "training/result.py": "tests/training/test_records.py: the results of runs",
+    "training/stopping.py": "tests/training/test_resume.py: runs that are stopped",
+}
+"""Modules without a file of their own: where they are tested, and what by."""
+
+
+def _test_file(module: Path) -> Path:
+    return ROOT / "tests" / module.with_name(f"test_{module.name}")
+
+
+def test_every_module_has_a_test_file():
+    missing = [str(module) for module in MODULES if not _test_file(module).exists() and str(module) not in ELSEWHERE]
+    assert not missing, f"write tests/.../test_NAME.py for {missing}, or say in ELSEWHERE where they are tested"
+
+
+def test_reasons_are_of_today():
+    """Modules that exist and have no file of their own, and tests that exist."""
+    for name, reason in ELSEWHERE.items():
+        assert Path(name) in MODULES, f"{name} is gone: take it out"
+        assert not _test_file(Path(name)).exists(), f"{name} has a test file by now: take it out"
+        assert (ROOT / reason.partition(":")[0]).exists(), f"{name}: no such test, {reason}"
