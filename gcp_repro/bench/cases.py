@@ -14,7 +14,7 @@ from gcp_repro.bench.peer import Peer
 from gcp_repro.bench.timing import CLOCKS, Trial
 from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
-from gcp_repro.models.classifier import channel_reduction
+from gcp_repro.models.reduction import channel_reduction
 
 __all__ = ["NAMED_SHAPES", "Case", "Inputs", "Shape", "list_cases", "parse_shapes"]
 

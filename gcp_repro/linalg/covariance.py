@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.autograd import without_autocast
+from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.scratch import scratch
 
 __all__ = [
@@ -28,23 +28,6 @@ __all__ = [
     "write_features",
     "write_upper_triangle_of_product",
 ]
-
-
-def as_positions(features: Tensor) -> Tensor:
-    """View feature maps `(B, C, H, W)` as `(B, C, H * W)`; `(B, C, N)` is returned as it is.
-
-    Raises:
-        ShapeError: Not a tensor, another number of dimensions, a size of 0, or not a floating dtype.
-    """
-    if not isinstance(features, Tensor):
-        raise ShapeError(f"features must be a torch.Tensor; got {type(features).__name__}: convert them with torch.as_tensor")
-    if features.ndim not in (3, 4) or 0 in features.shape[1:] or not features.is_floating_point():
-        raise ShapeError(
-            "features must be floating point, (B, C, H, W) or (B, C, N) with C and N at least 1; "
-            f"got {features.dtype} {tuple(features.shape)}: keep the spatial dimensions and drop the backbone's own pooling"
-        )
-    positions: Tensor = features.flatten(2)
-    return positions
 
 
 def center(features: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import DataError
-from gcp_repro.linalg.covariance import as_positions
+from gcp_repro.linalg.feature_layout import as_positions
 
 __all__ = ["MetaLayer", "is_extra_state"]
 
@@ -33,11 +33,15 @@ class MetaLayer(nn.Module, ABC):
 
     Attributes:
         name: That it was built by; its class's name if it was not built by name.
+        options: That it was built with by name; None if it was not built by name.
+        layout: Of the features it is called with, see `linalg.feature_layout.as_positions`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.name = type(self).__name__
+        self.options: dict[str, Any] | None = None
+        self.layout = "auto"
 
     @abstractmethod
     def output_dim(self, channels: int) -> int:
@@ -51,10 +55,11 @@ class MetaLayer(nn.Module, ABC):
         """Pool features.
 
         Raises:
-            ShapeError: Not `(B, C, H, W)` or `(B, C, N)`, or not a floating dtype.
+            ShapeError: Not of the `layout`, not a floating dtype, or with `layout="auto"` a shape that could as well have its
+                channels last.
             NonFiniteError: NaN or infinity in the features, if the layer decomposes a matrix and `on_nonfinite="raise"`.
         """
-        return self.pool(as_positions(features))
+        return self.pool(as_positions(features, self.layout))
 
     def computes(self) -> Mapping[str, Any]:
         """The options that decide what a trained network gets from the layer, as plain values; not how it is computed."""

@@ -12,14 +12,16 @@ from types import MappingProxyType
 from typing import Any
 
 from gcp_repro.errors import OptionError, nearest_names
+from gcp_repro.linalg.feature_layout import check_layout
 from gcp_repro.linalg.options import options_of
 from gcp_repro.linalg.registry import Registry
 from gcp_repro.metalayers.average_pooling import GlobalAveragePooling
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.bilinear import BilinearPooling, CompactBilinearPooling
 from gcp_repro.metalayers.covariance_pooling import CovariancePooling
+from gcp_repro.metalayers.multi_head import CrossCovariancePooling, MultiHeadPooling
 
-__all__ = ["META_LAYERS", "REFERENCE_LAYER", "MetaLayerEntry", "build_meta_layer", "register_meta_layer"]
+__all__ = ["COMMON_OPTIONS", "META_LAYERS", "REFERENCE_LAYER", "MetaLayerEntry", "build_meta_layer", "register_meta_layer"]
 
 REFERENCE_LAYER = "isqrt_cov"
 """The layer with which all others are compared, and with which the hybrid protocol starts, as in the paper."""
@@ -127,6 +129,9 @@ _ROWS = [  # in the order of the paper's tables
               "pade_root", "lyapunov_iteration", _ONE_ROUTE, {"route": "dense"}, num_iterations=8),
     _spectral("mtp_lya", "iterative", "root by a matrix Taylor polynomial, Lyapunov equation by iteration", "Song et al., ICLR 2022",
               "taylor_root", "lyapunov_iteration", _ONE_ROUTE, {"route": "dense"}, num_iterations=8),
+    MetaLayerEntry("cross_covariance", "other", "cross-covariance of two halves of the channels, singular-value power normalisation",
+                   "Xie et al., arXiv:2104.10935", CrossCovariancePooling, {},
+                   {"heads": 1, "normalization": "svpn", "exponent": 0.5, "num_values": 1, "num_iterations": 1}),
     _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact",
               facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
 ]  # fmt: skip
@@ -189,12 +194,18 @@ def register_meta_layer(
     return entry
 
 
+COMMON_OPTIONS: Mapping[str, Any] = MappingProxyType({"layout": "auto", "heads": 1})
+"""Options of every layer, with their defaults: where the channels of its features are, and groups of channels pooled apart."""
+
+
 def build_meta_layer(name: str, **options: Any) -> MetaLayer:
     """Build a meta-layer from its registered name.
 
     Args:
         name: A key of `META_LAYERS`.
-        **options: Those in the entry's `defaults`. For `spectral` also the options of the chosen function and rule.
+        **options: Those in the entry's `defaults`, and those of every layer: `layout` as in
+            `linalg.feature_layout.as_positions`, and `heads`, groups of channels that are pooled apart (`MultiHeadPooling`).
+            For `spectral` also the options of the chosen function and rule.
 
     Raises:
         UnknownNameError: No such layer. "no meta-layer 'svd_pad'; nearest: 'svd_pade', ...; known: ..."
@@ -205,13 +216,20 @@ def build_meta_layer(name: str, **options: Any) -> MetaLayer:
         >>> layer = build_meta_layer("svd_lyapunov")
         >>> layer(torch.randn(8, 64, 7, 7)).shape, layer.output_dim(64)
         (torch.Size([8, 2080]), 2080)
+        >>> build_meta_layer("svd_lyapunov", layout="tokens", heads=4)(torch.randn(8, 196, 192)).shape  # 4 * 48 * 49 / 2
+        torch.Size([8, 4704])
     """
     entry = META_LAYERS.find(name)
-    unknown = [option for option in options if option not in entry.defaults]
+    unknown = [option for option in options if option not in entry.defaults and option not in COMMON_OPTIONS]
     if unknown and not entry.further_options:
-        nearest = nearest_names(unknown[0], entry.defaults)
+        nearest = nearest_names(unknown[0], {**entry.defaults, **COMMON_OPTIONS})
         hint = f"; nearest: {', '.join(map(repr, nearest))}" if nearest else ""
         raise OptionError(f"{name} has no option {unknown[0]!r}{hint}; it has: {', '.join(entry.defaults) or 'none'}")
-    layer = entry.factory(**{**entry.fixed, **entry.defaults, **options})
+    arguments = {**COMMON_OPTIONS, **entry.fixed, **entry.defaults, **options}
+    layout, heads = check_layout(arguments.pop("layout")), arguments.pop("heads")
+    layer = entry.factory(**arguments)
     layer.name = name
+    if heads != 1:
+        layer = MultiHeadPooling(layer, heads)
+    layer.name, layer.options, layer.layout = name, options, layout
     return layer

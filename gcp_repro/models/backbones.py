@@ -1,13 +1,13 @@
-"""Convolutional backbones: images in, a map of local features out.
+"""Backbones: images in, local features out.
 
 A backbone is any `nn.Module` with an integer `num_features` that maps images `(B, channels, H, W)` to features
-`(B, num_features, h, w)`.
+`(B, num_features, h, w)`, or to those of another `layout` (`gcp_repro.models.feature_format`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import timm
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError, UnknownNameError, nearest_names
 from gcp_repro.models.timm_backbone import TimmBackbone
+from gcp_repro.models.torchvision_backbone import TorchvisionBackbone
+from gcp_repro.models.transformers_backbone import TransformersBackbone
 
 __all__ = ["BACKBONES", "AlexNetBN", "ConvStage", "NarrowAlexNet", "build_backbone"]
 
@@ -82,6 +84,7 @@ class NarrowAlexNet(nn.Module):
     """
 
     name = "narrow_alexnet"
+    layout = "nchw"
 
     def __init__(self, stages: Iterable[ConvStage | dict[str, Any]], in_channels: int = 3) -> None:
         super().__init__()
@@ -89,11 +92,14 @@ class NarrowAlexNet(nn.Module):
         if not parsed:
             raise OptionError("a backbone needs at least one stage; got none: fill model.backbone.stages")
         layers: list[nn.Module] = []
+        channels = in_channels
         for stage in parsed:
-            layers += stage.layers(in_channels)
-            in_channels = stage.channels
-        self.num_features = in_channels
+            layers += stage.layers(channels)
+            channels = stage.channels
+        self.num_features = channels
         self.features = nn.Sequential(*layers)
+        options: dict[str, Any] = {"stages": [asdict(stage) for stage in parsed], "in_channels": in_channels}
+        self.recipes: tuple[dict[str, Any], ...] = ({"library": "gcp_repro", "name": self.name, **options},)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to `(B, num_features, h, w)`."""
@@ -125,19 +131,38 @@ class AlexNetBN(NarrowAlexNet):
             ConvStage(256, kernel=3),
         ]
         super().__init__(stages, in_channels)
+        self.recipes = ({"library": "gcp_repro", "name": self.name, "in_channels": in_channels},)
 
 
-BACKBONES: dict[str, Callable[[], nn.Module]] = {"alexnet_bn": AlexNetBN}
+BACKBONES: dict[str, Callable[..., nn.Module]] = {"alexnet_bn": AlexNetBN}
+"""Backbones with a name of their own; all other names are timm's."""
+
+LIBRARIES: dict[str, Callable[..., nn.Module]] = {
+    "gcp_repro": lambda name, **options: {**BACKBONES, "narrow_alexnet": NarrowAlexNet}[name](**options),
+    "timm": TimmBackbone,
+    "torchvision": TorchvisionBackbone,
+    "transformers": TransformersBackbone.from_recipe,
+}
 
 
-def build_backbone(name: str) -> nn.Module:
-    """A randomly initialised backbone by name: one of `BACKBONES`, or any convolutional model of timm.
+def build_backbone(backbone: str | Mapping[str, Any]) -> nn.Module:
+    """A randomly initialised backbone.
+
+    Args:
+        backbone: One of `BACKBONES`, or any model of timm that keeps its positions; or a mapping with `library` (`"timm"`,
+            `"torchvision"`, `"transformers"`, `"gcp_repro"`), `name` and the options of that library's class.
 
     Raises:
-        UnknownNameError: Neither; the message offers the nearest names of both.
+        UnknownNameError: No such name; the message offers the nearest ones.
     """
-    if name in BACKBONES:
-        return BACKBONES[name]()
-    if timm.is_model(name):
-        return TimmBackbone(name)
-    raise UnknownNameError("backbone", name, [*BACKBONES, *nearest_names(name, timm.list_models())])
+    if isinstance(backbone, Mapping):
+        options = dict(backbone)
+        library = options.pop("library", None)
+        if library not in LIBRARIES:
+            raise UnknownNameError("library of backbones", library, LIBRARIES)
+        return LIBRARIES[library](**options)
+    if backbone in BACKBONES:
+        return BACKBONES[backbone]()
+    if timm.is_model(backbone):
+        return TimmBackbone(backbone)
+    raise UnknownNameError("backbone", backbone, [*BACKBONES, *nearest_names(backbone, timm.list_models())])

@@ -8,14 +8,15 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from gcp_repro.errors import DataError, OptionError, ShapeError, UnknownNameError, nearest_names
+from gcp_repro.errors import DataError, OptionError, UnknownNameError, nearest_names
+from gcp_repro.models.cutting import CutNetwork, count_prefix_tokens
 from gcp_repro.weight_files import read_weights
 
 __all__ = ["TimmBackbone"]
 
 
-class TimmBackbone(nn.Module):
-    """The convolutional part of a timm model, without its pooling and classifier.
+class TimmBackbone(CutNetwork):
+    """A timm model up to its features (`forward_features`), without its pooling and classifier.
 
     Args:
         name: A name in `timm.list_models()`.
@@ -25,18 +26,21 @@ class TimmBackbone(nn.Module):
             or None.
         last_stride: Stride of a ResNet's last stage: 2 as usual (7x7 at 224), or 1 as in the ResNets that the authors
             of iSQRT-COV published (14x14 at 224). Weights fit either.
+        zero_init_last: Whether the last norm of every residual branch starts at zero; None is timm's default, and models without
+            this option ignore it.
         **options: For `timm.create_model`.
 
     Raises:
         UnknownNameError: timm has no such model.
         OptionError: `last_stride` is not 1 or 2, or is 1 for a model that is no ResNet.
         DataError: The checkpoint is missing, damaged or would run code, or its weights do not fit.
+        ShapeError: The model has no positions left at its end, or several tensors.
 
     Example:
         >>> import torch
         >>> backbone = TimmBackbone("resnet18")
-        >>> backbone(torch.zeros(1, 3, 64, 64)).shape, backbone.num_features
-        (torch.Size([1, 512, 2, 2]), 512)
+        >>> backbone(torch.zeros(1, 3, 64, 64)).shape, backbone.num_features, backbone.layout
+        (torch.Size([1, 512, 2, 2]), 512, 'nchw')
     """
 
     def __init__(
@@ -47,34 +51,77 @@ class TimmBackbone(nn.Module):
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
         last_stride: int = 2,
+        zero_init_last: bool | None = None,
         **options: Any,
     ) -> None:
-        super().__init__()
         if not timm.is_model(name):
             raise UnknownNameError("timm model", name, nearest_names(name, timm.list_models(), limit=8))
-        self.name = name
-        self.network = timm.create_model(
-            name, pretrained=pretrained, in_chans=in_channels, num_classes=0, global_pool="", **options
-        )
-        self.num_features: int = self.network.num_features
+        network = _create(name, zero_init_last, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)
         if last_stride != 2:
-            _set_last_stride(self.network, name, last_stride)
+            _set_last_stride(network, name, last_stride)
         if checkpoint is not None:
-            _load_weights(self.network, Path(checkpoint))
+            _load_weights(network, Path(checkpoint))
+        arguments = {"in_channels": in_channels, "last_stride": last_stride, **options}
+        super().__init__(network, recipes=[{"library": "timm", "name": name, **arguments}], **_facts(network, name, in_channels))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map `(B, channels, H, W)` to `(B, num_features, h, w)`.
+    @classmethod
+    def from_network(cls, network: nn.Module, image_size: int | None = None) -> TimmBackbone:
+        """Cut a model that timm made; it is taken over, see `CutNetwork`.
 
-        Raises:
-            ShapeError: The model gives tokens instead of a map, as transformers do.
+        Args:
+            network: The model.
+            image_size: Side of images that it takes; None reads it from the model.
         """
-        features: Tensor = self.network.forward_features(images)
-        if features.ndim != 4:
-            raise ShapeError(
-                f"a backbone must give features (B, C, h, w); {type(self.network).__name__} gave "
-                f"{tuple(features.shape)}: choose a convolutional model"
-            )
-        return features
+        backbone = cls.__new__(cls)
+        name: str = network.default_cfg["architecture"]  # type: ignore[index, union-attr, assignment]
+        facts = _facts(network, name, _in_channels(network))
+        in_channels, *sides = facts["input_size"]
+        recipe = {"library": "timm", "name": name, "in_channels": in_channels}
+        recipes = [recipe, {**recipe, "img_size": sides}]
+        size = facts["input_size"] if image_size is None else (in_channels, image_size, image_size)
+        CutNetwork.__init__(backbone, network, recipes=recipes, **{**facts, "input_size": size})
+        return backbone
+
+    def features(self, images: Tensor) -> Any:
+        return self.network.forward_features(images)  # type: ignore[operator]
+
+    def count_tokens(self) -> tuple[int, int]:
+        prefix = getattr(self.network, "num_prefix_tokens", None)
+        if prefix is None:
+            return count_prefix_tokens(self.network)
+        return prefix, prefix - getattr(self.network, "num_reg_tokens", 0)
+
+    def declared_layout(self) -> str | None:
+        declared = getattr(self.network, "output_fmt", None)
+        return {"NCHW": "nchw", "NHWC": "nhwc", "NLC": "tokens", "NCL": "nchw"}.get(str(getattr(declared, "value", declared)))
+
+
+def _create(name: str, zero_init_last: bool | None, **options: Any) -> nn.Module:
+    """`timm.create_model`, with `zero_init_last` for models that have it."""
+    if zero_init_last is None:
+        return timm.create_model(name, **options)  # type: ignore[no-any-return]
+    try:
+        return timm.create_model(name, zero_init_last=zero_init_last, **options)  # type: ignore[no-any-return]
+    except TypeError as error:
+        if "zero_init_last" not in str(error):
+            raise
+        return timm.create_model(name, **options)  # type: ignore[no-any-return]
+
+
+def _facts(network: nn.Module, name: str, in_channels: int) -> dict[str, Any]:
+    """What timm's models say of themselves."""
+    sizes = (getattr(module, "img_size", None) for module in (network, *network.children()))
+    default = network.default_cfg["input_size"][1:]  # type: ignore[index, union-attr]
+    height, width = next((size for size in sizes if isinstance(size, tuple)), default)
+    return {"name": name, "num_features": network.num_features, "input_size": (in_channels, height, width)}
+
+
+def _in_channels(network: nn.Module) -> int:
+    """Channels of the images, by the first convolution if the model names one."""
+    name = network.default_cfg.get("first_conv") or ""  # type: ignore[union-attr, operator]
+    first = dict(network.named_modules()).get(name if isinstance(name, str) else name[0])
+    default: int = network.default_cfg["input_size"][0]  # type: ignore[index, union-attr, assignment]
+    return getattr(first, "in_channels", default)
 
 
 def _set_last_stride(network: nn.Module, name: str, stride: int) -> None:

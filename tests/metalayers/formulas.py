@@ -268,6 +268,39 @@ def seb(x: mp.matrix) -> Vector:
     return upper((1 + frobenius(q * mp.expm(-p))) * q)
 
 
+def cross_covariance(
+    x: mp.matrix,
+    heads: int = 1,
+    normalization: str = "svpn",
+    exponent: float = 0.5,
+    num_values: int = 1,
+    num_iterations: int = 1,
+) -> Vector:
+    """So-ViT: of every head the covariances of its first with its second half of channels, row by row."""
+    size, outputs = x.rows // heads, []
+    for h in range(heads):
+        p, half = moment(x[h * size : (h + 1) * size, :]), size // 2
+        m = p[:half, half:]
+        if normalization == "svpn":
+            m = largest_to_power(m, mp.mpf(exponent), num_values, num_iterations)
+        values = [m[i, j] for i in range(m.rows) for j in range(m.cols)]
+        outputs += rooted(values) if normalization == "epn" else values
+    return outputs
+
+
+def largest_to_power(m: mp.matrix, exponent: mp.mpf, num_values: int, num_iterations: int) -> mp.matrix:
+    """Singular values one after the other, by power iteration from ones; what is left over the last one to `1 - exponent`."""
+    result = mp.zeros(m.rows, m.cols)
+    for _ in range(num_values):
+        v = mp.ones(m.cols, 1)
+        for _ in range(num_iterations):
+            u = m * v / frobenius(m * v)
+            v = m.T * u / frobenius(m.T * u)
+        value = (u.T * m * v)[0]
+        result, m = result + value**exponent * u * v.T, m - value * u * v.T
+    return result + m / (value ** (1 - exponent) + mp.mpf("1e-5"))
+
+
 FUNCTIONS = {"sqrt": roots, "newton_schulz": iterated, "log": logarithms, "power": powers}
 MATRICES = {"covariance": moment, "second_moment": second_moment, "gaussian": gaussian}
 
@@ -324,6 +357,7 @@ VALUES: dict[str, Callable[..., Vector]] = {
     "mpa_lya": lambda x, **_: upper(matrix_pade(x)),
     "mtp_lya": lambda x, **_: upper(matrix_taylor(x)),
     "seb": seb,
+    "cross_covariance": cross_covariance,
 }
 
 SLOPES: dict[str, Callable[..., Vector]] = {

@@ -58,6 +58,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "improved_bcnn": [{"num_iterations": 3}],
     "mpa_lya": [{"num_iterations": 2}],
     "mtp_lya": [{"num_iterations": 2}],
+    "cross_covariance": [
+        {"normalization": "none"},
+        {"normalization": "epn"},
+        {"exponent": 0.3, "num_iterations": 3},
+        {"num_values": 2, "num_iterations": 2},
+    ],
     "spectral": [
         {"forward": "power", "exponent": 0.3},
         {"forward": "newton_schulz", "num_iterations": 3, "gradient": "taylor", "degree": 7, "moment": "gaussian"},

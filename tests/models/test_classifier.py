@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.errors import OptionError, ShapeError, UnknownNameError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from gcp_repro.models import ConvStage, GCPClassifier, NarrowAlexNet
 from gcp_repro.models.classifier import is_first_order
@@ -85,10 +85,11 @@ def test_unreduced_resnet_is_refused_before_memory_is_taken():
 
     with pytest.raises(OptionError, match=r"2048 channels give 2,098,176 inputs and 2,098,176,000 weights: .*reduce_dim=256"):
         GCPClassifier(Wide(), "isqrt_cov", num_classes=1000)
+    assert GCPClassifier(Wide(), "isqrt_cov", num_classes=1000, reduce_dim=256).classifier[0].in_features == 32896
     assert GCPClassifier(Wide(), "gap", num_classes=1000).classifier[0].in_features == 2048
 
 
-@pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"reduce_dim": 0}, {"reduce_dim": -1}, {"hidden_dims": (16, 0)}])
+@pytest.mark.parametrize("wrong", [{"reduce_dim": 0}, {"reduce_dim": -1}, {"reduce_dim": [8, 0]}, {"hidden_dims": (16, 0)}])
 def test_sizes_out_of_range_are_refused(wrong):
     with pytest.raises(OptionError, match=r"sizes of at least 1; got .*: change them under model"):
         GCPClassifier(backbone(), "gap", **{"num_classes": 3, **wrong})
@@ -99,3 +100,100 @@ def test_unknown_names_are_refused():
         GCPClassifier(backbone(), "svd_pad", num_classes=3)
     with pytest.raises(UnknownNameError, match=r"no backbone 'resnet49'"):
         GCPClassifier("resnet49", "gap", num_classes=3)
+
+
+WRONG = [("num_classes", -1), ("class_token", "sum"), ("drop_rate", 1.0), ("reduction", "conv"), ("reduce_groups", 0)]
+
+
+@pytest.mark.parametrize(("option", "value"), WRONG)
+def test_other_options_out_of_range_are_refused(option, value):
+    with pytest.raises(OptionError, match=f"{option} must be .*; got {value!r} for GCPClassifier"):
+        GCPClassifier(backbone(), "gap", **{"num_classes": 3, option: value})
+
+
+class Tokens(nn.Module):
+    """Two class tokens, a register and six patches of four channels."""
+
+    num_features, layout, num_prefix_tokens, num_class_tokens = 4, "tokens", 3, 2
+
+    def forward(self, images):
+        return images.flatten(1).view(-1, 9, 4)
+
+
+def test_class_tokens_beside_the_covariance_are_one_linear_classifier_of_both():
+    """So-ViT adds the scores of two classifiers, which is one of the concatenated features."""
+    torch.manual_seed(0)
+    network = GCPClassifier(Tokens(), "svd_lyapunov", num_classes=3, class_token="concat").double().eval()
+    images = torch.randn(2, 36, dtype=torch.float64)
+    tokens = images.view(2, 9, 4)
+    features = torch.cat([build_meta_layer("svd_lyapunov")(tokens[:, 3:].mT), tokens[:, 0], tokens[:, 1]], dim=1)
+    linear = network.classifier[0]
+    weight = torch.cat([linear.weight, network.token_classifier.weight], dim=1)
+    assert torch.allclose(network(images), features @ weight.T + linear.bias)
+    assert torch.allclose(network.forward_head(tokens, pre_logits=True), features)
+    assert network.head_hidden_size == features.shape[1] == 10 + 8
+
+
+def test_class_tokens_are_dropped_unless_asked_for():
+    network = GCPClassifier(Tokens(), "gap", num_classes=0).eval()
+    images = torch.randn(2, 36)
+    assert torch.allclose(network(images), images.view(2, 9, 4)[:, 3:].mean(1))
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "tokens"])
+def test_the_layout_of_the_backbone_does_not_matter(layout):
+    class Maps(nn.Module):
+        num_features = 6
+
+        def __init__(self):
+            super().__init__()
+            self.layout = layout
+
+        def forward(self, images):
+            return {"nchw": images, "nhwc": images.permute(0, 2, 3, 1), "tokens": images.flatten(2).mT}[layout]
+
+    torch.manual_seed(0)
+    network = GCPClassifier(Maps(), "isqrt_cov", num_classes=3, reduce_dim=4).eval()
+    torch.manual_seed(0)
+    plain = GCPClassifier(Maps(), "isqrt_cov", num_classes=3, reduce_dim=4).eval()
+    images = torch.randn(2, 6, 5, 5)
+    expected = plain.classifier(plain.meta_layer(plain.reduce(images)))
+    assert torch.allclose(network(images), expected, atol=1e-6)
+
+
+def test_maps_that_a_bare_layer_would_refuse_are_pooled():
+    class Wide(nn.Module):
+        num_features, layout = 4, "nchw"
+
+        def forward(self, images):
+            return images
+
+    images = torch.randn(1, 4, 3, 96)
+    with pytest.raises(ShapeError, match="96 channels on a map of 4 x 3"):
+        build_meta_layer("gap")(images)
+    assert GCPClassifier(Wide(), "gap", num_classes=0)(images).shape == (1, 4)
+
+
+def test_a_layer_with_a_layout_of_its_own_is_refused():
+    with pytest.raises(OptionError, match=r"gets its channels second, .*got layout='tokens': leave it out of the layer"):
+        GCPClassifier(Tokens(), build_meta_layer("gap", layout="tokens"), num_classes=3)
+
+
+def test_heads_and_low_rank_classifiers_fit_together_or_say_why_not():
+    network = GCPClassifier(backbone(), build_meta_layer("isqrt_cov", heads=4), num_classes=3)
+    assert network.classifier[0].in_features == 4 * 3
+    with pytest.raises(OptionError, match=r"upper triangle of one matrix.*got 12"):
+        GCPClassifier(backbone(), build_meta_layer("isqrt_cov", heads=4), num_classes=3, head="low_rank_bilinear")
+    low_rank = GCPClassifier(backbone(), "isqrt_cov", num_classes=3, head={"name": "low_rank_bilinear", "rank": 2})
+    assert low_rank(torch.randn(2, 1, 6, 6)).shape == (2, 3)
+    assert is_first_order(build_meta_layer("gap", heads=4))
+
+
+def test_dropout_is_between_layer_and_classifier():
+    network = GCPClassifier(backbone(), "gap", num_classes=0, drop_rate=0.5)
+    images = torch.randn(64, 1, 6, 6)
+    kept = network.eval()(images)
+    dropped = network.train()(images)
+    assert 0.4 < (dropped == 0).float().mean() < 0.6
+    assert torch.isfinite(kept).all()
+    assert not (kept == 0).any()

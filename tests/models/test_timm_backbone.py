@@ -6,6 +6,7 @@ from torch import nn
 
 from gcp_repro.errors import DataError, OptionError, ShapeError, UnknownNameError
 from gcp_repro.models import TimmBackbone
+from tests.models.networks import SMALL_TIMM, images_for, untrained
 
 
 @pytest.mark.parametrize(("last_stride", "side"), [(2, 2), (1, 4)])
@@ -29,9 +30,37 @@ def test_last_stride_is_for_resnets():
         TimmBackbone("resnet18", last_stride=3)
 
 
-def test_tokens_are_refused():
-    with pytest.raises(ShapeError, match=r"must give features \(B, C, h, w\); VisionTransformer gave \(1, 197, 192\)"):
-        TimmBackbone("vit_tiny_patch16_224")(torch.zeros(1, 3, 224, 224))
+@pytest.mark.parametrize(("name", "options", "layout", "prefix", "classes", "norm"), SMALL_TIMM)
+def test_a_backbone_says_what_its_features_are(name, options, layout, prefix, classes, norm):
+    backbone = TimmBackbone(name, **options).eval()
+    assert (backbone.layout, backbone.num_prefix_tokens, backbone.num_class_tokens) == (layout, prefix, classes)
+    assert (backbone.norm is not None) == norm
+    images = images_for(backbone.network)
+    with torch.no_grad():
+        raw, features = backbone.forward_features(images), backbone(images)
+    assert features.shape == raw.shape
+    assert features.shape[1 if layout == "nchw" else -1] == backbone.num_features
+    assert torch.equal(raw, features) != norm
+
+
+def test_nothing_is_left_that_training_would_not_reach():
+    """Heads that widen the features (VGG, MobileNet, MambaOut) and norms that moved leave no weights behind."""
+    for name in ("test_convnext", "test_mambaout", "mobilenetv3_small_050"):
+        backbone = TimmBackbone(name)
+        assert untrained(backbone, torch.randn(2, 3, 32, 32)) == [], name
+
+
+def test_zero_init_last_is_for_models_that_have_it():
+    assert TimmBackbone("test_convnext", zero_init_last=False).num_features == 64
+    assert TimmBackbone("test_resnet", zero_init_last=True).network.layer1[0].bn2.weight.unique().tolist() == [0.0]
+    with pytest.raises(TypeError, match="no_such_option"):
+        TimmBackbone("test_resnet", zero_init_last=False, no_such_option=1)
+
+
+@pytest.mark.parametrize(("name", "message"), [("pit_ti_224", "pooling needs tokens of the image"), ("coat_tiny", "a list of 3")])
+def test_models_without_one_map_at_their_end_are_refused(name, message):
+    with torch.device("meta"), pytest.raises(ShapeError, match=f"{message}.*choose a network"):
+        TimmBackbone(name)
 
 
 def test_unknown_model_gets_the_nearest_names():
