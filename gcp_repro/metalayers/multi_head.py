@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -13,9 +12,8 @@ from gcp_repro.errors import OptionError
 from gcp_repro.linalg.autograd import without_autocast
 from gcp_repro.linalg.covariance import center
 from gcp_repro.linalg.options import Above, AtLeast, checked
-from gcp_repro.linalg.precision import widen
+from gcp_repro.linalg.signed_root import signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
-from gcp_repro.metalayers.bilinear import signed_root_and_normalise
 
 __all__ = ["CrossCovariancePooling", "MultiHeadPooling"]
 
@@ -119,12 +117,14 @@ class CrossCovariancePooling(MetaLayer):
     def pool(self, features: Tensor) -> Tensor:
         with without_autocast(features):
             half = features.shape[1] // 2
-            centered = center(widen(features, torch.float64))
+            centered = center(features.double())
             moment = centered[:, : max(half, 1)] @ centered[:, half:].mT
             if self.normalization == "svpn":
                 moment = self._power_of_largest(moment)
             flat = moment.flatten(1)
-            return (signed_root_and_normalise(flat) if self.normalization == "epn" else flat).to(features.dtype)
+            if self.normalization == "epn":
+                return signed_root_and_normalise(flat, features.dtype)
+            return flat.to(features.dtype)
 
     def _power_of_largest(self, moment: Tensor) -> Tensor:
         """Singular values `num_values` at a time to `exponent`, for `(B, c, d)`."""
