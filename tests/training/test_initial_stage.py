@@ -44,3 +44,50 @@ def test_what_else_differs_has_a_stage_of_its_own(compose_tiny):
     for other in ("seed=1", "optimizer.lr=0.05", "protocol.initial.num_iterations=7", "meta_layer.dtype=float32"):
         assert path != InitialStage.of(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor", other)).path, other
     assert InitialStage.of(compose_tiny("meta_layer=svd_taylor")) is None
+
+
+def test_with_the_default_callbacks_all_layers_of_a_seed_share_one_stage(compose_tiny, monkeypatch, tmp_path):
+    """Their hash used to hold the run directory by way of a callback's path, so that nothing was ever shared."""
+    options = ["protocol=hybrid", "callbacks=default", "callbacks.condition_number.every_n_steps=1"]
+    train(compose_tiny(*options, "meta_layer=svd_taylor"))
+    epochs = _trained_epochs(monkeypatch)
+    for layer in ("svd_pade", "mpn_cov"):
+        train(compose_tiny(*options, f"meta_layer={layer}"))
+    assert epochs == 2 * [SWAP_EPOCH, SWAP_EPOCH + 1]
+    stages = sorted(path.name for path in (tmp_path / "runs" / ".initial_stages").iterdir())
+    assert len(stages) == 2
+    assert stages[0] == stages[1].replace(".ckpt", "-best.ckpt")
+
+
+def test_the_best_weights_of_the_stage_are_those_of_the_runs_that_go_on_from_it(compose_tiny, monkeypatch):
+    report = GCPModule._report
+
+    def best_in_the_first_epoch(self, split):
+        report(self, split)
+        if split == "val":
+            self.reports["val/top1_error"] = 10.0 + self.current_epoch
+
+    monkeypatch.setattr(GCPModule, "_report", best_in_the_first_epoch)
+    first, second = (compose_tiny("protocol=hybrid", f"meta_layer={layer}") for layer in ("svd_taylor", "svd_pade"))
+    for config in (first, second):
+        assert train(config)["result"]["best_epoch"] == 0
+    best = [torch.load(Path(c.paths.run_dir) / "checkpoints" / "best.ckpt", weights_only=True) for c in (first, second)]
+    assert [weights["epoch"] for weights in best] == [0, 0]
+    for name, value in best[0]["state_dict"].items():
+        if name.startswith("network.") and name.endswith("weight"):
+            assert torch.equal(value, best[1]["state_dict"][name]), name
+
+
+def test_a_stage_that_cannot_be_read_is_set_aside_and_trained_again(compose_tiny, monkeypatch, caplog):
+    train(compose_tiny("protocol=hybrid", "meta_layer=svd_taylor"))
+    config = compose_tiny("protocol=hybrid", "meta_layer=svd_pade")
+    stage = InitialStage.of(config).path
+    stage.write_bytes(stage.read_bytes()[:1000])
+    epochs = _trained_epochs(monkeypatch)
+    train(config)
+    assert epochs == [0, 1, 2, 3]
+    assert f"{stage} cannot be used: no whole file of torch.save" in caplog.text
+    assert stage.with_name(f"{stage.name}.damaged").exists()
+    epochs.clear()
+    train(compose_tiny("protocol=hybrid", "meta_layer=mpn_cov"))
+    assert epochs == [2, 3], "the stage was kept anew"
