@@ -1,9 +1,10 @@
-"""Write the generated parts of the documents from the registry of meta-layers and the fields of a result.
+"""Write what follows from the registry of meta-layers and the fields of a result: configurations, and parts of the documents.
 
     python scripts/make_docs.py [--check]
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`: the table of layers in README.md and
-docs/layers/index.md, the head of every layer's page, and the fields of result.json in docs/architecture.md. The rest of these
+`configs/meta_layer/NAME.yaml` is generated whole. In documents a generated part stands between `<!-- generated: NAME -->` and
+`<!-- end -->`: the table of layers in README.md and docs/layers/index.md, the head of every layer's page, and the fields of
+result.json in docs/architecture.md. The rest of these
 files is written by hand.
 """
 
@@ -12,13 +13,25 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
+from gcp_repro.linalg.options import in_words, options_of
 from gcp_repro.metalayers import META_LAYERS, MetaLayerEntry
 from gcp_repro.runs import FIELDS
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ROOT / "docs" / "layers"
+CONFIGS = ROOT / "configs" / "meta_layer"
+EXPLANATIONS = {  # of options that need more than their values, which take the place of {}
+    "accuracy": "{}: high decomposes the features instead of a Gram matrix",
+    "solver": "{}: where and how matrices are decomposed",
+    "float32_centering": "{}: true, on route dense, is the arithmetic of the public code to the last bit",
+    "heads": "a whole number >= 1: groups of channels that are pooled apart",
+    "forward": "name of a function, or a mapping of name and options",
+    "gradient": "name of a rule, or a mapping of name and options",
+}
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -29,11 +42,34 @@ def yaml_value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def option_words(entry: MetaLayerEntry, name: str) -> str:
+    """What an option of a layer may be, from the annotation in the function, rule or class that takes it."""
+    takers = [entry.factory, PoolingSpec]
+    for registry, part in ((SPECTRAL_FUNCTIONS, "forward"), (GRADIENT_RULES, "gradient")):
+        takers += [registry[entry.fixed[part]]] if part in entry.fixed else []
+    annotations = [options_of(taker)[name].annotation for taker in takers if name in options_of(taker)]
+    return in_words(annotations[0]) if annotations else ""
+
+
+def layer_config(entry: MetaLayerEntry) -> str:
+    """The configuration file of a layer."""
+    lines = [
+        f"# {entry.description[0].upper()}{entry.description[1:]} ({entry.source}).",
+        "_target_: gcp_repro.metalayers.build_meta_layer",
+        f"name: {entry.name}",
+    ]
+    for name, value in entry.defaults.items():
+        written = f"{value:.1e}" if isinstance(value, float) and value >= 1e6 else yaml_value(value)
+        words = EXPLANATIONS.get(name, "{}").format(option_words(entry, name))
+        lines.append(f"{name}: {written}".ljust(22) + f" # {words}" if words else f"{name}: {written}")
+    return "\n".join(lines) + "\n"
+
+
 def layer_table(link: str) -> str:
     """Markdown table of all layers; `link` leads to the folder of their pages."""
     rows = [
         f"| [`{entry.name}`]({link}{entry.name}.md) | {entry.family} | {entry.description} | {entry.source} |"
-        for entry in META_LAYERS.values()
+        for entry in META_LAYERS.built_in.values()
     ]
     return "\n".join(["| layer | family | what it computes | source |", "| --- | --- | --- | --- |", *rows]) + "\n"
 
@@ -66,7 +102,7 @@ def result_table() -> str:
 
 def generated_parts() -> dict[Path, dict[str, str]]:
     """Content of every generated part, by file and name."""
-    pages = {LAYERS / f"{entry.name}.md": {"head": layer_head(entry)} for entry in META_LAYERS.values()}
+    pages = {LAYERS / f"{entry.name}.md": {"head": layer_head(entry)} for entry in META_LAYERS.built_in.values()}
     return {
         ROOT / "README.md": {"layers": layer_table("docs/layers/")},
         LAYERS / "index.md": {"layers": layer_table("")},
@@ -88,12 +124,25 @@ def render(text: str, parts: dict[str, str]) -> str:
     return PART.sub(lambda match: match[1] + parts[match["name"]] + match[3], text)
 
 
+def write_configs(check: bool) -> Iterator[str]:
+    """Write the configurations of the layers; yields what is out of date if they are only to be checked."""
+    for entry in META_LAYERS.built_in.values():
+        path = CONFIGS / f"{entry.name}.yaml"
+        if path.exists() and path.read_text(encoding="utf-8") == layer_config(entry):
+            continue
+        if check:
+            yield f"{path.relative_to(ROOT)} is out of date: run `make docs`"
+        else:
+            path.write_text(layer_config(entry), encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+
+
 def main() -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a part is missing or out of date")
     check = parser.parse_args().check
-    faults = []
+    faults = list(write_configs(check))
     for path, parts in generated_parts().items():
         name = path.relative_to(ROOT)
         if not path.exists():

@@ -189,7 +189,7 @@ def _alternatives(override: str) -> list[str]:
     """The jobs of a sweep that an override stands for; names not yet given to a layer or a path stand for themselves."""
     key, _, values = override.partition("=")
     values = values.replace("damped", "taylor") if key == "meta_layer.gradient" else values
-    return [f"{key}={value}" for value in (values.split(",") if "[" not in values else [values])]
+    return [f"{key}={value}" for value in ([values] if re.search(r"[\[{]", values) else values.split(","))]
 
 
 # Code that pages show
@@ -245,10 +245,10 @@ def test_common_options_are_explained():
 
 
 def test_every_page_of_a_layer_has_its_layer():
-    assert {path.stem for path in (ROOT / "docs" / "layers").glob("*.md")} == {*META_LAYERS, "index"}
+    assert {path.stem for path in (ROOT / "docs" / "layers").glob("*.md")} == {*META_LAYERS.built_in, "index"}
 
 
-@pytest.mark.parametrize("name", META_LAYERS)
+@pytest.mark.parametrize("name", META_LAYERS.built_in)
 def test_page_explains_the_layers_own_options(name):
     written = (ROOT / "docs" / "layers" / f"{name}.md").read_text(encoding="utf-8").split("<!-- end -->")[1]
     for heading in ("Forward", "Gradient", "Bound", "Cost", "When to use it", "Limits"):
@@ -257,7 +257,7 @@ def test_page_explains_the_layers_own_options(name):
         assert f"`{option}`" in written, f"{name}.md does not explain {option}"
 
 
-@pytest.mark.parametrize("name", META_LAYERS)
+@pytest.mark.parametrize("name", META_LAYERS.built_in)
 def test_configuration_shows_every_option_at_its_default(name):
     shown = yaml.safe_load((CONFIGS / "meta_layer" / f"{name}.yaml").read_text())
     assert shown.pop("_target_") == "gcp_repro.metalayers.build_meta_layer"
@@ -265,7 +265,7 @@ def test_configuration_shows_every_option_at_its_default(name):
 
 
 def test_every_configuration_of_a_layer_has_its_layer():
-    assert {path.stem for path in (CONFIGS / "meta_layer").glob("*.yaml")} == set(META_LAYERS)
+    assert {path.stem for path in (CONFIGS / "meta_layer").glob("*.yaml")} == set(META_LAYERS.built_in)
 
 
 def test_readme_names_the_console_commands():

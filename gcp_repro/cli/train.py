@@ -12,6 +12,7 @@ from gcp_repro.cli.messages import CONFIG_MODULE, run_command
 from gcp_repro.cli.paths import with_plain_paths
 from gcp_repro.runs import register_resolvers, run_directory
 from gcp_repro.runs.outcome import exit_code_of, recorded_result, summary
+from gcp_repro.training.layer_configs import store_layer_configs
 
 __all__ = ["main"]
 
@@ -61,6 +62,7 @@ def _replay(config: DictConfig) -> None:
 def main() -> None:
     """Entry point."""
     sys.argv[1:] = with_plain_paths(sys.argv[1:], ("replay",))
+    store_layer_configs()
     run_command(hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="train")(run_job), "train")
 
 

@@ -17,7 +17,19 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 
 from gcp_repro.errors import OptionError, nearest_names
 
-__all__ = ["Above", "AtLeast", "Below", "Finite", "Not", "OneOf", "check_option", "check_options", "checked", "options_of"]
+__all__ = [
+    "Above",
+    "AtLeast",
+    "Below",
+    "Finite",
+    "Not",
+    "OneOf",
+    "check_option",
+    "check_options",
+    "checked",
+    "in_words",
+    "options_of",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -199,7 +211,7 @@ def check_option(owner: str, name: str, value: Any, annotation: Any, hint: str =
     """
     fits, converted = _fit(value, annotation)
     if not fits:
-        raise OptionError(f"{name} must be {_words(annotation)}; got {value!r} for {owner}{hint and f': {hint}'}")
+        raise OptionError(f"{name} must be {in_words(annotation)}; got {value!r} for {owner}{hint and f': {hint}'}")
     return converted
 
 
@@ -237,14 +249,19 @@ def _fit(value: Any, annotation: Any) -> tuple[bool, Any]:
     return True, value
 
 
-def _words(annotation: Any) -> str:
-    """What is needed, as in "a whole number >= 1"."""
+def in_words(annotation: Any) -> str:
+    """What an annotated option may be.
+
+    Example:
+        >>> in_words(Annotated[int, AtLeast(1)])
+        'a whole number >= 1'
+    """
     origin = get_origin(annotation)
     if origin is Annotated:
         kind, *ranges = get_args(annotation)
-        return f"{_words(kind)} {' and '.join(map(str, ranges))}"
+        return f"{in_words(kind)} {' and '.join(map(str, ranges))}"
     if origin is Literal:
         return f"one of {', '.join(get_args(annotation))}"
     if origin in (Union, types.UnionType):
-        return ", or ".join(_words(member) for member in get_args(annotation))
+        return ", or ".join(in_words(member) for member in get_args(annotation))
     return _KINDS.get(annotation, getattr(annotation, "__name__", str(annotation)))

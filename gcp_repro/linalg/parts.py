@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.options import check_options, options_of
-from gcp_repro.linalg.registry import REGISTRIES, Registry
+from gcp_repro.registry import REGISTRIES, Registry
 
 __all__ = ["Origin", "Part", "Parts"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gcp_repro.linalg.options import Above, AtLeast, OneOf
 from gcp_repro.linalg.pade import pade_approximant, pade_degrees
-from gcp_repro.linalg.registry import Registry
+from gcp_repro.registry import Registry
 
 __all__ = ["DIFFERENCE_QUOTIENTS", "geometric_sum"]
 

@@ -14,12 +14,12 @@ from typing import Any
 from gcp_repro.errors import OptionError, nearest_names
 from gcp_repro.linalg.feature_layout import check_layout
 from gcp_repro.linalg.options import options_of
-from gcp_repro.linalg.registry import Registry
 from gcp_repro.metalayers.average_pooling import GlobalAveragePooling
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.bilinear import BilinearPooling, CompactBilinearPooling
 from gcp_repro.metalayers.covariance_pooling import CovariancePooling
 from gcp_repro.metalayers.multi_head import CrossCovariancePooling, MultiHeadPooling
+from gcp_repro.registry import Registry
 
 __all__ = ["COMMON_OPTIONS", "META_LAYERS", "REFERENCE_LAYER", "MetaLayerEntry", "build_meta_layer", "register_meta_layer"]
 

@@ -19,6 +19,7 @@ from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs import RunDirectory, register_resolvers, write_atomically, write_json
 from gcp_repro.training.build import build, build_network
+from gcp_repro.training.layer_configs import store_layer_configs
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import AUTO, choose_arithmetic, layer_overrides
 from gcp_repro.weights.layouts import ARCHITECTURES, Layout, find_architecture
@@ -215,6 +216,7 @@ def _compose(
     if not any(override.startswith("data=") for override in overrides):
         own.append(f"data={DATA_OF_CLASSES.get(classes, 'image_folder')}")
     register_resolvers()
+    store_layer_configs()
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
         return compose("train", [*own, *overrides])
 

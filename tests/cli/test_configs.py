@@ -17,10 +17,10 @@ def options(group):
 
 
 def test_every_layer_has_a_file_and_every_file_a_layer():
-    assert options("meta_layer") == sorted(META_LAYERS)
+    assert options("meta_layer") == sorted(META_LAYERS.built_in)
 
 
-@pytest.mark.parametrize("name", META_LAYERS)
+@pytest.mark.parametrize("name", META_LAYERS.built_in)
 def test_the_files_of_layers_show_all_options_with_their_defaults(name):
     config = OmegaConf.to_container(OmegaConf.load(CONFIGS / "meta_layer" / f"{name}.yaml"))
     assert config.pop("_target_") == "gcp_repro.metalayers.build_meta_layer"

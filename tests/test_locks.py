@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from gcp_repro.linalg.locks import RenewedLock
+from gcp_repro.locks import RenewedLock
 
 
 def test_one_thread_at_a_time_which_may_enter_again():

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from gcp_repro.errors import OptionError, UnknownNameError
-from gcp_repro.linalg.locks import RenewedLock
+from gcp_repro.locks import RenewedLock
 
 __all__ = ["PLUGINS", "REGISTRIES", "Registry", "load_plugins"]
 

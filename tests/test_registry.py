@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import pytest
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.registry import REGISTRIES, Registry
+from gcp_repro.registry import REGISTRIES, Registry
+from tests.fakes.plugins import install, run
 
 
 @pytest.fixture
@@ -42,22 +38,6 @@ def test_what_comes_with_the_package_stays(colours):
 def test_names_that_configurations_cannot_hold(colours, name):
     with pytest.raises(OptionError, match="a colour needs a name of letters, digits and underscores"):
         colours.add(name, 1)
-
-
-def install(folder, name, value, code):
-    """A package as pip leaves it, with one entry point."""
-    (folder / f"{name}.py").write_text(textwrap.dedent(code))
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[gcp_repro.plugins]\n{name} = {value}\n")
-
-
-def run(folder, code):
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-    )  # fmt: skip
 
 
 def test_entry_points_are_loaded_when_a_name_is_looked_up(tmp_path):
