@@ -20,6 +20,7 @@ import yaml
 from hydra import compose, initialize_config_module
 
 from gcp_repro.metalayers import META_LAYERS
+from gcp_repro.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -200,9 +201,14 @@ def test_code_runs(page):
     """Runnable blocks of a page share their names and run in order."""
     names = {"__name__": page.stem}
     threads = torch.get_num_threads()
+    before = {(kind, name) for kind, registry in REGISTRIES.items() for name in registry}
     for block, line in _blocks(page.read_text(encoding="utf-8"), "python runnable"):
         exec(compile("\n" * (line - 1) + block, str(page), "exec"), names)
     torch.set_num_threads(threads)
+    for kind, registry in REGISTRIES.items():
+        for name in registry:
+            if (kind, name) not in before:
+                registry.remove(name)
 
 
 def test_adding_a_rule_works_as_described(tmp_path):
