@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from gcp_repro.errors import OptionError, UnknownNameError
 from gcp_repro.locks import RenewedLock
 
-__all__ = ["PLUGINS", "REGISTRIES", "Registry", "load_plugins"]
+__all__ = ["PLUGINS", "REGISTRIES", "Registry", "load_plugins", "number_of_changes"]
 
 PLUGINS = "gcp_repro.plugins"
 """Group of entry points."""
@@ -33,6 +33,12 @@ T = TypeVar("T")
 
 _lock = RenewedLock()
 _started = False
+_changes = 0
+
+
+def number_of_changes() -> int:
+    """How often a name has come to stand for something else: what was made from names before may be outdated."""
+    return _changes
 
 
 def load_plugins() -> None:
@@ -56,6 +62,11 @@ def _load(entry_point: EntryPoint) -> None:
             f"({type(error).__name__}: {error}): mend or uninstall it",
             stacklevel=2,
         )
+
+
+def _count_change() -> None:
+    global _changes
+    _changes += 1
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -92,6 +103,7 @@ class Registry(Mapping[str, T], Generic[T]):
             hint = "choose another one" if name in self._built_in else "choose another one, or pass replace=True"
             raise OptionError(f"a {self.kind} needs a name of its own; {name!r} is taken: {hint}")
         self._entries[name] = entry
+        _count_change()
         if built_in:
             self._built_in.add(name)
 
@@ -104,6 +116,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name not in self._entries or name in self._built_in:
             raise OptionError(f"only a {self.kind} that was added can be removed; got {name!r}: leave it where it is")
         del self._entries[name]
+        _count_change()
 
     @property
     def built_in(self) -> Mapping[str, T]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import without_autocast
+from gcp_repro.linalg.caches import keep_tensors
 from gcp_repro.linalg.feature_layout import as_positions
+from gcp_repro.linalg.modes import without_autocast
 from gcp_repro.linalg.scratch import scratch
 
 __all__ = [
@@ -120,17 +120,8 @@ class _Triangle(NamedTuple):
     blocks: tuple[_Block, ...]
 
 
+@keep_tensors(maxsize=64)
 def _triangle(size: int, device: torch.device) -> _Triangle:
-    return _make_triangle(size, device) if torch.compiler.is_compiling() else _kept_triangle(size, device)
-
-
-@functools.lru_cache(maxsize=64)
-def _kept_triangle(size: int, device: torch.device) -> _Triangle:
-    with torch.inference_mode(False):  # for later calls, which may need gradients
-        return _make_triangle(size, device)
-
-
-def _make_triangle(size: int, device: torch.device) -> _Triangle:
     rows, columns = torch.triu_indices(size, size, device=device)
     position = torch.arange(len(rows), device=device)
     to_matrix = torch.empty(size, size, dtype=torch.long, device=device)
@@ -160,7 +151,8 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 
     On the CPU and without gradients `gather` takes two thirds of the time of `index_select`.
     """
-    if values.device.type != "cpu" or values.ndim != 2 or torch.is_grad_enabled():
+    traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
+    if values.device.type != "cpu" or values.ndim != 2 or traced:
         return values.index_select(-1, index)
     return values.gather(-1, index.expand(len(values), -1))
 

@@ -169,7 +169,7 @@ def newton_schulz(num_iterations: Annotated[int, AtLeast(1)] = 5) -> SpectralFun
     return SpectralFunction("newton_schulz", value, gradient, approximates_root=True)
 
 
-_TAYLOR_ROOT = (1.0, -0.5, -0.125, -0.0625, -0.0390625, -0.02734375, -0.0205078125, -0.01611328125,
+TAYLOR_ROOT = (1.0, -0.5, -0.125, -0.0625, -0.0390625, -0.02734375, -0.0205078125, -0.01611328125,
                 -0.013092041015625, -0.0109100341796875, -0.009273529052734375)  # fmt: skip
 _PADE_ROOT = (
     (1.0, -2.75, 2.75, -1.203125, 0.21484375, -0.0107421875),
@@ -180,7 +180,7 @@ _PADE_ROOT = (
 @SPECTRAL_FUNCTIONS.factory("taylor_root", built_in=True)
 def taylor_root() -> SpectralFunction:
     """Root by the Taylor polynomial of `(1 - z)^(1/2)` of degree 10, `z = 1 - l / ||P||_F` (MTP, Song et al., ICLR 2022)."""
-    return _root_of_complement("taylor_root", _TAYLOR_ROOT, (1.0,))
+    return _root_of_complement("taylor_root", TAYLOR_ROOT, (1.0,))
 
 
 @SPECTRAL_FUNCTIONS.factory("pade_root", built_in=True)

@@ -17,10 +17,13 @@ from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
 from gcp_repro.linalg.options import check_option
+from gcp_repro.linalg.parts import part_text
 from gcp_repro.linalg.spectral import MatrixFunction
-from gcp_repro.linalg.spectral_function import SpectralFunction, spectral_function
+from gcp_repro.linalg.spectral_function import spectral_function
 
 __all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]
+
+DTYPE_NAMES = {torch.float64: "torch.float64", torch.float32: "torch.float32"}
 
 
 def matrix_sqrt(
@@ -68,8 +71,9 @@ def matrix_sqrt(
     if gradient == "topn":
         gradient = "svd"
         top_n = -(-200 * cov.shape[-1] // 256) if top_n is None else top_n
-    top_n = check_option("matrix_sqrt", "top_n", top_n, Kept, "leave it out to keep all eigenvalues")
-    return _apply("matrix_sqrt", cov, spectral_function("sqrt"), gradient_rule(gradient, **options), top_n)
+    if not torch.compiler.is_compiling():
+        top_n = check_option("matrix_sqrt", "top_n", top_n, Kept, "leave it out to keep all eigenvalues")
+    return _apply("matrix_sqrt", cov, "sqrt", {}, gradient, options, top_n)
 
 
 def matrix_inv_sqrt(cov: Tensor) -> Tensor:
@@ -83,7 +87,7 @@ def matrix_inv_sqrt(cov: Tensor) -> Tensor:
         >>> matrix_inv_sqrt(4 * torch.eye(2)).tolist()
         [[0.5, 0.0], [0.0, 0.5]]
     """
-    return _apply("matrix_inv_sqrt", cov, spectral_function("power", exponent=-0.5), gradient_rule("exact"))
+    return _apply("matrix_inv_sqrt", cov, "power", {"exponent": -0.5}, "exact", {})
 
 
 def matrix_power(cov: Tensor, exponent: float) -> Tensor:
@@ -101,7 +105,7 @@ def matrix_power(cov: Tensor, exponent: float) -> Tensor:
         ShapeError: The last two sizes differ.
         NonFiniteError: NaN or infinity in `cov`.
     """
-    return _apply("matrix_power", cov, spectral_function("power", exponent=exponent), gradient_rule("exact"))
+    return _apply("matrix_power", cov, "power", {"exponent": exponent}, "exact", {})
 
 
 def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
@@ -117,10 +121,13 @@ def matrix_log(cov: Tensor, epsilon: float = 0.0) -> Tensor:
         ShapeError: The last two sizes differ.
         NonFiniteError: NaN or infinity in `cov`.
     """
-    return _apply("matrix_log", cov, spectral_function("log", epsilon=epsilon), gradient_rule("exact"))
+    return _apply("matrix_log", cov, "log", {"epsilon": epsilon}, "exact", {})
 
 
-def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRule, top_n: int | float | None = None) -> Tensor:
+def _apply(
+    name: str, cov: Tensor, function: str, of_function: dict[str, Any], rule: Any, of_rule: dict[str, Any], top_n: Any = None
+) -> Tensor:
+    """The named function of matrices, with the gradient of a rule, each with its options."""
     if not isinstance(cov, Tensor):
         raise ShapeError(f"{name} needs a torch.Tensor; got {type(cov).__name__}: convert it with torch.as_tensor")
     if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
@@ -129,5 +136,9 @@ def _apply(name: str, cov: Tensor, function: SpectralFunction, rule: GradientRul
             "pass covariance(x) of features (..., C, N)?"
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
-    result: Tensor = apply_operator(MatrixFunction(function, rule, dtype, number_kept(top_n, cov.shape[-1])), cov)
-    return result
+    kept = number_kept(top_n, cov.shape[-1])
+    if torch.compiler.is_compiling():  # a tracing compiler can write the recipe; torch reads it when it runs the operator
+        written = f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype={DTYPE_NAMES[dtype]}"
+        return apply_operator(f"MatrixFunction({written}, top_n={kept})", cov)
+    recipe = MatrixFunction(spectral_function(function, **of_function), gradient_rule(rule, **of_rule), dtype, kept)
+    return apply_operator(recipe.text, cov)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import center, published_center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
+from gcp_repro.linalg.operator import Operator
 
 __all__ = ["NewtonSchulzPooling"]
 

@@ -11,10 +11,12 @@ import functools
 import json
 from importlib.resources import files
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
+from gcp_repro.linalg.caches import keep_tensors
 
 __all__ = ["pade_approximant", "pade_coefficients", "pade_degrees"]
 
@@ -80,16 +82,13 @@ def _quotient(coefficients: Tensor, x: Tensor) -> Tensor:
 @functools.cache
 def _value_at_one(degree: int, dtype: torch.dtype) -> float:
     """Quotient of the sums of the coefficients, added one after another in `dtype`."""
-    sums = []
-    for row in pade_coefficients(degree):
-        total = torch.zeros((), dtype=dtype)
-        for coefficient in row:
-            total += coefficient
-        sums.append(total)
-    return float(sums[0] / sums[1])
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    with np.errstate(divide="ignore"):
+        numerator, denominator = (np.add.accumulate(np.array(row, kind))[-1] for row in pade_coefficients(degree))
+        return float(numerator / denominator)
 
 
-@functools.lru_cache(maxsize=32)
+@keep_tensors(maxsize=32)
 def _blocks(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Coefficients of the inner polynomials of Horner's scheme in `x^BLOCK`; rows of numerator and denominator take turns."""
     padded = [(*row, *[0.0] * (-len(row) % BLOCK)) for row in pade_coefficients(degree)]

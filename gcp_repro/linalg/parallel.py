@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from gcp_repro.locks import RenewedLock
+
 __all__ = ["CHUNK_BYTES", "for_each_chunk"]
 
 CHUNK_BYTES = 4 * 2**20
@@ -24,27 +26,35 @@ About a core's second-level cache. Smaller chunks mean more calls of torch, at e
 lock to one another; that costs more than the cache gains.
 """
 
-_pools: dict[int, ThreadPoolExecutor] = {}
-_lock = threading.Lock()
+_lock = RenewedLock()
+_pools: dict[int, ThreadPoolExecutor] = {}  # the one in use, by its number of threads
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    with _lock:
-        if threads not in _pools:
-            started = threading.Barrier(threads + 1)
+    """The pool of so many threads; those of another one end when their work is done. Call it with the lock held."""
+    if threads not in _pools:
+        for other in _pools.values():
+            other.shutdown(wait=False)
+        _pools.clear()
+        _pools[threads] = _started_pool(threads)
+    return _pools[threads]
 
-            def start() -> None:
-                torch.get_num_threads()  # a thread's first call takes over the process's setting, and would undo its own
-                torch.set_num_threads(1)
-                started.wait()
 
-            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="gcp_repro")
-            for _ in range(threads):
-                _pools[threads].submit(start)
-            started.wait()
-            torch.set_num_threads(threads)  # the workers' setting is also the default of threads yet to come: put it back
-        return _pools[threads]
+def _started_pool(threads: int) -> ThreadPoolExecutor:
+    started = threading.Barrier(threads + 1)
+
+    def start() -> None:
+        torch.get_num_threads()  # a thread's first call takes over the process's setting, and would undo its own
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="gcp_repro")
+    for _ in range(threads):
+        pool.submit(start)
+    started.wait()
+    torch.set_num_threads(threads)  # the workers' setting is also the default of threads yet to come: put it back
+    return pool
 
 
 def _slices(batch: int, largest: int, threads: int) -> list[slice]:
@@ -55,7 +65,7 @@ def _slices(batch: int, largest: int, threads: int) -> list[slice]:
 
 
 def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_per_item: int) -> None:
-    """Call `work` on matching slices of `tensors` along their first dimension, in parallel on the CPU, never on meta tensors.
+    """Call `work` on matching slices of `tensors` along their first dimension, in parallel on the CPU.
 
     Args:
         work: Called with one slice of each tensor; writes its results into some of them.
@@ -64,8 +74,8 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
     """
     batch = tensors[0].shape[0]
     threads = torch.get_num_threads()
-    if batch == 0 or tensors[0].is_meta:
-        return None  # shapes without data: there is nothing to compute
+    if batch == 0:
+        return None
     if tensors[0].device.type != "cpu":
         return work(*tensors)
     slices = _slices(batch, max(1, CHUNK_BYTES // max(1, bytes_per_item)), threads)
@@ -79,7 +89,9 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
         with torch.inference_mode(inference):
             work(*parts)
 
-    pool = _pool(threads)
-    for future in [pool.submit(in_worker, *(tensor[rows] for tensor in tensors)) for rows in slices]:
+    with _lock:
+        pool = _pool(threads)
+        futures = [pool.submit(in_worker, *(tensor[rows] for tensor in tensors)) for rows in slices]
+    for future in futures:
         future.result()
     return None

@@ -8,17 +8,19 @@ functions of his own is equal to itself alone, whatever name he gives it.
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as changed
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.options import check_options, options_of
 from gcp_repro.registry import REGISTRIES, Registry
 
-__all__ = ["Origin", "Part", "Parts"]
+__all__ = ["OWN_PARTS", "Origin", "Part", "Parts", "part_text"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class Part:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{self.name}({options})" if options else self.name
 
+    @functools.cached_property
+    def text(self) -> str:
+        """The part in a recipe: name and options, or the word that stands for a part of a user's own in this process."""
+        if self.origin is not None:
+            return part_text(self.origin.name, dict(self.origin.options))
+        word = f"own_{uuid.uuid4().hex}"
+        OWN_PARTS[word] = self
+        return word
+
     def _identity(self) -> Any:
         return self.origin or (type(self), *(getattr(self, own.name) for own in fields(self)))
 
@@ -78,6 +89,20 @@ class Part:
             return type(self), tuple(getattr(self, own.name) for own in fields(self) if not own.kw_only)
         return _make_again, (self.origin.kind, self.origin.name, dict(self.origin.options))
 
+
+def part_text(choice: str | Mapping[str, Any] | Part, options: Mapping[str, Any]) -> str:
+    """A choice of a part, as `Parts.resolve` takes it, in a recipe; simple enough for compilers that trace it."""
+    if isinstance(choice, Part):
+        return choice.text
+    if not isinstance(choice, str):
+        options = {**choice, **options}
+        choice = options.pop("name")
+    written = ", ".join([f"{name}={value!r}" for name, value in options.items()])
+    return f"{choice}({written})".replace("=inf", "=1e999")  # a literal that overflows
+
+
+OWN_PARTS: WeakValueDictionary[str, Part] = WeakValueDictionary()
+"""Parts of users' own by the words that stand for them."""
 
 P = TypeVar("P", bound=Part)
 

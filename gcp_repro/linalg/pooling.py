@@ -8,15 +8,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
+from gcp_repro.linalg.operator import Operator
 from gcp_repro.linalg.options import check_options
 from gcp_repro.linalg.products import ProductsPooling
 from gcp_repro.linalg.published import AuthorsPooling, PublishedPooling
+from gcp_repro.linalg.recipe import Recipe
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
@@ -27,7 +29,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "mixed": torch.flo
 
 
 @dataclass(frozen=True)
-class PoolingSpec:
+class PoolingSpec(Recipe):
     """Upper triangle of a function of the covariance of features, and how its gradient is formed.
 
     Attributes:
@@ -74,6 +76,11 @@ class PoolingSpec:
         if self.dtype == "mixed" or self.accuracy == "high":
             self._refuse_other_ways("dtype='mixed'" if self.dtype == "mixed" else "accuracy='high'")
         operators_for(self, channels=2)  # combinations that nothing computes are refused here
+        _ = self.text  # written now: a compiler that traces a layer reads it
+
+    def operator_for(self, x: Tensor) -> Operator:
+        channels = x.shape[-2] - (self.moment == "gaussian")
+        return operator_for(self, int(channels) if isinstance(self.top_n, float) else 0, x.device)
 
     def _refuse_other_ways(self, option: str) -> None:
         if self.route == "dense":
@@ -122,12 +129,19 @@ def operators_for(spec: PoolingSpec, channels: int) -> Mapping[str, Operator]:
 def operator_for(spec: PoolingSpec, channels: int, device: torch.device | str = "cpu") -> Operator:
     """The operator that computes `spec` for features of so many channels on a device.
 
+    For `solver="auto"` that follows from the device alone: the decomposition where the features are, but off the CPU the products
+    of matrices where the function is a fixed number of them.
+
     Args:
         spec: What to compute.
         channels: Of the features, without the constant of `moment="gaussian"`.
         device: Where the features are.
     """
-    return next(iter(operators_for(spec, channels).values()))
+    operators = operators_for(spec, channels)
+    on_host = torch.device(device).type in ("cpu", "meta")
+    if not on_host and spec.function.kind == "newton_schulz" and "products" in operators:
+        return operators["products"]
+    return next(iter(operators.values()))
 
 
 def _all_operators(spec: PoolingSpec, channels: int) -> dict[str, Operator]:

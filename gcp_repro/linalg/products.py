@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import Operator, differentiate_twice
 from gcp_repro.linalg.covariance import center, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import gradient_rule
+from gcp_repro.linalg.operator import Operator, differentiate_twice
 from gcp_repro.linalg.spectral import SpectralPooling
 
 __all__ = ["ProductsPooling"]
@@ -69,6 +69,14 @@ class ProductsPooling(Operator):
         except _NotConvergedError:
             x = x.detach()
             self._decomposition.backward(upstream, x, gradient, *self._decompose(x, torch.empty_like(upstream)))
+
+    def tangent(self, direction: Tensor, x: Tensor, tangent: Tensor, *saved: Tensor) -> None:
+        """The gradient's gradient by the upstream one, at which it is linear."""
+        zeros = x.new_zeros(len(x), *self.output_shape(*x.shape[-2:]), dtype=self.dtype)
+        try:
+            tangent.copy_(differentiate_twice(self._pool, direction.to(self.dtype), zeros, x.to(self.dtype))[0])
+        except _NotConvergedError:
+            self._decomposition.tangent(direction, x, tangent, *self._decompose(x, zeros))
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the iteration twice; the root decomposes."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import (
     published_center,
     symmetric_from_upper_triangle,
@@ -17,6 +16,7 @@ from gcp_repro.linalg.covariance import (
 )
 from gcp_repro.linalg.decomposition import decompose, keep_largest, require_finite
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
+from gcp_repro.linalg.operator import Operator
 from gcp_repro.linalg.scratch import scratch
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
@@ -79,15 +79,34 @@ class PublishedPooling(Operator):
         by_p = u @ self._rotated(h, spectrum) @ u.mT
         gradient.copy_((by_p + by_p.mT) @ self._times_centering(self.widened(x)))
 
+    def tangent(self, direction: Tensor, x: Tensor, tangent: Tensor, *saved: Tensor) -> None:
+        """The transpose of the bracket of eq. 5, but for the replacement of what overflows."""
+        spectrum, u = saved
+        centered = self._times_centering(self.widened(x))
+        moved = self.widened(direction) @ centered.mT
+        e = u.mT @ (moved + moved.mT) @ u
+        images = self.function.value(spectrum)
+        if self.rule.quotient is None:
+            inner = self.rule.table(spectrum, images, self.function).transposed().apply_(e)
+        else:
+            inner = self._bracket(e, spectrum, images)
+        product = u @ inner @ u.mT
+        tangent.copy_(upper_triangle(0.5 * (product + product.mT)))
+
+    def _bracket(self, h: Tensor, spectrum: Tensor, images: Tensor) -> Tensor:
+        assert self.rule.quotient is not None
+        k = skew_quotients(spectrum, self.rule.quotient)
+        rotated = k.mT * (2 * h * images.unsqueeze(-2))
+        slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
+        rotated.diagonal(dim1=-2, dim2=-1).add_(slope * h.diagonal(dim1=-2, dim2=-1))
+        return rotated
+
     def _rotated(self, h: Tensor, spectrum: Tensor) -> Tensor:
         """The bracket of eq. 5: `K^T * (U^T dU) + diag(dL)` with `dU = 2 G U F`, `dL = f' diag(H)`."""
         images = self.function.value(spectrum)
         if self.rule.quotient is None:
             return self.rule.table(spectrum, images, self.function).apply_(h)
-        k = skew_quotients(spectrum, self.rule.quotient)
-        rotated = k.mT * (2 * h * images.unsqueeze(-2))
-        slope = self.function.gradient(spectrum).table.diagonal(dim1=-2, dim2=-1)
-        rotated.diagonal(dim1=-2, dim2=-1).add_(slope * h.diagonal(dim1=-2, dim2=-1))
+        rotated = self._bracket(h, spectrum, images)
         return replace_overflow(rotated.abs().flatten(1)).view_as(rotated).copysign_(rotated)
 
 

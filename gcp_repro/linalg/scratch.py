@@ -50,5 +50,5 @@ def scratch(name: str, like: Tensor, *shape: int, dtype: torch.dtype | None = No
     block = _blocks.by_name.get(name)
     if block is None or block.numel() < needed:
         with torch.inference_mode(False):  # for later calls outside it
-            block = _blocks.by_name[name] = torch.empty(needed, dtype=torch.uint8)
+            block = _blocks.by_name[name] = torch.empty(needed, dtype=torch.uint8, device="cpu")
     return block[:needed].view(dtype).view(shape)

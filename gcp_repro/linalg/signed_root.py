@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcp_repro.linalg.modes import is_traced
+
 __all__ = ["second_moment", "signed_root_and_normalise"]
 
 LINEAR = torch.finfo(torch.float32).eps  # share of a row's largest entry below which the root is replaced by a line
@@ -19,7 +21,7 @@ LINEAR = torch.finfo(torch.float32).eps  # share of a row's largest entry below 
 
 def second_moment(features: Tensor) -> Tensor:
     """`X X^T / N`, `(B, C, C)` in float64, of features `(B, C, N)` of any dtype; gradients come in that dtype."""
-    if torch.compiler.is_compiling():  # a function with forward-mode differentiation is not traced
+    if is_traced(features):
         return _moment(features, features)
     result: Tensor = _SecondMoment.apply(features)  # type: ignore[no-untyped-call]
     return result
@@ -65,7 +67,7 @@ def signed_root_and_normalise(pooled: Tensor, dtype: torch.dtype) -> Tensor:
         pooled: `(B, D)`, float64; NaN or infinity in a row makes the whole row NaN.
         dtype: Of the result.
     """
-    if torch.compiler.is_compiling():
+    if is_traced(pooled):
         return _signed_root(pooled)[0].to(dtype)
     kept = torch.promote_types(dtype, torch.float32)  # that of the result, unless its digits are too few for the slope
     result: Tensor = _SignedRoot.apply(pooled, kept)[0]  # type: ignore[no-untyped-call]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import Operator
 from gcp_repro.linalg.covariance import (
     contrasts,
     count_contrasts,
@@ -32,8 +31,9 @@ from gcp_repro.linalg.decomposition import (
 )
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import GradientRule
+from gcp_repro.linalg.operator import Operator
 from gcp_repro.linalg.scratch import scratch
-from gcp_repro.linalg.spectral_function import SpectralFunction
+from gcp_repro.linalg.spectral_function import GradientTable, SpectralFunction
 
 __all__ = ["MatrixFunction", "SpectralPooling"]
 
@@ -104,6 +104,13 @@ class MatrixFunction(Operator):
         h = u.mT @ (0.5 * (upstream + upstream.mT)) @ u
         table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
         gradient.copy_(u @ table.apply_(h) @ u.mT)
+
+    def tangent(self, direction: Tensor, x: Tensor, tangent: Tensor, *saved: Tensor) -> None:
+        spectrum, u = saved
+        direction = self.widened(direction)
+        e = u.mT @ (0.5 * (direction + direction.mT)) @ u
+        table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
+        tangent.copy_(u @ table.transposed().apply_(e) @ u.mT)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         if not has_second_derivative(self.function, self.rule, self.top_n):
@@ -215,21 +222,35 @@ class SpectralPooling(Operator):
         write_upper_triangle_of_product(scaled, u, images[..., :1], output)
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
-        rows, columns = x.shape[-2:]
-        nonzero, u = saved[:2]
-        spectrum = self._with_null_space(nonzero)
-        if len(saved) == 3:
-            right, scale = saved[2], nonzero.sqrt() * columns**-0.5
-        else:
-            right = u.mT @ self._unscaled(x)
-            scale = torch.full_like(nonzero, 1 / columns)
-        table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
-        to_null, within_range = table.within_range(scale, u.dtype)
-        g_u = torch.bmm(twice_symmetric_from_upper_triangle(upstream, rows, u.dtype), u, out=scratch("scaled", u, *u.shape))
+        right, to_null, within_range = self._derivative(x, *saved)
+        u = saved[1]
+        matrix = twice_symmetric_from_upper_triangle(upstream, x.shape[-2], u.dtype)
+        g_u = torch.bmm(matrix, u, out=scratch("scaled", u, *u.shape))
         h = torch.bmm(u.mT, g_u, out=scratch("gram", u, len(u), u.shape[-1], u.shape[-1]))
         left = g_u.mul_(to_null).baddbmm_(u, within_range.apply_(h))
         by_z = torch.bmm(left, right, out=scratch("contrasts", left, *left.shape[:2], right.shape[-1]))
         write_features(by_z, gradient) if self.centered else gradient.copy_(by_z)
+
+    def tangent(self, direction: Tensor, x: Tensor, tangent: Tensor, *saved: Tensor) -> None:
+        """The transpose of `backward`, step by step."""
+        right, to_null, within_range = self._derivative(x, *saved)
+        u = saved[1]
+        along = self._unscaled(direction).to(u.dtype) @ right.mT
+        left = along * to_null + u @ within_range.transposed().apply_(u.mT @ along)
+        product = left @ u.mT
+        tangent.copy_(upper_triangle(product + product.mT))
+
+    def _derivative(self, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor, GradientTable]:
+        """`R` and the table such that `U M R`, with `M` that of `H`, is the gradient with respect to `Z`; see `within_range`."""
+        nonzero, u = saved[:2]
+        if len(saved) == 3:
+            right, scale = saved[2], nonzero.sqrt() * x.shape[-1] ** -0.5
+        else:
+            right = u.mT @ self._unscaled(x)
+            scale = torch.full_like(nonzero, 1 / x.shape[-1])
+        spectrum = self._with_null_space(nonzero)
+        table = self.rule.table(spectrum, self.function.value(spectrum), self.function)
+        return right, *table.within_range(scale, u.dtype)
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         """Of `2 Y X` with `Y = D * G`, from the `C x C` decomposition: null space and range take part in it."""

@@ -58,6 +58,10 @@ class GradientTable(NamedTuple):
         diagonal.add_(along)
         return upstream
 
+    def transposed(self) -> GradientTable:
+        """The transpose of the map: from a direction of the matrix, in its eigenbasis, to that of the function."""
+        return GradientTable(self.table, self.direction, self.weights)
+
 
 @dataclass(frozen=True, eq=False)
 class SpectralFunction(Part):

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import DataError
 from gcp_repro.linalg.feature_layout import as_positions
+from gcp_repro.linalg.onnx_export import refuse_legacy_exporter
+from gcp_repro.metalayers.distributed import pool_spread
 
 __all__ = ["MetaLayer", "is_extra_state"]
 
@@ -59,7 +61,17 @@ class MetaLayer(nn.Module, ABC):
                 channels last.
             NonFiniteError: NaN or infinity in the features, if the layer decomposes a matrix and `on_nonfinite="raise"`.
         """
-        return self.pool(as_positions(features, self.layout))
+        refuse_legacy_exporter()
+        spread = pool_spread(self, features)
+        return self.pool(as_positions(features, self.layout)) if spread is None else spread
+
+    def in_plain_torch(self, features: Tensor) -> nn.Module:
+        """The same function of such features, any number of them, by torch's own operators: for programs that know no others.
+
+        Raises:
+            OptionError: The layer needs an operator of this package.
+        """
+        return self
 
     def computes(self) -> Mapping[str, Any]:
         """The options that decide what a trained network gets from the layer, as plain values; not how it is computed."""

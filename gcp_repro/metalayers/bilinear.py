@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import without_autocast
+from gcp_repro.linalg.caches import constant_while_tracing
 from gcp_repro.linalg.covariance import upper_triangle
+from gcp_repro.linalg.modes import without_autocast
 from gcp_repro.linalg.options import AtLeast, checked
 from gcp_repro.linalg.signed_root import second_moment, signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
@@ -62,7 +64,7 @@ class CompactBilinearPooling(MetaLayer):
 
     def hashes(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Places `(2, C)` in `[0, projection_dim)` and signs `(2, C)` of the two sketches."""
-        places, signs = _hashes(self.seed, channels, self.projection_dim)
+        places, signs = _hashes(self.seed, operator.index(channels), self.projection_dim)
         return places.to(device), signs.to(device)
 
     def pool(self, features: Tensor) -> Tensor:
@@ -75,9 +77,9 @@ class CompactBilinearPooling(MetaLayer):
             return signed_root_and_normalise(empty.scatter_add(1, targets, moment.flatten(1)), features.dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_while_tracing
 def _hashes(seed: int, channels: int, projection_dim: int) -> tuple[Tensor, Tensor]:
     generator = np.random.default_rng((seed, channels))
     places = generator.integers(projection_dim, size=(2, channels))
     signs = generator.choice((-1, 1), size=(2, channels))
-    return torch.from_numpy(places), torch.from_numpy(signs)
+    return torch.tensor(places, device="cpu"), torch.tensor(signs, device="cpu")

@@ -7,17 +7,17 @@ from dataclasses import fields
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
 from gcp_repro.linalg.options import checked
-from gcp_repro.linalg.pooling import DTYPES, PoolingSpec, operators_for
-from gcp_repro.linalg.selection import fastest
+from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
 from gcp_repro.linalg.signed_root import signed_root_and_normalise
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, SpectralFunction
 from gcp_repro.metalayers.base import MetaLayer
+from gcp_repro.metalayers.plain import PlainCovariancePooling
 
 __all__ = ["CovariancePooling"]
 
@@ -73,6 +73,9 @@ class CovariancePooling(MetaLayer):
         size = channels + (self.spec.moment == "gaussian")
         return size * (size + 1) // 2
 
+    def in_plain_torch(self, features: Tensor) -> nn.Module:
+        return PlainCovariancePooling(self.name, self.spec, self.signed_root, self.layout)
+
     def computes(self) -> Mapping[str, Any]:
         spec = self.spec
         return {
@@ -92,20 +95,17 @@ class CovariancePooling(MetaLayer):
         """Whether the value is the square root of the covariance, or stands for it."""
         return self.spec.function.approximates_root and self.spec.moment == "covariance" and not self.signed_root
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def pool(self, features: Tensor) -> Tensor:
-        operators = list(operators_for(self.spec, features.shape[1]).values())
         if self.spec.moment == "gaussian":
             features = torch.cat([features, torch.ones_like(features[:, :1])], 1)
         valid = None
         if self.on_nonfinite == "propagate":
             valid = features.to(DTYPES[self.spec.dtype]).square().sum((-1, -2)).isfinite()
             features = torch.where(valid[:, None, None], features, 0.0)
-        operator = operators[0] if features.device.type in ("cpu", "meta") else fastest(operators, features)
         if self.signed_root:
-            pooled = signed_root_and_normalise(apply_operator(operator, features, torch.float64), features.dtype)
+            pooled = signed_root_and_normalise(apply_operator(self.spec.text, features, torch.float64), features.dtype)
         else:
-            pooled = apply_operator(operator, features)
+            pooled = apply_operator(self.spec.text, features)
         return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
 
 

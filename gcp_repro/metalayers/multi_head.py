@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.autograd import without_autocast
 from gcp_repro.linalg.covariance import center
+from gcp_repro.linalg.modes import without_autocast
 from gcp_repro.linalg.options import Above, AtLeast, checked
 from gcp_repro.linalg.signed_root import signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
+from gcp_repro.metalayers.plain import PlainHeads
 
 __all__ = ["CrossCovariancePooling", "MultiHeadPooling"]
 
@@ -60,6 +61,9 @@ class MultiHeadPooling(MetaLayer):
 
     def can_follow(self, other: MetaLayer) -> bool:
         return isinstance(other, MultiHeadPooling) and self.heads == other.heads and self.layer.can_follow(other.layer)
+
+    def in_plain_torch(self, features: Tensor) -> nn.Module:
+        return PlainHeads(self.layer.in_plain_torch(features), self.heads, self.layout)
 
     def pool(self, features: Tensor) -> Tensor:
         size = self.output_dim(features.shape[1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gcp_repro.bench.timing import torch_threads
+from gcp_repro.linalg import parallel
 from gcp_repro.linalg.parallel import CHUNK_BYTES, for_each_chunk
 from tests.tolerances import TIME_LIMIT
 
@@ -75,3 +76,37 @@ def test_an_error_in_a_worker_is_raised(two_threads):
 
     with pytest.raises(ValueError, match="bad chunk"):
         for_each_chunk(work, [torch.zeros(2)], CHUNK_BYTES)
+
+
+def test_pools_do_not_pile_up():
+    for count in (2, 3, 4, 5, 3):
+        with torch_threads(count):
+            for_each_chunk(lambda part: part.add_(1), [torch.zeros(2 * count)], CHUNK_BYTES)
+    workers = {thread for thread in threading.enumerate() if thread.name.startswith("gcp_repro")}
+    (pool,) = parallel._pools.values()
+    for thread in workers - pool._threads:
+        thread.join(timeout=60)  # idle ones end by themselves
+    assert {thread for thread in workers if thread.is_alive()} == pool._threads
+    assert len(pool._threads) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*fork\\(\\) may lead to deadlocks:DeprecationWarning")  # that is what is tested
+def test_a_fork_while_another_thread_submits(two_threads):
+    """In the child nobody is there who would give the lock back."""
+    held, released = threading.Event(), threading.Event()
+
+    def hold():
+        with parallel._lock:
+            held.set()
+            released.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        os._exit(0 if parallel._lock._lock.acquire(timeout=1) and not parallel._pools else 1)
+    released.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0

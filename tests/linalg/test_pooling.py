@@ -109,3 +109,16 @@ def test_a_share_is_of_the_channels():
     spec = PoolingSpec(ROOT, EXACT, top_n=0.25)
     assert [operator_for(spec, channels).top_n for channels in (256, 8, 2)] == [64, 2, 1]
     assert operator_for(PoolingSpec(ROOT, EXACT, top_n=3), 256).top_n == 3
+
+
+def test_the_choice_of_solver_follows_from_layer_and_device_alone():
+    auto = PoolingSpec(FIVE_STEPS, EXACT), PoolingSpec(ROOT, EXACT), PoolingSpec(ROOT, gradient_rule("pade"), route="dense")
+    for device, solvers_chosen in (
+        ("cpu", ("device",) * 3),
+        ("meta", ("device",) * 3),
+        ("cuda", ("products", "device", "device")),
+    ):
+        for spec, solver in zip(auto, solvers_chosen, strict=True):
+            assert operator_for(spec, 4, device) == operators_for(spec, 4)[solver]
+    asked = PoolingSpec(FIVE_STEPS, EXACT, solver="host")
+    assert operator_for(asked, 4, "cuda") == operators_for(asked, 4)["host"]

@@ -14,6 +14,13 @@ VARIANTS = [
     for route in (("gram", "dense") if "route" in entry.defaults else (None,))
 ]
 
+PRECISE = [
+    pytest.param("svd_pade", {"dtype": "mixed"}, id="svd_pade-mixed"),
+    pytest.param("svd_lyapunov", {"accuracy": "high"}, id="svd_lyapunov-high"),
+    pytest.param("g2denet", {"dtype": "mixed", "accuracy": "high"}, id="g2denet-mixed-high"),
+    pytest.param("svd_newton", {"dtype": "float32"}, id="svd_newton-float32"),
+]
+
 
 SMALLER = {"cbp": {"projection_dim": 64}}
 """Options of layers whose Jacobian at the default options has thousands of rows."""

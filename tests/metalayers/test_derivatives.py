@@ -7,8 +7,7 @@ import torch
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg import matrix_sqrt
-from gcp_repro.metalayers import META_LAYERS, build_meta_layer
-from tests.metalayers.inputs import SMALLER
+from gcp_repro.metalayers import build_meta_layer
 
 OPTIONS = [{}, {"route": "dense"}, {"solver": "products"}]
 
@@ -76,47 +75,3 @@ def test_a_root_of_some_eigenvalues_has_no_second_derivative():
         (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
         with pytest.raises(OptionError, match="has no second derivative for its gradient rule"):
             gradient.sum().backward()
-
-
-@pytest.mark.parametrize("name", META_LAYERS)
-def test_training_after_a_first_pass_in_inference_mode(name):
-    """Index tensors that are kept between calls must not be those of inference mode."""
-    layer, x = build_meta_layer(name), _random(2, 23, 9).float()  # a size that no other test has
-    with torch.inference_mode():
-        layer(x)
-    x.requires_grad_()
-    layer(x).sum().backward()
-    assert x.grad is not None
-    assert x.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("name", META_LAYERS)
-def test_shapes_on_the_meta_device(name):
-    layer, x = build_meta_layer(name), torch.empty(3, 5, 2, 4, device="meta", requires_grad=True)
-    output = layer(x)
-    assert output.shape == (3, layer.output_dim(5))
-    assert output.is_meta
-    (gradient,) = torch.autograd.grad(output.sum(), x)
-    assert gradient.shape == x.shape
-
-
-@pytest.mark.parametrize("name", ["gap", "bcnn", "cbp"])
-def test_layers_without_a_decomposition_compile_to_one_graph(name):
-    torch._dynamo.reset()
-    layer, x = build_meta_layer(name), _random(2, 4, 6).requires_grad_()
-    compiled = torch.compile(layer, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), layer(x))
-    torch.testing.assert_close(*(torch.autograd.grad(f(x).sum(), x)[0] for f in (compiled, layer)))
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own forward mode uses it
-@pytest.mark.parametrize("name", ["gap", "bcnn", "cbp"])
-def test_layers_without_a_decomposition_have_forward_mode(name):
-    layer, x, tangent = (
-        build_meta_layer(name, **SMALLER.get(name, {})),
-        _random(1, 4, 6).float(),
-        _random(1, 4, 6, seed=5).float(),
-    )
-    _, slope = torch.func.jvp(layer, (x,), (tangent,))
-    jacobian = torch.func.jacrev(layer)(x)
-    torch.testing.assert_close(slope, (jacobian * tangent).sum((-1, -2, -3)), rtol=1e-4, atol=1e-5)

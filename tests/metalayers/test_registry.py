@@ -134,19 +134,6 @@ def test_functorch(name):
     assert jacobian.shape == (1, layer.output_dim(2), 1, 2, 4, 3)
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, about its compiler
-def test_compiled_model_gives_the_same():
-    torch._dynamo.reset()
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.ReLU(), build_meta_layer("svd_pade"), torch.nn.Linear(21, 4))
-    images = torch.randn(2, 3, 6, 6)
-    results = []
-    for network in (net, torch.compile(net, backend="aot_eager")):
-        output = network(images)
-        results.append((output, *torch.autograd.grad(output.sum(), list(net.parameters()))))
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected)
-
-
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_copies_pickles_and_has_no_weights(name):
     layer = build_meta_layer(name)

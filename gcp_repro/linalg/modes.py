@@ -1,0 +1,22 @@
+"""Modes of torch that the layers have to know: autocast, and those that record operators instead of running them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["is_traced", "without_autocast"]
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast switched off for the device of `x`, if it has any there."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether operators of torch on `x` go into a graph, where autograd functions have no place."""
+    return torch.compiler.is_compiling() or torch._is_functional_tensor(x)

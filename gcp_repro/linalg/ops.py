@@ -1,0 +1,159 @@
+"""The operators of torch that run ours: what a compiled or exported graph of a layer consists of.
+
+Each takes a recipe as a string (`recipe.py`) and computes on chunks of the batch, spread over threads, in the operator's dtype,
+with autocast off. `compute` and its relatives are plain computations that autograd does not look into. `apply` is the
+differentiable one, whose derivatives are those of `autograd.py`; graphs hold it, or the plain ones that it is traced to.
+
+Being operators of torch they have shapes without data (fake tensors, the meta device), a rule for `torch.func.vmap`, and one for
+tensors that are spread over processes along the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcp_repro.linalg.modes import without_autocast
+from gcp_repro.linalg.onnx_export import refuse_operators
+from gcp_repro.linalg.operator import Operator
+from gcp_repro.linalg.parallel import for_each_chunk
+from gcp_repro.linalg.recipe import read_recipe
+
+__all__ = ["OPS", "define_autograd"]
+
+_library = torch.library.Library("gcp_repro", "DEF")  # type: ignore[no-untyped-call]
+OPS = torch.ops.gcp_repro
+
+
+def _operator(recipe: str, x: Tensor) -> Operator:
+    refuse_operators()
+    return read_recipe(recipe).operator_for(x)
+
+
+def _each_chunk(operator: Operator, x: Tensor, work: Callable[..., None], tensors: Sequence[Tensor]) -> None:
+    """Call `work` on chunks of the tensors, with neither autograd nor autocast."""
+
+    def plain(*chunk: Tensor) -> None:
+        with torch.no_grad(), without_autocast(x):
+            work(*chunk)
+
+    largest = max(x.shape[-1], x.shape[-2])
+    for_each_chunk(plain, tensors, largest * largest * operator.dtype.itemsize * operator.temporaries)
+
+
+def _fake_compute(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+    operator = _operator(recipe, x)
+    batch, rows, columns = x.shape
+    shapes = operator.saved_shapes(rows, columns)
+    saved = [x.new_empty(batch, *shape, dtype=operator.saved_dtype(i)) for i, shape in enumerate(shapes)]
+    return [x.new_empty(batch, *operator.output_shape(rows, columns), dtype=dtype or x.dtype), *saved]
+
+
+def _compute(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+    operator, results = _operator(recipe, x), _fake_compute(x, recipe, dtype)
+    _each_chunk(operator, x, operator.forward, [x, *results])
+    return results
+
+
+def _like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _fake_backward(upstream: Tensor, recipe: str, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+    return _like(x)
+
+
+def _backward(upstream: Tensor, recipe: str, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+    operator, gradient = _operator(recipe, x), _like(x)
+    _each_chunk(operator, x, operator.backward, [upstream, x, gradient, *saved])
+    return gradient
+
+
+def _fake_tangent(direction: Tensor, recipe: str, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+    operator = _operator(recipe, x)
+    return x.new_empty(x.shape[0], *operator.output_shape(*x.shape[1:]), dtype=operator.dtype)
+
+
+def _tangent(direction: Tensor, recipe: str, x: Tensor, saved: Sequence[Tensor]) -> Tensor:
+    operator, tangent = _operator(recipe, x), _fake_tangent(direction, recipe, x, saved)
+    _each_chunk(operator, x, operator.tangent, [direction, x, tangent, *saved])
+    return tangent
+
+
+def _fake_double_backward(
+    direction: Tensor, recipe: str, upstream: Tensor, x: Tensor, saved: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    return _like(upstream), _like(x)
+
+
+def _double_backward(
+    direction: Tensor, recipe: str, upstream: Tensor, x: Tensor, saved: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    operator, targets = _operator(recipe, x), (_like(upstream), _like(x))
+
+    def work(direction: Tensor, upstream: Tensor, x: Tensor, by_upstream: Tensor, by_x: Tensor, *saved: Tensor) -> None:
+        gradients = operator.double_backward(direction, upstream, x, *saved)
+        for target, gradient in zip((by_upstream, by_x), gradients, strict=True):
+            target.copy_(gradient)
+
+    _each_chunk(operator, x, work, [direction, upstream, x, *targets, *saved])
+    return targets
+
+
+def _apply(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+    output: Tensor = OPS.compute(x, recipe, dtype)[0]
+    return output
+
+
+def _fake_apply(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+    return _fake_compute(x, recipe, dtype)[0]
+
+
+_KERNELS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
+    "compute": ("(Tensor x, str recipe, ScalarType? dtype=None) -> Tensor[]", _compute, _fake_compute),
+    "backward": ("(Tensor upstream, str recipe, Tensor x, Tensor[] saved) -> Tensor", _backward, _fake_backward),
+    "tangent": ("(Tensor direction, str recipe, Tensor x, Tensor[] saved) -> Tensor", _tangent, _fake_tangent),
+    "double_backward": (
+        "(Tensor direction, str recipe, Tensor upstream, Tensor x, Tensor[] saved) -> (Tensor, Tensor)",
+        _double_backward,
+        _fake_double_backward,
+    ),
+    "apply": ("(Tensor x, str recipe, ScalarType? dtype=None) -> Tensor", _apply, _fake_apply),
+}
+"""Schema, computation and shapes of each operator; see `Operator` for what the arguments are."""
+
+
+def _batched(op: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule for `torch.func.vmap`: its dimension becomes part of the batch."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
+        def merged(value: Any, dim: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [merged(part, part_dim) for part, part_dim in zip(value, dim, strict=True)]
+            if not isinstance(value, Tensor):
+                return value
+            moved = value.movedim(dim, 0) if dim is not None else value.expand(info.batch_size, *value.shape)
+            return moved.flatten(0, 1)
+
+        result = op(*(merged(value, dim) for value, dim in zip(arguments, in_dims, strict=True)))
+        if isinstance(result, Tensor):
+            return result.reshape(info.batch_size, -1, *result.shape[1:]), 0
+        parts = [part.reshape(info.batch_size, -1, *part.shape[1:]) for part in result]
+        return type(result)(parts), type(result)(0 for _ in parts)
+
+    return rule
+
+
+def define_autograd(function: Callable[..., Tensor]) -> None:
+    """Set what `apply` does where autograd is on."""
+    _library.impl("apply", function, "Autograd")  # type: ignore[no-untyped-call]
+
+
+for _name, (_schema, _kernel, _fake) in _KERNELS.items():
+    _library.define(_name + _schema)  # type: ignore[no-untyped-call]
+    _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"gcp_repro::{_name}", _fake, lib=_library)
+    torch.library.register_vmap(f"gcp_repro::{_name}", _batched(getattr(OPS, _name)), lib=_library)

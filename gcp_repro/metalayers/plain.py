@@ -1,0 +1,98 @@
+"""Covariance pooling by torch's own operators alone, for programs that know no others: the values, not the layers' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from gcp_repro.errors import OptionError
+from gcp_repro.linalg.covariance import upper_triangle
+from gcp_repro.linalg.feature_layout import as_positions
+from gcp_repro.linalg.functions import TAYLOR_ROOT
+from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
+from gcp_repro.linalg.signed_root import signed_root_and_normalise
+
+__all__ = ["PlainCovariancePooling", "PlainHeads"]
+
+
+class PlainCovariancePooling(nn.Module):
+    """The value of a `CovariancePooling` by products of matrices, for features of one shape but any batch.
+
+    Args:
+        name: Of the layer, for the message.
+        spec: What it computes; the rule and the solver do not matter.
+        signed_root: See `CovariancePooling`.
+        layout: Of the features.
+
+    Raises:
+        OptionError: The function needs a decomposition.
+    """
+
+    def __init__(self, name: str, spec: PoolingSpec, signed_root: bool, layout: str = "auto") -> None:
+        super().__init__()
+        self.spec, self.signed_root, self.layout = spec, signed_root, layout
+        if spec.function.kind not in FUNCTIONS or spec.top_n is not None:
+            raise OptionError(
+                f"an ONNX file needs layers made of matrix products; got {name}, forward={spec.function}, top_n={spec.top_n}, "
+                "which decomposes matrices: put isqrt_cov in its place, whose value approaches the root with num_iterations, or "
+                "use torch.export, where the layer stays one operator"
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features."""
+        x = as_positions(features, self.layout).to(DTYPES[self.spec.dtype])
+        if self.spec.moment == "gaussian":
+            x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        if self.spec.moment == "covariance":
+            x = x - x.mean(-1, keepdim=True)
+        matrix = x @ x.mT / x.shape[-1]  # exporters round other constants to float32
+        pooled = upper_triangle(FUNCTIONS[str(self.spec.function.kind)](matrix, **self.spec.function.options))
+        if self.signed_root:
+            return signed_root_and_normalise(pooled.double(), features.dtype)
+        return pooled.to(features.dtype)
+
+
+class PlainHeads(nn.Module):
+    """The value of a `MultiHeadPooling` with the given layer, which takes features `(B, C, N)`."""
+
+    def __init__(self, layer: nn.Module, heads: int, layout: str = "auto") -> None:
+        super().__init__()
+        self.layer, self.heads, self.layout = layer, heads, layout
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features."""
+        x = as_positions(features, self.layout)
+        pooled: Tensor = self.layer(x.reshape(-1, x.shape[1] // self.heads, x.shape[2]))
+        return pooled.reshape(-1, self.heads * pooled.shape[1])
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def _newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
+    """`Y_K sqrt(trace)` of `(B, n, n)`, eq. 7."""
+    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    y, z = matrix / _nonzero(trace), eye
+    for _ in range(num_iterations):
+        step = 1.5 * eye - 0.5 * z @ y
+        y, z = y @ step, step @ z
+    return y * trace.sqrt()
+
+
+def _taylor_root(matrix: Tensor) -> Tensor:
+    """`sqrt(norm) sum_k c_k (I - P / norm)^k` with the Frobenius norm, by Horner's scheme."""
+    norm = matrix.square().sum((-2, -1), keepdim=True).sqrt()
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    complement = eye - matrix / _nonzero(norm)
+    total = TAYLOR_ROOT[-1] * eye
+    for coefficient in reversed(TAYLOR_ROOT[:-1]):
+        total = total @ complement + coefficient * eye
+    return total * norm.sqrt()
+
+
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {"newton_schulz": _newton_schulz, "taylor_root": _taylor_root}
+"""Of symmetric `(B, n, n)`, with the options of the spectral function of the same name."""

@@ -1,0 +1,71 @@
+"""The operators as torch checks them: schema, derivatives, shapes without data, and tracing with sizes that change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcp_repro.errors import NonFiniteError
+from gcp_repro.linalg.ops import OPS
+from gcp_repro.metalayers import build_meta_layer
+
+RECIPES = {
+    "gram": build_meta_layer("svd_lyapunov").spec.text,
+    "dense": build_meta_layer("svd_pade", route="dense").spec.text,
+    "products": build_meta_layer("isqrt_cov", solver="products").spec.text,
+    "matrices": "MatrixFunction(function=sqrt(), rule=exact())",
+    "mixed": build_meta_layer("svd_pade", dtype="mixed", accuracy="high").spec.text,
+}
+TWICE = ("gram", "products", "matrices")
+
+
+def _random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def _arguments(name):
+    """Input, upstream gradient, direction, and what the forward keeps."""
+    x = _random(2, 3, 5)
+    x = x @ x.mT if name == "matrices" else x
+    output, *saved = OPS.compute(x, RECIPES[name])
+    return x, _random(*output.shape, seed=1), _random(*x.shape, seed=2), saved
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own check looks
+@pytest.mark.parametrize("name", RECIPES)
+def test_operators_pass_the_checks_of_torch(name):
+    recipe = RECIPES[name]
+    x, upstream, direction, saved = _arguments(name)
+    torch.library.opcheck(OPS.apply.default, (x.clone().requires_grad_(), recipe))
+    torch.library.opcheck(OPS.apply.default, (x.float().requires_grad_(), recipe, torch.float64))
+    torch.library.opcheck(OPS.compute.default, (x, recipe))
+    torch.library.opcheck(OPS.compute.default, (x.bfloat16(), recipe, torch.float32))
+    torch.library.opcheck(OPS.backward.default, (upstream, recipe, x, saved))
+    torch.library.opcheck(OPS.tangent.default, (direction, recipe, x, saved))
+    if name in TWICE:
+        torch.library.opcheck(OPS.double_backward.default, (direction, recipe, upstream, x, saved))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_they_map_over_a_dimension_of_torch_func(name):
+    recipe = RECIPES[name]
+    x, upstream, direction, saved = _arguments(name)
+    single = torch.func.vmap(lambda x: OPS.apply(x[None], recipe))(x)
+    torch.testing.assert_close(single[:, 0], OPS.apply(x, recipe))
+    saved_each = [part.unsqueeze(1) for part in saved]
+    for op, first in ((OPS.backward, upstream), (OPS.tangent, direction)):
+        mapped = torch.func.vmap(lambda first, x, saved, op=op: op(first, recipe, x, saved))(
+            first.unsqueeze(1), x.unsqueeze(1), saved_each
+        )
+        torch.testing.assert_close(mapped[:, 0], op(first, recipe, x, saved))
+    if name in TWICE:
+        mapped = torch.func.vmap(lambda d, u, x, saved: OPS.double_backward(d, recipe, u, x, saved))(
+            *(part.unsqueeze(1) for part in (direction, upstream, x)), saved_each
+        )
+        for found, expected in zip(mapped, OPS.double_backward(direction, recipe, upstream, x, saved), strict=True):
+            torch.testing.assert_close(found[:, 0], expected)
+
+
+def test_errors_of_the_computation_are_those_of_this_package():
+    with pytest.raises(NonFiniteError, match="NaN or infinite"):
+        OPS.apply(torch.full((1, 2, 3), torch.nan), RECIPES["gram"])
