@@ -1,0 +1,5 @@
+"""Trained networks for other programs."""
+
+from gcp_repro.export.onnx import to_onnx
+
+__all__ = ["to_onnx"]
