@@ -1,1 +1,4 @@
-"""Hydra configuration groups, shipped as package data."""
+"""Hydra configuration groups, shipped as the package `gcp_repro.configs`.
+
+Imports: nothing.
+"""

@@ -1,6 +1,8 @@
 """Every error that gcp_repro raises for a user's mistake: what was needed, what came, what to do.
 
 All are subclasses of `ValueError` through `GCPError`, so that one `except` clause catches them all.
+
+Imports: nothing; of others nothing.
 """
 
 from __future__ import annotations

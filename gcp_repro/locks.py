@@ -1,4 +1,7 @@
-"""Locks that a fork cannot leave locked for ever."""
+"""Locks that a fork cannot leave locked for ever.
+
+Imports: nothing; of others nothing.
+"""
 
 from __future__ import annotations
 

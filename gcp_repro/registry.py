@@ -1,4 +1,6 @@
-"""Registries: what a name in a configuration stands for. They are open to functions, rules and layers of other packages.
+"""Registries: what a name in a configuration stands for.
+
+They are open to functions, rules and layers of other packages.
 
 A package that is installed beside this one names a module, or a function without arguments, in its entry points:
 
@@ -7,6 +9,8 @@ A package that is installed beside this one names a module, or a function withou
 
 The module is imported, and the function called, when a name is looked up for the first time. It registers what it has by
 `register_function`, `register_rule` and `register_meta_layer`, which may also be called directly.
+
+Imports: `errors`, `locks`; of others nothing.
 """
 
 from __future__ import annotations

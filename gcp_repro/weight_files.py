@@ -1,4 +1,7 @@
-"""Reading a file of weights without running any code that it may hold."""
+"""Reading a file of weights without running any code that it may hold.
+
+Imports: `runs`.
+"""
 
 from __future__ import annotations
 

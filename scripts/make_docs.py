@@ -1,11 +1,10 @@
-"""Write what follows from the registry of meta-layers and the fields of a result: configurations, and parts of the documents.
+"""Write what follows from the registry of meta-layers, the fields of a result and the packages: configurations, documents.
 
     python scripts/make_docs.py [--check]
 
 `configs/meta_layer/NAME.yaml` is generated whole. In documents a generated part stands between `<!-- generated: NAME -->` and
-`<!-- end -->`: the table of layers in README.md and docs/layers/index.md, the head of every layer's page, and the fields of
-result.json in docs/architecture.md. The rest of these
-files is written by hand.
+`<!-- end -->`: the table of layers in README.md and docs/layers/index.md, the head of every layer's page, the packages and the
+fields of result.json in docs/architecture.md. The rest of these files is written by hand.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from import_rules import ROOT, rules
+
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
 from gcp_repro.linalg.options import in_words, options_of
 from gcp_repro.metalayers import META_LAYERS, MetaLayerEntry
 from gcp_repro.runs import FIELDS
 
-ROOT = Path(__file__).parents[1]
 LAYERS = ROOT / "docs" / "layers"
 CONFIGS = ROOT / "configs" / "meta_layer"
 EXPLANATIONS = {  # of options that need more than their values, which take the place of {}
@@ -100,13 +100,27 @@ def result_table() -> str:
     return "\n".join(["| field | kind | meaning | needed | cell |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"
 
 
+def package_table() -> str:
+    """Markdown table of the packages, each below those that it builds on."""
+    head = ("place", "what it is", "imports, with what they import", "of others")
+    rows = [head, ("---",) * 4]
+    for rule in rules().values():
+        purpose = rule.purpose[0].lower() + rule.purpose[1:].rstrip(".")
+        rows.append((f"`{rule.path.relative_to(ROOT).as_posix()}`", purpose, _listed(rule.ours), _listed(rule.others)))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _listed(names: tuple[str, ...] | None) -> str:
+    return "any" if names is None else ", ".join(f"`{name}`" for name in names) or "none"
+
+
 def generated_parts() -> dict[Path, dict[str, str]]:
     """Content of every generated part, by file and name."""
     pages = {LAYERS / f"{entry.name}.md": {"head": layer_head(entry)} for entry in META_LAYERS.built_in.values()}
     return {
         ROOT / "README.md": {"layers": layer_table("docs/layers/")},
         LAYERS / "index.md": {"layers": layer_table("")},
-        ROOT / "docs" / "architecture.md": {"results": result_table()},
+        ROOT / "docs" / "architecture.md": {"packages": package_table(), "results": result_table()},
         **pages,
     }
 

@@ -1,0 +1,4 @@
+"""The commands: thin entry points.
+
+Imports: all.
+"""

@@ -1,4 +1,7 @@
-"""Data modules: where images come from, and in which order they are seen."""
+"""Data modules: where images come from, and in which order they are seen.
+
+Imports: `errors`.
+"""
 
 from gcp_repro.data.arrays import ArrayDataModule
 from gcp_repro.data.base import ImageDataModule

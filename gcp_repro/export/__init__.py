@@ -1,4 +1,7 @@
-"""Trained networks for other programs."""
+"""Trained networks for other programs.
+
+Imports: `metalayers`.
+"""
 
 from gcp_repro.export.onnx import to_onnx
 

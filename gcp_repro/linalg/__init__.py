@@ -1,4 +1,7 @@
-"""Pure functions on tensors: covariances, spectral functions of them, and the gradients of these."""
+"""Pure functions on tensors: covariances, spectral functions of them, and the gradients of these.
+
+Imports: `registry`; of others `numpy`, `torch`.
+"""
 
 from gcp_repro.linalg.covariance import covariance, from_upper_triangle, upper_triangle
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, gradient_rule, register_rule

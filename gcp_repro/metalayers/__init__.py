@@ -1,4 +1,7 @@
-"""Meta-layers over `gcp_repro.linalg`, and the one registry that configurations name."""
+"""Meta-layers: `nn.Module`s over `gcp_repro.linalg`, and the one registry that configurations name.
+
+Imports: `linalg`; of others `numpy`, `torch`.
+"""
 
 from gcp_repro.metalayers.base import MetaLayer, is_extra_state
 from gcp_repro.metalayers.covariance_pooling import CovariancePooling

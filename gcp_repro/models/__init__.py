@@ -1,4 +1,7 @@
-"""Networks: a backbone, a meta-layer and a classifier put together, and covariance pooling in anyone's network."""
+"""Networks: a backbone, a meta-layer and a classifier put together, and covariance pooling in anyone's network.
+
+Imports: `metalayers`, `weight_files`.
+"""
 
 from gcp_repro.models.backbones import BACKBONES, AlexNetBN, ConvStage, NarrowAlexNet, build_backbone
 from gcp_repro.models.classifier import GCPClassifier

@@ -1,7 +1,6 @@
 """What a run is on disk: its directory, name, lock, files, checkpoints' integrity, state, and the fields of its result.
 
-Training and imports write through this package; tables, evaluation and `gcp-status` read through it. It imports `errors` and
-omegaconf; neither torch nor Lightning, so that looking at runs costs nothing.
+Imports: `errors`; of others `filelock`, `omegaconf`, so that looking at runs costs nothing.
 """
 
 from gcp_repro.runs.directory import RunDirectory

@@ -97,7 +97,7 @@ def plan_hybrid(schedule: Schedule, warmup_epochs: int, placement: Placement = "
         >>> plan_hybrid(Schedule(30, (10, 20)), warmup_epochs=1).swap_epoch
         19
         >>> plan_hybrid(Schedule(30, (10, 20)), warmup_epochs=1, placement="added")
-        HybridPlan(schedule=Schedule(epochs=31, milestones=(10, 21), gamma=0.1), swap_epoch=20)
+        HybridPlan(schedule=Schedule(epochs=31, milestones=(10, 21), gamma=0.1, shape='step', rising_epochs=0), swap_epoch=20)
 
     Source:
         Song, Sebe, Wang, ICCV 2021 (arXiv:2105.02498), section 3.2.

@@ -1,4 +1,7 @@
-"""Reading and writing the checkpoints of the published code bases: their names of tensors, our network."""
+"""Reading and writing the checkpoints of the published code bases: their names of tensors, our network.
+
+Imports: `training`.
+"""
 
 from gcp_repro.weights.arithmetic import ARITHMETICS
 from gcp_repro.weights.exporting import export_weights

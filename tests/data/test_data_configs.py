@@ -70,7 +70,7 @@ def test_every_experiment_on_files_trains_on_a_tiny_set(experiment, compose_trai
     result = train(config)["result"]
     shutil.rmtree(tmp_path / "runs")  # pytest keeps folders, and these hold hundreds of megabytes
     assert result["status"] == "finished"
-    assert (result["epochs"], result["train_images"], result["val_images"]) == (1, 12, 6)
+    assert (result["epochs"], result["train_images"], result["val_images"]) == (2, 12, 6)
 
 
 def test_a_run_records_the_files_it_could_not_read(compose_train, tmp_path):

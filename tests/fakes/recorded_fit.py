@@ -42,7 +42,7 @@ def fit(folder, format, urls, module, **options):
         enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         default_root_dir=folder,
     )  # fmt: skip
-    data = stream(urls, format=format, batch_size=2, num_workers=1, seed=3)
+    data = stream(urls, format=format, batch_size=4, num_workers=1, seed=3)
     with contextlib.suppress(InterruptedError):
         trainer.fit(module, datamodule=data, **options)
     return {"trained": module.trained, "evaluated": module.evaluated}, trainer.global_rank

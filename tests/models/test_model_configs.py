@@ -12,7 +12,8 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 SHAPES = {  # image, channels and positions of the features
     "alexnet": (224, 256, 169), "alexnet_bn": (224, 256, 169), "vgg16_bn": (224, 512, 196), "densenet121": (224, 1024, 49),
     "inception_v3": (299, 2048, 64), "resnet50": (224, 2048, 49), "resnet101": (224, 2048, 49), "deit_small": (224, 384, 196),
-    "swin_tiny": (224, 768, 49), "digits": (8, 64, 36), "fashion_mnist": (28, 64, 144), "textures": (32, 64, 49),
+    "swin_tiny": (224, 768, 49), "digits": (8, 64, 36), "fashion_mnist": (28, 64, 144),
+    "study": (28, 64, 49), "textures": (32, 64, 49),
 }  # fmt: skip
 
 

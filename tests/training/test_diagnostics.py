@@ -60,7 +60,7 @@ def test_how_often_is_measured(compose_tiny, monkeypatch, every, measurements):
         "schedule.milestones=[]",
     )
     train(config)
-    assert calls == [(torch.Size([4, 8, 8, 8]), 0.1)] * measurements
+    assert calls == [(torch.Size([4, 8, 64, 1]), 0.1)] * measurements
 
 
 def test_averages_are_those_of_the_epoch(compose_tiny, monkeypatch, read_rows):
