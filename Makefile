@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 RUNS ?= runs
 PYTEST_ARGS ?=
@@ -12,7 +13,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test test-quick test-portable mutants lint format type docs tables wheel clean
+.PHONY: help reproduce test test-quick test-portable test-min mutants lint format type docs tables wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +34,9 @@ mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers tha
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8'
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/mutmut run '$(MUTANTS)'
 	$(BIN)/mutmut results
+
+test-min: $(OLDEST)/.installed ## Run the tests with the oldest versions that pyproject.toml allows
+	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and the generated documents
 	$(BIN)/ruff check .
@@ -56,7 +60,7 @@ wheel: $(VENV)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, builds and caches; runs and reports stay
-	rm -rf $(VENV) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml
@@ -66,6 +70,12 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-dev: pyproject.toml
 	$(call install,.[dev])
 	@touch $(VENV)/.installed $@
+
+$(OLDEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	@touch $@
 
 define install
 @command -v $(PYTHON) > /dev/null || { echo "Python 3.10 or newer is needed; there is no $(PYTHON) on the PATH: install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -44,7 +44,6 @@ ELSEWHERE = {
     "training/layer_configs.py": "tests/cli/test_plugins.py: in every command",
     "training/metrics.py": "tests/training/test_module.py: the metrics of a training step",
     "training/replay.py": "tests/training/test_nonfinite.py: the batch that was saved",
-    "training/result.py": "tests/training/test_records.py: the results of runs",
     "training/stopping.py": "tests/training/test_resume.py: runs that are stopped",
 }
 """Modules without a file of their own: where they are tested, and what by."""

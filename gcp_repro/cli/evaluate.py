@@ -22,7 +22,7 @@ def score(config: DictConfig) -> None:
 
     checkpoint = find_checkpoint(config.run, config.checkpoint)
     files = {name: config[name] for name in PREDICTION_FILES}
-    metrics = evaluate(checkpoint, accelerator=config.accelerator, data=config.data, files=files)
+    metrics = evaluate(checkpoint, accelerator=config.accelerator, data=config.data, files=files, trusted=config.trusted)
     print(f"{checkpoint}: " + ", ".join(f"{name} {value}" for name, value in metrics.items()))
 
 

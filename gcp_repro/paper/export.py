@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from gcp_repro.paper.tables import Cell, Table
@@ -28,17 +29,29 @@ def to_markdown(tables: Iterable[Table]) -> str:
 
 def _markdown_table(table: Table) -> str:
     def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        return f"| {' | '.join(cells)} |"
 
-    lines = [f"## {table.title}", "", line(_heading(table)), line("---" for _ in table.columns)]
+    lines = [f"## {_markdown(table.title)}", "", line(map(_markdown, _heading(table))), line("---" for _ in table.columns)]
     lines += [line(_markdown_cell(cell) for cell in row) for row in table.rows]
-    lines += ["", table.caption] if table.caption else []
-    lines += [f"\n- {note}" for note in table.notes]
+    lines += ["", _markdown_line(table.caption)] if table.caption else []
+    lines += [f"\n- {_markdown_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    return f"**{cell.text}** ({cell.place})" if cell.place else cell.text
+    text = _markdown(cell.text)
+    return f"**{text}** ({cell.place})" if cell.place else text
+
+
+def _markdown(text: str) -> str:
+    """Plain text in one line: names of experiments and layers come from files that anybody may have written."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+
+
+def _markdown_line(text: str) -> str:
+    """The same at the start of a line, where a sign or number could begin a heading or a list."""
+    return re.sub(r"^(\d*)([#+=.)-])(?!\d)", r"\1\\\2", _markdown(text))
 
 
 def to_csv(table: Table) -> str:
@@ -72,7 +85,7 @@ def _latex_table(table: Table) -> str:
 
 
 def _latex(text: str) -> str:
-    return text.translate(LATEX_ESCAPES)
+    return " ".join(text.split()).translate(LATEX_ESCAPES)
 
 
 def _latex_cell(cell: Cell) -> str:

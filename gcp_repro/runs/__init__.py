@@ -1,6 +1,6 @@
 """What a run is on disk: its directory, name, lock, files, checkpoints' integrity, state, and the fields of its result.
 
-Imports: `errors`; of others `filelock`, `omegaconf`, so that looking at runs costs nothing.
+Imports: `errors`; of others `filelock`, `omegaconf`, `yaml`, so that looking at runs costs nothing.
 """
 
 from gcp_repro.runs.directory import RunDirectory

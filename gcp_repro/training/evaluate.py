@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.metalayers import is_extra_state
+from gcp_repro.runs.config_file import read_config
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.training.build import Experiment, build_experiment, label_of
@@ -19,6 +20,7 @@ from gcp_repro.training.predictions import PredictionRecorder, check_files, writ
 from gcp_repro.training.records import epoch_metrics
 from gcp_repro.training.result import build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
+from gcp_repro.trust import check_targets
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["evaluate", "find_checkpoint"]
@@ -32,6 +34,7 @@ def evaluate(
     accelerator: str = "auto",
     data: Mapping[str, Any] | None = None,
     files: Mapping[str, str | Path | None] | None = None,
+    trusted: Iterable[str] = (),
 ) -> dict[str, float]:
     """Metrics of a checkpoint, the same as the run recorded for the epoch that the checkpoint ends.
 
@@ -44,6 +47,7 @@ def evaluate(
         accelerator: Lightning's name of the device.
         data: Options of the run's data to change, such as `root` or `eval_views`; None values leave them as they were.
         files: Tables to write: paths by name in `PREDICTION_FILES`, those that are None left out.
+        trusted: What the run's configuration may name beyond what every configuration may; see `gcp_repro.trust`.
 
     Returns:
         `val/loss`, `val/top1_error`, `val/top5_error`.
@@ -52,6 +56,7 @@ def evaluate(
         DataError: The checkpoint or the configuration is not there, the checkpoint is damaged or no run's, or its weights
             do not fit the network, as when the data have another number of classes or the layer is another one.
         UnknownNameError: The run's data have no such option.
+        UntrustedTargetError: The run's configuration names other objects than those of a training.
     """
     wanted = check_files(files or {})
     run = RunDirectory.of_checkpoint(checkpoint)
@@ -60,13 +65,13 @@ def evaluate(
             raise DataError(
                 f"scoring needs the {what} at {path}; there is no such file: pass checkpoint=RUN/checkpoints/last.ckpt"
             )
-    config = OmegaConf.load(run.config)
-    assert isinstance(config, DictConfig)
+    config = read_config(run.config)
     changed = {name: value for name, value in (data or {}).items() if value is not None}
     for name, value in changed.items():
         if name not in config.data:
             raise UnknownNameError(f"option of the data of {run.config}", name, map(str, config.data))
         config.data[name] = value
+    check_targets(config, str(run.config), trusted)
     state = _read_checkpoint(checkpoint)
     experiment = build_experiment(_without_initial_weights(config))
     if experiment.swap is not None:

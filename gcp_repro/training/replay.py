@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gcp_repro.errors import DataError, NonFiniteError
+from gcp_repro.runs.config_file import parse_config
 from gcp_repro.training.build import build, build_network
 from gcp_repro.training.random_state import RandomState
+from gcp_repro.trust import check_targets
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["replay"]
@@ -34,14 +36,15 @@ def replay(config: DictConfig) -> str:
 
     Raises:
         DataError: The file is none of those.
+        UntrustedTargetError: Its configuration names other objects than those of a training.
     """
     path = Path(config.replay).expanduser()
     saved = load_plain(path)
     if not isinstance(saved, dict) or not {"network", "images", "labels", "config"} <= saved.keys():
         raise DataError(f"replay needs a file from the folder 'nonfinite' of a run; {path} is another one: correct the path")
-    own = OmegaConf.create(saved["config"])
-    assert isinstance(own, DictConfig)
+    own = parse_config(str(saved["config"]), str(path))
     changed = _take_over(own, config)
+    check_targets(own, str(path), config.trusted)
     network = _network(own, saved)
     lines = [
         f"{path}",

@@ -34,6 +34,7 @@ from gcp_repro.training.initial_stage import InitialStage, KeepInitialStage
 from gcp_repro.training.records import RunRecorder
 from gcp_repro.training.result import build_result
 from gcp_repro.training.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
+from gcp_repro.trust import check_targets
 
 __all__ = ["ignore_irrelevant_warnings", "train"]
 
@@ -65,6 +66,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         "result": the contents of result.json. Unless the run was skipped also "experiment" and "trainer", the objects.
 
     Raises:
+        UntrustedTargetError: The configuration names other objects than those of a training; see `gcp_repro.trust`.
         GCPError: The configuration asks for what cannot be; before anything is written where that can be told.
         RunLocked: Another process trains in the directory.
         StorageError: The directory cannot be written to.
@@ -75,6 +77,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     if result is not None:
         tell("already %s, skipped: %s", result["status"], summary(result, run))
         return {"result": result}
+    check_targets(config, "the command", config.trusted)
     with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
         check_evaluation(config.trainer)
         experiment = build_experiment(config, run.nonfinite)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs import RunDirectory
+from gcp_repro.runs.config_file import read_config
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import EXACT
 from gcp_repro.weights.importing import convert
@@ -87,9 +88,7 @@ def _find(path: Path) -> tuple[Path, DictConfig]:
             raise DataError(
                 f"an export needs a run directory with config.yaml and checkpoints/; there is no {file}: name one of gcp-train"
             )
-    config = OmegaConf.load(run.config)
-    assert isinstance(config, DictConfig)
-    return checkpoint, config
+    return checkpoint, read_config(run.config)
 
 
 def _network_overrides(config: DictConfig) -> list[str]:

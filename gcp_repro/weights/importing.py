@@ -20,6 +20,7 @@ from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs import RunDirectory, register_resolvers, write_atomically, write_json
 from gcp_repro.training.build import build, build_network
 from gcp_repro.training.layer_configs import store_layer_configs
+from gcp_repro.trust import check_targets
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import AUTO, choose_arithmetic, layer_overrides
 from gcp_repro.weights.layouts import ARCHITECTURES, Layout, find_architecture
@@ -218,7 +219,9 @@ def _compose(
     register_resolvers()
     store_layer_configs()
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
-        return compose("train", [*own, *overrides])
+        config = compose("train", [*own, *overrides])
+    check_targets(config, "the command", config.trusted)
+    return config
 
 
 def _network(config: DictConfig, num_classes: int) -> nn.Module:

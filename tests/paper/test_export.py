@@ -1,6 +1,7 @@
 import csv
 
 import pytest
+from markdown_it import MarkdownIt
 
 from gcp_repro.paper.export import to_csv, to_latex, to_markdown
 from gcp_repro.paper.tables import Cell, Column, Table, label, scientific
@@ -24,6 +25,26 @@ def test_markdown_has_as_many_columns_in_every_row():
     lines = [line for line in to_markdown([TABLE]).splitlines() if line.startswith("|")]
     assert {line.replace(r"\|", "").count("|") for line in lines} == {4}
     assert "**3.2 ± 0.1** (1)" in lines[2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=alert(1)>", "&lt;b&gt;", "[click](javascript:alert(1))", "![x](http://x/y.png)",
+        "**bold** _it_ `code`", "a\n\n# heading\n- list", "# heading", "- list", "1. list", "2) list", "+ list", "> quote",
+        "---", "a | b \\",
+        "$x$", "~~gone~~", "snake_case_name, svd_pade -0.5 3.25 %", "-0.5", "0.5 %",
+    ],
+)  # fmt: skip
+def test_markdown_shows_text_as_it_is(text):
+    """Whatever a run's directory is called, a reader of Markdown makes plain text of it, as a browser does of the page."""
+    table = Table("t", text, (Column(text),), ((Cell(text),),), caption=text, notes=(text,))
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(to_markdown([table]))
+    shown = [child for token in tokens if token.type == "inline" for child in token.children]
+    assert {child.type for child in shown} == {"text"}
+    lines = ["".join(child.content for child in token.children) for token in tokens if token.type == "inline"]
+    assert lines == [" ".join(text.split())] * 5
+    assert " ".join(token.tag for token in tokens if token.nesting == 1) == "h2 table thead tr th tbody tr td p ul li p"
 
 
 def test_latex_is_escaped_and_balanced():

@@ -30,7 +30,7 @@ def holder(tmp_path):
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
-    process.communicate()
+    process.communicate()  # closes the pipe that the child waits for
 
 
 def test_the_second_is_told_who_the_first_is(tmp_path, holder):
