@@ -40,8 +40,8 @@ KINDS = frozenset({
 """Base classes; a class of another kind, or a function, could be one that writes files or runs commands."""
 FACTORIES = frozenset({
     "gcp_repro.metalayers.build_meta_layer",
-    "gcp_repro.training.loggers.wandb_logger",
-    "gcp_repro.training.matching_run.MatchingRun",
+    "gcp_repro.training.record.loggers.wandb_logger",
+    "gcp_repro.training.protocol.matching_run.MatchingRun",
     "timm.create_model",
 })  # fmt: skip
 """What may be named besides."""

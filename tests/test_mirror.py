@@ -42,9 +42,9 @@ ELSEWHERE = {
     "runs/processes.py": "tests/training/test_several_processes.py: ranks, in real processes",
     "runs/states.py": "tests/runs/test_lock.py: states of real directories",
     "training/layer_configs.py": "tests/cli/test_plugins.py: in every command",
-    "training/metrics.py": "tests/training/test_module.py: the metrics of a training step",
-    "training/replay.py": "tests/training/test_nonfinite.py: the batch that was saved",
-    "training/stopping.py": "tests/training/test_resume.py: runs that are stopped",
+    "training/module/metrics.py": "tests/training/module/test_gcp_module.py: the metrics of a training step",
+    "training/replay.py": "tests/training/module/test_nonfinite.py: the batch that was saved",
+    "training/loop/stopping.py": "tests/training/test_resume.py: runs that are stopped",
 }
 """Modules without a file of their own: where they are tested, and what by."""
 

@@ -79,7 +79,7 @@ def test_parts_of_a_training_are_trusted(target):
         ("torch.nn.functional", "a module"),
         ("gcp_repro.runs.files.write_atomically", "none of these"),
         ("gcp_repro.weights.export_weights", "none of these"),
-        ("gcp_repro.training.module.GCPModule.load_from_checkpoint", "an object of"),
+        ("gcp_repro.training.module.gcp_module.GCPModule.load_from_checkpoint", "an object of"),
         ("gcp_repro.runs.directory.RunDirectory", "none of these"),
     ],
 )

@@ -17,7 +17,7 @@ import torch
 from gcp_repro.bench.cases import Case, Shape
 from gcp_repro.bench.timing import PHASES, Sample, median, minimum, minimum_ratio, paired_ratio
 from gcp_repro.paper.layers import layer_style
-from gcp_repro.paper.published_tables import published_value
+from gcp_repro.paper.published.published_tables import published_value
 from gcp_repro.training.result import git_revision
 
 __all__ = ["Comparison", "Measurement", "Row", "machine", "published_seconds", "write_rows"]

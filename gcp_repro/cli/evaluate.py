@@ -18,7 +18,7 @@ PATHS = ("run", "checkpoint", "data.root")
 def score(config: DictConfig) -> None:
     """Print the metrics of the checkpoint that `config` names."""
     from gcp_repro.training.evaluate import evaluate, find_checkpoint
-    from gcp_repro.training.predictions import PREDICTION_FILES
+    from gcp_repro.training.record.predictions import PREDICTION_FILES
 
     checkpoint = find_checkpoint(config.run, config.checkpoint)
     files = {name: config[name] for name in PREDICTION_FILES}

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gcp_repro.training.console import SWEEP_JOBS
+from gcp_repro.training.processes.console import SWEEP_JOBS
 
 __all__ = ["SweepSize", "sweep_size"]
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gcp_repro.errors import GCPError
-from gcp_repro.paper import export
+from gcp_repro.paper.measured.speed import read_bench
+from gcp_repro.paper.page.report import Report, build_report, render_html
 from gcp_repro.paper.plan import plan_table
-from gcp_repro.paper.report import Report, build_report, render_html
-from gcp_repro.paper.results import Results, gather, plural
-from gcp_repro.paper.speed import read_bench
+from gcp_repro.paper.store.results import Results, gather, plural
+from gcp_repro.paper.tables import export
 
 __all__ = ["main"]
 

@@ -21,7 +21,7 @@ register_resolvers()
 
 def run_job(config: DictConfig) -> float | None:
     """Train one configuration; returns the final top-1 error, which a sweeper may minimise."""
-    from gcp_repro.training.console import hush, in_parallel_worker, in_sweep, stop_with_parent, tell
+    from gcp_repro.training.processes.console import hush, in_parallel_worker, in_sweep, stop_with_parent, tell
 
     if config.replay is not None:
         _replay(config)
@@ -42,8 +42,8 @@ def run_job(config: DictConfig) -> float | None:
 
 
 def _train(config: DictConfig) -> dict[str, Any]:
+    from gcp_repro.training.loop.stopping import TrainingInterrupted
     from gcp_repro.training.run import train
-    from gcp_repro.training.stopping import TrainingInterrupted
 
     try:
         result: dict[str, Any] = train(config)["result"]

@@ -1,4 +1,7 @@
-"""How the report names, orders and draws the meta-layers: from the facts in their registry."""
+"""How the report names, orders and draws the meta-layers: from the facts in their registry.
+
+Imports: `metalayers`.
+"""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from importlib.resources import files
 
 import pandas as pd
 
-from gcp_repro.paper.experiments import DEPENDS_ON_PROCESSES, configured_setting, differences
 from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER
-from gcp_repro.paper.results import Results
-from gcp_repro.paper.tables import MISSING, Cell, Column, Table, label
+from gcp_repro.paper.store.experiments import DEPENDS_ON_PROCESSES, configured_setting, differences
+from gcp_repro.paper.store.results import Results
+from gcp_repro.paper.tables.table import MISSING, Cell, Column, Table, label
 
 __all__ = ["Benchmark", "PlannedRun", "gpu_hours", "missing_runs", "plan_table", "planned_runs"]
 

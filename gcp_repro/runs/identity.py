@@ -35,10 +35,10 @@ PLACES_AND_MEANS = (
 """Entries of the configuration that decide where, how fast and how visibly a run is made, but not its numbers."""
 
 OBSERVERS = (
-    "gcp_repro.training.spectrum.",
-    "gcp_repro.training.smoothness.",
-    "gcp_repro.training.gradient_accuracy.",
-    "gcp_repro.training.sample_images",
+    "gcp_repro.training.diagnostics.spectrum.",
+    "gcp_repro.training.diagnostics.smoothness.",
+    "gcp_repro.training.diagnostics.gradient_accuracy.",
+    "gcp_repro.training.record.sample_images",
     "pytorch_lightning.callbacks.LearningRateMonitor",
     "pytorch_lightning.callbacks.DeviceStatsMonitor",
 )

@@ -15,10 +15,10 @@ from torch import nn
 
 from gcp_repro.errors import GCPError, OptionError, ProtocolError
 from gcp_repro.metalayers import META_LAYERS, MetaLayer
-from gcp_repro.training.hybrid import HybridSwap
-from gcp_repro.training.module import GCPModule
-from gcp_repro.training.nonfinite import FiniteSteps
-from gcp_repro.training.schedule import HybridPlan, Schedule, plan_hybrid
+from gcp_repro.training.module.gcp_module import GCPModule
+from gcp_repro.training.module.nonfinite import FiniteSteps
+from gcp_repro.training.protocol.hybrid import HybridSwap
+from gcp_repro.training.schedule.schedule import HybridPlan, Schedule, plan_hybrid
 
 __all__ = ["Experiment", "build", "build_experiment", "build_network", "label_of", "plan"]
 

@@ -16,8 +16,8 @@ from gcp_repro.runs.config_file import read_config
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.training.build import Experiment, build_experiment, label_of
-from gcp_repro.training.predictions import PredictionRecorder, check_files, write_predictions
-from gcp_repro.training.records import epoch_metrics
+from gcp_repro.training.record.predictions import PredictionRecorder, check_files, write_predictions
+from gcp_repro.training.record.records import epoch_metrics
 from gcp_repro.training.result import build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.trust import check_targets

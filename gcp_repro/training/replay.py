@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from gcp_repro.errors import DataError, NonFiniteError
 from gcp_repro.runs.config_file import parse_config
 from gcp_repro.training.build import build, build_network
-from gcp_repro.training.random_state import RandomState
+from gcp_repro.training.processes.random_state import RandomState
 from gcp_repro.trust import check_targets
 from gcp_repro.weight_files import load_plain
 

@@ -20,10 +20,10 @@ from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.runs.files import Row
 from gcp_repro.runs.identity import config_hash, setting_of
 from gcp_repro.runs.schema import SCHEMA
-from gcp_repro.training.batches import BatchShare
 from gcp_repro.training.build import Experiment, label_of
-from gcp_repro.training.checkpoints import best_row
-from gcp_repro.training.records import RunRecorder
+from gcp_repro.training.loop.checkpoints import best_row
+from gcp_repro.training.processes.batches import BatchShare
+from gcp_repro.training.record.records import RunRecorder
 
 __all__ = ["build_imported_result", "build_result", "git_revision"]
 

@@ -23,17 +23,17 @@ from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directo
 from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
-from gcp_repro.training.batches import BatchShare, share_batch
 from gcp_repro.training.build import Experiment, build, build_experiment
-from gcp_repro.training.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
-from gcp_repro.training.console import log_to, show_progress, tell
-from gcp_repro.training.distributed import single_job_command
-from gcp_repro.training.epoch_lines import EpochLines
-from gcp_repro.training.evaluation_epochs import EvaluateLastEpoch, check_evaluation
-from gcp_repro.training.initial_stage import InitialStage, KeepInitialStage
-from gcp_repro.training.records import RunRecorder
+from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
+from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
+from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
+from gcp_repro.training.processes.batches import BatchShare, share_batch
+from gcp_repro.training.processes.console import log_to, show_progress, tell
+from gcp_repro.training.processes.distributed import single_job_command
+from gcp_repro.training.protocol.initial_stage import InitialStage, KeepInitialStage
+from gcp_repro.training.record.epoch_lines import EpochLines
+from gcp_repro.training.record.records import RunRecorder
 from gcp_repro.training.result import build_result
-from gcp_repro.training.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
 from gcp_repro.trust import check_targets
 
 __all__ = ["ignore_irrelevant_warnings", "train"]

@@ -14,7 +14,7 @@ import torch
 
 from gcp_repro.cli import evaluate, train
 from gcp_repro.cli.sweep import SWEEP_JOBS
-from gcp_repro.training.loggers import has_wandb_key
+from gcp_repro.training.record.loggers import has_wandb_key
 from gcp_repro.training.run import train as train_config
 from tests.fakes.gate import Gate
 from tests.tolerances import TIME_LIMIT

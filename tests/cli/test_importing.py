@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcp_repro.cli.importing import main
-from gcp_repro.paper.results import gather
+from gcp_repro.paper.store.results import gather
 from gcp_repro.runs import RunDirectory
 from gcp_repro.training.evaluate import evaluate
 from tests.weights.foreign import foreign_alexnet

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcp_repro.training.module import GCPModule
+from gcp_repro.training.loop.stopping import TrainingInterrupted
+from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
-from gcp_repro.training.stopping import TrainingInterrupted
 from tests.fakes import recorded_fit
 from tests.fakes.shards import SIZES, copies, write_shards
 from tests.tolerances import TIME_LIMIT

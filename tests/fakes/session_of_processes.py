@@ -16,9 +16,9 @@ from hydra import compose, initialize_config_module
 from gcp_repro.errors import GCPError
 from gcp_repro.runs import RunDirectory, register_resolvers
 from gcp_repro.runs.processes import first_process
-from gcp_repro.training.module import GCPModule
+from gcp_repro.training.loop.stopping import TrainingInterrupted
+from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
-from gcp_repro.training.stopping import TrainingInterrupted
 from tests.conftest import TINY
 
 PLAIN_STAGE = "{channels: 8, kernel: 3, batch_norm: false}"

@@ -1,7 +1,7 @@
 import pytest
 
-from gcp_repro.paper.results import gather
-from gcp_repro.paper.settings import find_settings
+from gcp_repro.paper.store.results import gather
+from gcp_repro.paper.store.settings import find_settings
 from tests.paper.fake_runs import write_sweep
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gcp_repro.paper.experiments import configured_setting
+from gcp_repro.paper.store.experiments import configured_setting
 from gcp_repro.runs.schema import SCHEMA
 
 LAYERS = ("gap", "isqrt_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "mpn_cov", "svd_lyapunov")

@@ -1,7 +1,7 @@
 import pytest
 
 from gcp_repro.paper.plan import IMAGENET_IMAGES, PlannedRun, gpu_hours, missing_runs, plan_table, planned_runs
-from gcp_repro.paper.results import gather
+from gcp_repro.paper.store.results import gather
 from tests.paper.fake_runs import write_run
 
 

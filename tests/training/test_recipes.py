@@ -8,11 +8,11 @@ from torch.nn.functional import cross_entropy
 
 from gcp_repro.errors import OptionError
 from gcp_repro.training.evaluate import evaluate
-from gcp_repro.training.metrics import TopKError
-from gcp_repro.training.module import GCPModule
+from gcp_repro.training.loop.stopping import TrainingInterrupted
+from gcp_repro.training.module.gcp_module import GCPModule
+from gcp_repro.training.module.metrics import TopKError
 from gcp_repro.training.run import train
-from gcp_repro.training.schedule import Schedule
-from gcp_repro.training.stopping import TrainingInterrupted
+from gcp_repro.training.schedule.schedule import Schedule
 from tests.training.test_resume import stop_at
 
 RECIPE = [

@@ -3,7 +3,7 @@ import subprocess
 import pytest
 
 from gcp_repro.training import result
-from gcp_repro.training.batches import BatchShare
+from gcp_repro.training.processes.batches import BatchShare
 from gcp_repro.training.result import batch_norm_setting, protocol_options
 
 

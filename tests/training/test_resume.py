@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gcp_repro.runs import read_json
-from gcp_repro.training.module import GCPModule
+from gcp_repro.training.loop.stopping import TrainingInterrupted
+from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
-from gcp_repro.training.stopping import TrainingInterrupted
 
 HYBRID = ["protocol=hybrid", "meta_layer=svd_trunc", "meta_layer.max_gradient=1.0"]  # a gradient far from Newton-Schulz's
 SWAP_EPOCH, LAST_BATCH, LAST_EPOCH = 2, 3, 3

@@ -1,0 +1,4 @@
+"""The report: its sections, and the sentences that the numbers allow.
+
+Imports: `paper`.
+"""

@@ -1,0 +1,4 @@
+"""Published numbers, as printed.
+
+Imports: `paper.tables`.
+"""
