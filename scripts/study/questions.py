@@ -44,7 +44,7 @@ class Comparison:
         name: What differs, for tables.
         arm: Columns of the runs that are judged.
         reference: Columns of the runs that they are judged against.
-        family: Comparisons that Holm's correction takes together, within the question; empty for those planned.
+        family: Comparisons that Holm's correction takes together, within the question.
         seeds: Seeds that may enter.
     """
 
@@ -52,7 +52,7 @@ class Comparison:
     name: str
     arm: Arm = field(hash=False)
     reference: Arm = field(hash=False)
-    family: str = ""
+    family: str = "planned"
     seeds: range = PLANNED
 
     def outcomes(self, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
