@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scripts.study.questions import Comparison, comparisons, select
+from scripts.study.questions import Comparison, comparisons
 
 OUTCOMES = ("error", "loss_area")
 CONFIDENCE = 0.95
@@ -60,16 +60,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def compare(runs: pd.DataFrame, comparison: Comparison) -> list[dict[str, Any]]:
     """A comparison's row for each outcome."""
-    arm, reference = select(runs, comparison.arm), select(runs, comparison.reference)
+    arm, reference = comparison.outcomes(runs)
     failed = {"failed": int((arm["status"] != "finished").sum())}
-    about = {"question": comparison.question, "comparison": comparison.name}
+    about = {"question": comparison.question, "family": comparison.family, "comparison": comparison.name}
     return [about | {"outcome": outcome} | paired(arm[outcome], reference[outcome]) | failed for outcome in OUTCOMES]
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """All comparisons, corrected within question and outcome."""
+    """All comparisons, corrected within question, family and outcome."""
     frame = pd.DataFrame([row for comparison in comparisons(runs) for row in compare(runs, comparison)])
-    frame["p_holm"] = frame.groupby(["question", "outcome"])["p"].transform(lambda values: holm(list(values)))
+    frame["p_holm"] = frame.groupby(["question", "family", "outcome"])["p"].transform(lambda values: holm(list(values)))
     return frame
 
 

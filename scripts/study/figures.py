@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from scripts.study.comparisons import read_runs
-from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, comparisons, rates, select
+from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, comparisons, rates
 
 mpl.use("svg")
 mpl.rcParams.update(
@@ -67,9 +67,9 @@ def training_by_null_space(tables: Tables) -> plt.Figure:
     arms = {name: {} for name in ("float32 dense", "float64 dense", "float32 gram")}
     for comparison in comparisons(tables["runs"]):
         name, _, dimension = comparison.name.partition(", M = ")
-        if comparison.question == 1 and name in arms:
-            arm, reference = (select(tables["runs"], part)["error"] for part in (comparison.arm, comparison.reference))
-            arms[name][int(dimension)] = (arm - reference).dropna()
+        if comparison.question == 1 and name in arms and comparison.family == "planned":
+            arm, reference = comparison.outcomes(tables["runs"])
+            arms[name][int(dimension)] = (arm["error"] - reference["error"]).dropna()
     for offset, colour, name in zip((-4, 0, 4), (RED, BLUE, ORANGE), arms, strict=True):
         for dimension, differences in arms[name].items():
             axis.plot([dimension + offset] * len(differences), differences, ".", color=colour, markersize=5)

@@ -30,6 +30,7 @@ EXACT: Arm = {"layer": "svd_lyapunov", "route": "auto"}
 NEWTON_SCHULZ: Arm = {"layer": "isqrt_cov", "route": "auto", "num_iterations": 5}
 DENSE_FLOAT32: Arm = {"route": "dense", "dtype": "float32"}
 HIDDEN = "256 256"
+PLANNED, FRESH = range(12), range(12, 20)  # seeds: of all questions, and of the confirmation
 REMEDIES = ("svd_pade", "svd_taylor", "svd_trunc", "svd_newton", "svd_topn", "mpn_cov")
 POOLINGS = ("gap", "bcnn", "cbp", "deep_o2p", "g2denet", "improved_bcnn", "mpa_lya", "seb", "isqrt_cov")
 
@@ -43,12 +44,21 @@ class Comparison:
         name: What differs, for tables.
         arm: Columns of the runs that are judged.
         reference: Columns of the runs that they are judged against.
+        family: Comparisons that Holm's correction takes together, within the question.
+        seeds: Seeds that may enter.
     """
 
     question: int
     name: str
     arm: Arm = field(hash=False)
     reference: Arm = field(hash=False)
+    family: str = "planned"
+    seeds: range = PLANNED
+
+    def outcomes(self, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The rows of arm and reference, by seed."""
+        own = runs[runs["seed"].isin(self.seeds)]
+        return select(own, self.arm), select(own, self.reference)
 
 
 def select(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
@@ -97,7 +107,11 @@ def _question_1() -> list[Comparison]:
     remedies: list[tuple[str, Arm]] = [(name, {"layer": name}) for name in names]
     remedies += [(f"svd_trunc, T = {t:.0e}", {"layer": "svd_trunc", "max_gradient": t}) for t in (1e10, 1e6, 1e4, 1e2)]
     remedies += [(f"mpn_cov, steps bounded at {norm:g}", {"layer": "mpn_cov", "clip_norm": norm}) for norm in (1.0, 5.0)]
-    return found + [Comparison(1, f"float32 dense {name}", arm | DENSE_FLOAT32, exact) for name, arm in remedies]
+    found += [Comparison(1, f"float32 dense {name}", arm | DENSE_FLOAT32, exact) for name, arm in remedies]
+    fresh = Comparison(
+        1, "float32 dense, M = 80, fresh seeds", {"layer": "mpn_cov"} | DENSE_FLOAT32, exact, "confirmation", FRESH
+    )
+    return [*found, fresh]
 
 
 def _question_2(runs: pd.DataFrame) -> list[Comparison]:
@@ -123,7 +137,15 @@ def _question_3() -> list[Comparison]:
         arm: Arm = {"layer": "spectral", "forward": "sqrt", "gradient": "newton_schulz", "num_iterations": steps}
         found.append(Comparison(3, f"root, gradient of {steps} steps", arm, EXACT))
     powers = ({"layer": "spectral", "forward": "power", "exponent": exponent} for exponent in (0.3, 0.4, 0.7, 1.0))
-    return found + [Comparison(3, f"power {arm['exponent']:g}", arm, EXACT) for arm in powers]
+    found += [Comparison(3, f"power {arm['exponent']:g}", arm, EXACT) for arm in powers]
+    return found + [_exchanged(steps) for steps in (2, 3, 5, 7, 10)]
+
+
+def _exchanged(steps: int) -> Comparison:
+    """The same value with the other gradient: what F and G differ on, beside the comparisons with the root."""
+    forward: Arm = {"layer": "spectral", "forward": "newton_schulz", "num_iterations": steps}
+    own, exchanged = (forward | {"gradient": gradient} for gradient in ("exact", "lyapunov"))
+    return Comparison(3, f"{steps} steps, gradient of the root to own gradient", exchanged, own, "gradient exchanged")
 
 
 def _question_4() -> list[Comparison]:
@@ -135,7 +157,11 @@ def _question_4() -> list[Comparison]:
             Comparison(4, f"swap {warmup} epochs before the decay, to Newton-Schulz throughout", arm, NEWTON_SCHULZ),
             Comparison(4, f"swap {warmup} epochs before the decay, to dense float32 throughout", arm, failing),
         ]
-    return found
+    late: Arm = {"layer": "mpn_cov", "decays": "8"} | DENSE_FLOAT32
+    arms = [("dense float32 throughout", late)]
+    arms += [(f"swap {n} epochs before", late | {"protocol": "hybrid", "warmup_epochs": n}) for n in (0, 3)]
+    reference = NEWTON_SCHULZ | {"decays": "8"}
+    return found + [Comparison(4, f"one decay, {name}, to Newton-Schulz throughout", arm, reference) for name, arm in arms]
 
 
 def _question_7() -> list[Comparison]:

@@ -141,7 +141,9 @@ def main() -> int:
         "command", key=lambda column: column.str.replace(r"seed=(\d+)$", lambda m: f"{int(m[1]):04d}", regex=True)
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
-    by_hash = table[["config_hash"]].merge(pd.DataFrame(epochs), on="config_hash")  # in the order of the runs
+    by_hash = table[["config_hash"]].merge(
+        pd.DataFrame(epochs, columns=["config_hash", *EPOCH_COLUMNS.values()]), on="config_hash"
+    )  # in the order of the runs
     for name, frame in (("runs", table), ("epochs", by_hash)):
         frame.to_csv(arguments.output / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
     print(f"{len(table)} runs, {int((table['status'] != 'finished').sum())} of them not finished")
