@@ -6,7 +6,6 @@ functions here take whatever is known and never settle on an axis that the shape
 
 from __future__ import annotations
 
-import math
 
 from torch import Tensor
 
@@ -123,13 +122,16 @@ def _could_be_channels_last(shape: tuple[int, ...]) -> bool:
     embedding = last >= EMBEDDING and last % 16 == 0
     if len(shape) == 4:
         return (embedding or (last % 8 == 0 and second == shape[2])) and shape[2] != last
+    if not embedding:
+        return False
     flattened_map = _is_square(last) and second % 8 == 0
     as_well_tokens = _is_square(second) and 64 <= second <= last
-    return embedding and (not flattened_map or as_well_tokens)
+    return not flattened_map or as_well_tokens
 
 
 def _is_square(number: int) -> bool:
-    return math.isqrt(number) ** 2 == number
+    """`math.isqrt(number) ** 2 == number` in operations that a graph with open sizes has too; exact below 2^52."""
+    return int(number**0.5 + 0.5) ** 2 == number
 
 
 def _two_readings(shape: tuple[int, ...]) -> str:

@@ -135,7 +135,7 @@ class CrossCovariancePooling(MetaLayer):
         tiny = moment.new_tensor(1e-30)  # a zero matrix has no slope at 0
         powered, rest = moment.new_zeros(()), moment
         for _ in range(self.num_values):
-            right = moment.new_ones(len(moment), moment.shape[-1], 1)
+            right = moment.new_ones(moment.shape[0], moment.shape[-1], 1)
             for _ in range(self.num_iterations):
                 left = normalize(rest @ right, dim=1, eps=1e-30)
                 right = normalize(rest.mT @ left, dim=1, eps=1e-30)
