@@ -35,25 +35,30 @@ class Without:
         return next(filter(None, (finder.find_spec(fullname, path, target) for finder in self.finders)), None)
 
 
-without = Without(sys.meta_path[:])
-assert {"hydra", "omegaconf", "pytorch_lightning", "torchvision", "timm", "pandas", "scipy"} <= without.absent
-sys.meta_path[:] = [without]
+def main() -> None:
+    without = Without(sys.meta_path[:])
+    assert {"hydra", "omegaconf", "pytorch_lightning", "torchvision", "timm", "pandas", "scipy"} <= without.absent
+    sys.meta_path[:] = [without]
 
-import torch  # noqa: E402
+    import torch
 
-from gcp_repro.linalg import matrix_inv_sqrt, matrix_sqrt  # noqa: E402
-from gcp_repro.metalayers import META_LAYERS, build_meta_layer  # noqa: E402
+    from gcp_repro.linalg import matrix_inv_sqrt, matrix_sqrt
+    from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
-features = torch.randn(2, 16, 5, 5, generator=torch.Generator().manual_seed(0))
-for name in META_LAYERS:
-    layer, given = build_meta_layer(name), features.clone().requires_grad_()
-    pooled = layer(given)
-    assert pooled.shape == (2, layer.output_dim(16)), name
-    pooled.square().sum().backward()
-    assert given.grad.isfinite().all(), name
-    build_meta_layer(name).load_state_dict(layer.state_dict())
+    features = torch.randn(2, 16, 5, 5, generator=torch.Generator().manual_seed(0))
+    for name in META_LAYERS:
+        layer, given = build_meta_layer(name), features.clone().requires_grad_()
+        pooled = layer(given)
+        assert pooled.shape == (2, layer.output_dim(16)), name
+        pooled.square().sum().backward()
+        assert given.grad.isfinite().all(), name
+        build_meta_layer(name).load_state_dict(layer.state_dict())
 
-covariance = torch.eye(3, dtype=torch.float64, requires_grad=True)
-(matrix_sqrt(covariance) @ matrix_inv_sqrt(covariance)).sum().backward()
-assert torch.equal(covariance.grad, torch.zeros(3, 3, dtype=torch.float64))
-print(len(META_LAYERS), *sorted(without.absent & {name.partition(".")[0] for name in sys.modules}))
+    covariance = torch.eye(3, dtype=torch.float64, requires_grad=True)
+    (matrix_sqrt(covariance) @ matrix_inv_sqrt(covariance)).sum().backward()
+    assert torch.equal(covariance.grad, torch.zeros(3, 3, dtype=torch.float64))
+    print(len(META_LAYERS), *sorted(without.absent & {name.partition(".")[0] for name in sys.modules}))
+
+
+if __name__ == "__main__":  # pytest imports every file, in search of doctests
+    main()
