@@ -21,6 +21,7 @@ BASE: Arm = {
     "channels": 128,
     "hidden": "",
     "rate": 0.1,
+    "epochs": 10,
     "decays": "5 8",
     "clip_norm": None,
     "protocol": "standalone",
@@ -166,7 +167,23 @@ def _question_4() -> list[Comparison]:
 
 def _question_7() -> list[Comparison]:
     found = [Comparison(7, name, {"layer": name, "route": "dense"} | _default_options(name), EXACT) for name in REMEDIES]
-    return [*found, Comparison(7, "isqrt_cov", NEWTON_SCHULZ, EXACT)]
+    return [*found, Comparison(7, "isqrt_cov", NEWTON_SCHULZ, EXACT), *_equal_seconds()]
+
+
+def _equal_seconds() -> list[Comparison]:
+    """Dense layers against the exact gradient at the same cost, in two budgets (cost.csv)."""
+    short: Arm = {"route": "dense", "epochs": 3, "decays": "2"}
+    long: Arm = {"epochs": 31, "decays": "16 25"}
+    found = [
+        Comparison(
+            7, f"{name} 3 epochs, svd_lyapunov 10", {"layer": name} | short | _default_options(name), EXACT, "equal seconds"
+        )
+        for name in REMEDIES
+    ]
+    dense: Arm = {"layer": "mpn_cov", "route": "dense"}
+    exact = Comparison(7, "svd_lyapunov 31 epochs, mpn_cov 10", EXACT | long, dense, "equal seconds")
+    approximate = Comparison(7, "isqrt_cov 31 epochs, mpn_cov 10", NEWTON_SCHULZ | long, dense, "equal seconds")
+    return [*found, exact, approximate]
 
 
 def _default_options(name: str) -> Arm:

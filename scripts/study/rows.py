@@ -3,12 +3,14 @@
     python -m scripts.study.rows RUNS [--output results/study]
 
 Writes runs.csv (a row a finished or diverged run below RUNS) and epochs.csv (a row an epoch). Every command is composed again
-and must give the run's own configuration.
+and must give the run's own configuration. Rows that are there already stay as they are, so that later versions of the package
+need not read the directories of earlier ones; `--again` writes all of them anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
@@ -102,6 +104,7 @@ def run_row(run: Path, config: DictConfig) -> tuple[dict[str, Any], list[dict[st
         "hidden": " ".join(map(str, config.model.hidden_dims)),
         "rate": config.optimizer.lr,
         "clip_norm": config.gradient_clip_norm,
+        "epochs": config.schedule.epochs,
         "decays": " ".join(map(str, config.schedule.milestones)),
         "layer": layer.name,
         "route": layer.get("route"),
@@ -123,30 +126,51 @@ def run_row(run: Path, config: DictConfig) -> tuple[dict[str, Any], list[dict[st
     return row, [{"config_hash": result["config_hash"], **epoch} for epoch in epochs.to_dict("records")]
 
 
+def stored(path: Path) -> pd.DataFrame:
+    """A csv file as it is written, every cell as text; empty if there is none."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else pd.DataFrame()
+
+
+def as_written(rows: list[dict[str, Any]], columns: list[str] | None = None) -> pd.DataFrame:
+    """Rows with every cell as the text that stands in the csv file."""
+    text = pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+
+
+def by_command(command: pd.Series) -> pd.Series:
+    """The order of runs.csv: seeds by number."""
+    return command.str.replace(r"seed=(\d+)$", lambda match: f"{int(match[1]):04d}", regex=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the runs, as in paths.runs_dir")
     parser.add_argument("--output", type=Path, default=Path("results/study"), help="folder to write to")
+    parser.add_argument("--again", action="store_true", help="also the rows that are there already")
     arguments = parser.parse_args()
     register_resolvers()
+    places = {name: arguments.output / f"{name}.csv" for name in ("runs", "epochs")}
+    before = {name: pd.DataFrame() if arguments.again else stored(path) for name, path in places.items()}
+    known = set(before["runs"].get("config_hash", []))
     rows, epochs = [], []
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
         for result in sorted(arguments.runs.glob("*/*/result.json")):
             config = OmegaConf.load(result.parent / "config.yaml")
             assert isinstance(config, DictConfig)
+            if json.loads(result.read_text())["config_hash"] in known:
+                continue
             row, of_epochs = run_row(result.parent, config)
             rows.append(row)
             epochs += of_epochs
-    table = pd.DataFrame(rows).sort_values(
-        "command", key=lambda column: column.str.replace(r"seed=(\d+)$", lambda m: f"{int(m[1]):04d}", regex=True)
-    )
+    columns = ["config_hash", *EPOCH_COLUMNS.values()]
+    after = {"runs": as_written(rows), "epochs": as_written(epochs, columns)}
+    found = {name: pd.concat([before[name], after[name]], ignore_index=True) for name in places}
+    table = found["runs"].sort_values("command", key=by_command)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    by_hash = table[["config_hash"]].merge(
-        pd.DataFrame(epochs, columns=["config_hash", *EPOCH_COLUMNS.values()]), on="config_hash"
-    )  # in the order of the runs
-    for name, frame in (("runs", table), ("epochs", by_hash)):
-        frame.to_csv(arguments.output / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
-    print(f"{len(table)} runs, {int((table['status'] != 'finished').sum())} of them not finished")
+    table.to_csv(places["runs"], index=False, lineterminator="\n")
+    in_order = table[["config_hash"]].merge(found["epochs"], on="config_hash")
+    in_order.to_csv(places["epochs"], index=False, lineterminator="\n")
+    print(f"{len(table)} runs, {len(rows)} of them new, {int((table['status'] != 'finished').sum())} not finished")
     return 0
 
 
