@@ -1,9 +1,9 @@
-"""Everything of docs/study.md that follows from finished runs: rows, comparisons, arms, figures and the page's tables.
+"""Everything of docs/study.md that follows from finished runs: rows, comparisons, arms, figures, tables and numbers.
 
     python -m scripts.study RUNS
 
 Run it from the root of the repository, after the sweeps that docs/study.md names. What is measured without runs, by the modules
-`gradient_error` and `tail` of this folder, is not repeated here.
+`gradient_error`, `tail` and `cost` of this folder and `law --measure`, is not repeated here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-STEPS = ("comparisons", "arms", "figures", "page")
+STEPS = ("comparisons", "arms", "swaps", "predictors", "law", "figures", "page")
 
 
 def main() -> int:

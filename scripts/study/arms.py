@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.study.comparisons import read_runs
+from scripts.study.comparisons import read_epochs, read_runs
 from scripts.study.questions import BASE
 from scripts.study.rows import LAYER_OPTIONS
 
@@ -69,7 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results/study"), help="folder of runs.csv and epochs.csv")
     folder = parser.parse_args().results
-    runs, epochs = read_runs(folder), pd.read_csv(folder / "epochs.csv")
+    runs, epochs = read_runs(folder), read_epochs(folder)
     for name, frame in (("arms", arms(runs, epochs)), ("condition", condition(runs, epochs))):
         frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.4g", lineterminator="\n")
     return 0

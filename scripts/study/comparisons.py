@@ -22,23 +22,26 @@ from scripts.study.questions import Comparison, comparisons
 
 OUTCOMES = ("error", "loss_area")
 CONFIDENCE = 0.95
+HASH = "config_hash"  # text: eight digits of one would be read as a number
 
 
 def paired(arm: pd.Series, reference: pd.Series) -> dict[str, Any]:
-    """Mean difference over the seeds that both have, Student's 95 % interval and p-value.
+    """Mean difference over the seeds that both have, Student's 95 % interval and p-value, and the p-value of the sign test.
 
-    Without spread the interval is the mean, and p is 1 or 0.
+    Without spread the interval is the mean, and p is 1 or 0. The sign test drops ties.
     """
     seeds = arm.index.intersection(reference.index)
     differences = (arm[seeds] - reference[seeds]).to_numpy(dtype=float)
     n, mean = len(differences), float(differences.mean()) if len(differences) else math.nan
+    positive, untied = int((differences > 0).sum()), int((differences != 0).sum())
     found = {"n": n, "arm_mean": arm[seeds].mean(), "reference_mean": reference[seeds].mean(), "difference": mean}
+    signs = {"positive": positive, "p_sign": stats.binomtest(positive, untied).pvalue if untied else math.nan}
     if n < 2:
-        return found | {"low": math.nan, "high": math.nan, "p": math.nan, "positive": int((differences > 0).sum())}
+        return found | {"low": math.nan, "high": math.nan, "p": math.nan} | signs
     error = differences.std(ddof=1) / math.sqrt(n)
     half = error * stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)
     p = 2 * stats.t.sf(abs(mean) / error, n - 1) if error > 0 else float(mean == 0)
-    return found | {"low": mean - half, "high": mean + half, "p": float(p), "positive": int((differences > 0).sum())}
+    return found | {"low": mean - half, "high": mean + half, "p": float(p)} | signs
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -76,7 +79,12 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 def read_runs(folder: Path) -> pd.DataFrame:
     """The rows of runs.csv; text columns without a value are empty."""
     words = ["hidden", "decays"]
-    return pd.read_csv(folder / "runs.csv", dtype=dict.fromkeys(words, str)).fillna(dict.fromkeys(words, ""))
+    return pd.read_csv(folder / "runs.csv", dtype=dict.fromkeys([*words, HASH], str)).fillna(dict.fromkeys(words, ""))
+
+
+def read_epochs(folder: Path) -> pd.DataFrame:
+    """The rows of epochs.csv."""
+    return pd.read_csv(folder / "epochs.csv", dtype={HASH: str})
 
 
 def main() -> int:

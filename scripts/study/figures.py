@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from scripts.study.comparisons import read_runs
+from scripts.study.comparisons import read_epochs, read_runs
+from scripts.study.law import two_terms
 from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, comparisons, rates
 
 mpl.use("svg")
@@ -24,7 +25,6 @@ mpl.rcParams.update(
     {"svg.hashsalt": "study", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 )
 BLUE, RED, GREEN, GREY, ORANGE = "#0a7fd0", "#c8321e", "#2b9a50", "#777777", "#c47f02"
-ROUNDING = 3.3  # error over `eps ||R|| ||X||`, the median over all rows
 Tables = dict[str, pd.DataFrame]
 
 
@@ -43,22 +43,17 @@ def gradient_error(tables: Tables) -> plt.Figure:
             style = {"color": colour, "fillstyle": "none" if trained else "full", "label": label}
             axes[0].plot(some["null_dimension"], some["error_median"], marker, **style)
             if route == "dense" and not trained:
-                axes[0].plot(some["null_dimension"], law(some), "-", color=colour, linewidth=0.8)
+                axes[0].plot(some["null_dimension"], two_terms(some), "-", color=colour, linewidth=0.8)
         some = chosen[(chosen["features"] == "noise") & (chosen["channels"] == 128) & (chosen["positions"] == 49)].sort_values(
             "trace"
         )
         axes[1].plot(some["trace"], some["error_median"], "o", color=colour)
         if route == "dense":
-            axes[1].plot(some["trace"], law(some), "-", color=colour, linewidth=0.8)
+            axes[1].plot(some["trace"], two_terms(some), "-", color=colour, linewidth=0.8)
     axes[0].set(yscale="log", xlabel="dimension of the null space, M", ylabel="relative error of the gradient")
     axes[1].set(xscale="log", xlabel="trace of the covariance (M = 80)")
     axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="lower center", frameon=False)
     return figure
-
-
-def law(rows: pd.DataFrame) -> pd.Series:
-    """Rounding term and floor term, added; without a null space nothing is at the floor."""
-    return ROUNDING * rows["rounding_term"] + rows["floor_term"].where(rows["null_dimension"] > 0, 0.0)
 
 
 def training_by_null_space(tables: Tables) -> plt.Figure:
@@ -192,10 +187,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results/study"), help="folder of the rows")
     parser.add_argument("--output", type=Path, default=Path("docs/images/study"), help="folder of the figures")
     arguments = parser.parse_args()
-    tables = {
-        name: pd.read_csv(arguments.results / f"{name}.csv") for name in ("gradient_error", "comparisons", "epochs", "arms")
-    }
-    tables["runs"] = read_runs(arguments.results)
+    tables = {name: pd.read_csv(arguments.results / f"{name}.csv") for name in ("gradient_error", "comparisons", "arms")}
+    tables |= {"runs": read_runs(arguments.results), "epochs": read_epochs(arguments.results)}
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
         figure = draw(tables)

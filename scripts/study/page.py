@@ -2,13 +2,13 @@
 
     python -m scripts.study.page [--check]
 
-A generated table stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on the page is written by hand.
+A generated table stands between `<!-- generated: NAME -->` and `<!-- end -->`, a generated number between `<!-- value: NAME -->`
+and `<!-- end -->` (scripts/study/values.py); everything else on the page is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 from pathlib import Path
@@ -17,10 +17,13 @@ import pandas as pd
 
 from scripts.study.comparisons import read_runs
 from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, rates
+from scripts.study.values import Tables, interval, p_value, signed, value
 
 ROOT = Path(__file__).parents[2]
 PAGE, RESULTS = ROOT / "docs" / "study.md", ROOT / "results" / "study"
 PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+VALUE = re.compile(r"(<!-- value: (?P<name>[^>]+?) -->).*?(<!-- end -->)")
+FILES = ("comparisons", "gradient_error", "arms", "condition", "law", "predictors", "swaps", "cost")
 STABLE = 5.0  # points above the best mean
 
 
@@ -28,16 +31,6 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Signed, or a dash where there is none."""
-    return "-" if math.isnan(value) else f"{value:+.{digits}f}"
-
-
-def p_value(value: float) -> str:
-    """Two digits, or below 0.001."""
-    return "-" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
 def of_question(comparisons: pd.DataFrame, question: int) -> str:
@@ -53,9 +46,9 @@ def of_question(comparisons: pd.DataFrame, question: int) -> str:
                 f"{int(error['n'])}{failed}",
                 f"{error['arm_mean']:.2f}",
                 f"{error['reference_mean']:.2f}",
-                f"{number(error['difference'])} [{number(error['low'])}, {number(error['high'])}]",
+                f"{signed(error['difference'])} [{signed(error['low'])}, {signed(error['high'])}]",
                 p_value(error["p_holm"]),
-                f"{number(area['difference'], 4)} [{number(area['low'], 4)}, {number(area['high'], 4)}]",
+                f"{signed(area['difference'], 4)} [{signed(area['low'], 4)}, {signed(area['high'], 4)}]",
                 p_value(area["p_holm"]),
             ]
         )
@@ -140,29 +133,94 @@ def gradient_error(frame: pd.DataFrame) -> str:
     return markdown(["layer", "route", *header], rows)
 
 
-def parts(results: Path) -> dict[str, str]:
+def laws(frame: pd.DataFrame) -> str:
+    """Every number of the laws, with the number of rows that it rests on."""
+    rows = [
+        [row["name"], f"{row['value']:.3g}{interval(row, '{:.2g}'.format)}", str(int(row["rows"]))] for _, row in frame.iterrows()
+    ]
+    return markdown(["number", "value", "rows"], rows)
+
+
+def swaps(frame: pd.DataFrame) -> str:
+    """Gradient norm and loss in the first epoch after the swap and in the last epoch."""
+    rows = []
+    for (decays, warmup), group in frame.groupby(["decays", "warmup_epochs"], sort=False):
+        cells = []
+        for _, row in group.iloc[[0, -1]].iterrows():
+            cells.append(f"{row['norm_ratio']:.2f} [{row['norm_ratio_low']:.2f}, {row['norm_ratio_high']:.2f}]")
+            ends = ", ".join(signed(row[f"loss_difference_{end}"], 3) for end in ("low", "high"))
+            cells.append(f"{signed(row['loss_difference'], 3)} [{ends}]")
+        rows.append([str(decays), str(warmup), str(int(group["n"].max())), *cells])
+    names = [f"{what}, {when}" for when in ("first epoch", "last epoch") for what in ("norm ratio", "loss difference")]
+    return markdown(["decays after", "warm-up", "pairs", *names], rows)
+
+
+def predictors(frame: pd.DataFrame) -> str:
+    """Correlations and differences of questions 5 and 6."""
+    rows = [
+        [
+            row["predictor"],
+            row["over"],
+            row["measure"],
+            f"{row['value']:.2g}{interval(row, signed)}",
+            p_value(row["p"]),
+            str(int(row["n"])),
+        ]
+        for _, row in frame.iterrows()
+    ]
+    return markdown(["predictor", "over", "measure", "value", "p", "n"], rows)
+
+
+def cost(frame: pd.DataFrame) -> str:
+    """Processor time of a step by layer."""
+    rows = [
+        [
+            row["layer"],
+            row["route"],
+            f"{1000 * row['seconds_a_step']:.0f}",
+            f"{row['ratio']:.2f} [{row['ratio_25']:.2f}, {row['ratio_75']:.2f}]",
+            str(int(row["epochs_at_equal_seconds"])),
+        ]
+        for _, row in frame.iterrows()
+    ]
+    return markdown(["layer", "route", "ms a step", "ratio, quartiles over rounds", "epochs at equal seconds"], rows)
+
+
+def read_tables(results: Path) -> Tables:
+    """The rows behind the page."""
+    words = {"decays": str}
+    return {name: pd.read_csv(results / f"{name}.csv", dtype=words) for name in FILES} | {"runs": read_runs(results)}
+
+
+def parts(tables: Tables) -> dict[str, str]:
     """Every generated table by name."""
-    comparisons = pd.read_csv(results / "comparisons.csv")
+    predicted = tables["predictors"]
     return {
-        "gradient_error": gradient_error(pd.read_csv(results / "gradient_error.csv")),
-        "rates": stable_rates(read_runs(results)),
-        "arms": arms(pd.read_csv(results / "arms.csv")),
-        "condition": condition(pd.read_csv(results / "condition.csv")),
-        **{f"question_{number}": of_question(comparisons, number) for number in (1, 2, 3, 4, 7, 8)},
+        "gradient_error": gradient_error(tables["gradient_error"]),
+        "law": laws(tables["law"]),
+        "rates": stable_rates(tables["runs"]),
+        "arms": arms(tables["arms"]),
+        "swaps": swaps(tables["swaps"]),
+        "condition": condition(tables["condition"]),
+        **{f"predictors_{number}": predictors(predicted[predicted["question"] == number]) for number in (5, 6)},
+        "cost": cost(tables["cost"]),
+        **{f"question_{number}": of_question(tables["comparisons"], number) for number in (1, 2, 3, 4, 7, 8)},
     }
 
 
-def render(text: str, tables: dict[str, str]) -> str:
-    """The page with its tables as they are now."""
-    return PART.sub(lambda match: match[1] + tables[match["name"]] + match[3], text)
+def render(text: str, tables: Tables) -> str:
+    """The page with its tables and numbers as the rows have them now."""
+    generated = parts(tables)
+    text = PART.sub(lambda match: match[1] + generated[match["name"]] + match[3], text)
+    return VALUE.sub(lambda match: match[1] + value(tables, match["name"]) + match[3], text)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table or number is out of date")
     check = parser.parse_args().check
     text = PAGE.read_text(encoding="utf-8")
-    current = render(text, parts(RESULTS))
+    current = render(text, read_tables(RESULTS))
     if check and current != text:
         print("docs/study.md is out of date: run python -m scripts.study.page", file=sys.stderr)
         return 1

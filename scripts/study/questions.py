@@ -10,8 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["BASE", "EXACT", "NEWTON_SCHULZ", "Comparison", "best_rate", "comparisons", "rates", "select"]
-
 Arm = dict[str, Any]
 
 BASE: Arm = {

@@ -121,4 +121,4 @@ def test_comparisons_and_page_are_those_of_the_rows():
     stored = pd.read_csv(page.RESULTS / "comparisons.csv")
     pd.testing.assert_frame_equal(comparisons.table(runs), stored, rtol=1e-3, check_dtype=False)
     text = page.PAGE.read_text(encoding="utf-8")
-    assert page.render(text, page.parts(page.RESULTS)) == text
+    assert page.render(text, page.read_tables(page.RESULTS)) == text

@@ -1,0 +1,93 @@
+"""Single numbers of docs/study.md as they stand in its sentences, from the rows in results/study.
+
+A number on the page is named where it stands, `<!-- value: comparisons; 2; linear head, rate 0.1; error -->`, by the file and the
+cells that identify its row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+Tables = dict[str, pd.DataFrame]
+UNITS = {"error": ("points", 2), "loss_area": ("nats", 4)}
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Signed, or a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:+.{digits}f}"
+
+
+def p_value(value: float) -> str:
+    """Two digits, or below 0.001."""
+    return "-" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def interval(row: pd.Series, value: Callable[[float], str]) -> str:
+    """Low and high in brackets; nothing where there is none."""
+    return "" if pd.isna(row["low"]) else f" [{value(row['low'])}, {value(row['high'])}]"
+
+
+def only(rows: pd.DataFrame, name: str) -> pd.Series:
+    """The one row.
+
+    Raises:
+        ValueError: None, or several.
+    """
+    if len(rows) != 1:
+        raise ValueError(f"a value of docs/study.md needs one row; {name} fits {len(rows)}: correct its name")
+    return rows.iloc[0]
+
+
+def of_comparison(tables: Tables, question: str, comparison: str, outcome: str) -> str:
+    """A difference with its interval, corrected p-value and number of pairs."""
+    frame = tables["comparisons"]
+    chosen = (frame["question"] == int(question)) & (frame["comparison"] == comparison) & (frame["outcome"] == outcome)
+    row, (unit, digits) = only(frame[chosen], comparison), UNITS[outcome]
+    if row["n"] == 0:
+        return "not run"
+    failed = f", {int(row['failed'])} of them failed" if row["failed"] else ""
+    p = p_value(row["p_holm"])
+    difference = f"{signed(row['difference'], digits)} {unit}{interval(row, lambda value: signed(value, digits))}"
+    return f"{difference}, p {p if p.startswith('<') else f'= {p}'}, {int(row['n'])} pairs{failed}"
+
+
+def of_signs(tables: Tables, question: str, comparison: str, outcome: str) -> str:
+    """How many pairs are worse, with the p-value of the sign test."""
+    frame = tables["comparisons"]
+    chosen = (frame["question"] == int(question)) & (frame["comparison"] == comparison) & (frame["outcome"] == outcome)
+    row = only(frame[chosen], comparison)
+    return f"{int(row['positive'])} of {int(row['n'])} pairs, p = {p_value(row['p_sign'])}"
+
+
+def of_law(tables: Tables, name: str) -> str:
+    """A number of the laws."""
+    row = only(tables["law"][tables["law"]["name"] == name], name)
+    counted = f" of {int(row['rows'])}" if "within" in name else ""
+    return f"{row['value']:.3g}{interval(row, lambda value: f'{value:.2g}')}{counted}"
+
+
+def of_predictor(tables: Tables, predictor: str, over: str, measure: str) -> str:
+    """A rank correlation, or a difference in decades."""
+    frame = tables["predictors"]
+    chosen = (frame["predictor"] == predictor) & (frame["over"] == over) & (frame["measure"] == measure)
+    row = only(frame[chosen], f"{predictor}, {over}, {measure}")
+    if measure in ("largest over smallest", "median over that without noise"):
+        return f"{row['value']:.2g}"
+    return f"{signed(row['value'])}{interval(row, signed)}, n = {int(row['n'])}"
+
+
+KINDS: dict[str, Callable[..., str]] = {
+    "comparisons": of_comparison,
+    "signs": of_signs,
+    "law": of_law,
+    "predictors": of_predictor,
+}
+
+
+def value(tables: Tables, name: str) -> str:
+    """The text of a named value: its kind and cells, separated by semicolons."""
+    kind, *cells = (part.strip() for part in name.split(";"))
+    return KINDS[kind](tables, *cells)
