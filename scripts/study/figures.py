@@ -18,7 +18,8 @@ from matplotlib import pyplot as plt
 
 from scripts.study.comparisons import read_epochs, read_runs
 from scripts.study.law import two_terms
-from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, comparisons, rates
+from scripts.study.questions import DENSE_FLOAT32, EXACT, HIDDEN, NEWTON_SCHULZ, Arm, comparisons, rates
+from scripts.study.swaps import SWAP_LAYER, by_epoch
 
 mpl.use("svg")
 mpl.rcParams.update(
@@ -112,26 +113,20 @@ def crossing(tables: Tables) -> plt.Figure:
 
 
 def swap(tables: Tables) -> plt.Figure:
-    """Training loss over epochs for swaps to dense float32 at several epochs."""
-    runs, figure = tables["runs"], plt.figure(figsize=(5.2, 3.2))
-    axis = figure.add_subplot()
-    root = runs[
-        (runs["layer"] == "mpn_cov") & (runs["dtype"] == "float32") & (runs["route"] == "dense") & (runs["channels"] == 128)
-    ]
-    root = root[root["clip_norm"].isna()]
-    hybrid = root[root["protocol"] == "hybrid"]
-    reference = runs[
-        (runs["layer"] == "isqrt_cov") & (runs["dtype"] == "float64") & (runs["rate"] == 0.1) & (runs["hidden"] == "")
-    ]
-    reference = reference[(reference["decays"] == "5 8") & (reference["split"] == "test") & (reference["train_size"] == 1000)]
-    seeds = set(hybrid["seed"])
-    curve(axis, tables, reference[reference["seed"].isin(seeds)], BLUE, "Newton-Schulz throughout")
-    for colour, warmup in zip(("#5b2a86", GREEN, ORANGE, "#b06060"), (0, 1, 2, 3), strict=True):
-        curve(axis, tables, hybrid[hybrid["warmup_epochs"] == warmup], colour, f"swap {warmup} epochs before the decay")
-    alone = root[(root["protocol"] == "standalone") & root["seed"].isin(seeds)]
-    curve(axis, tables, alone, RED, "dense float32 throughout")
-    axis.set(xlabel="epoch", ylabel="training loss", ylim=(0.25, 1.2))
-    axis.legend(fontsize=7, frameon=False)
+    """Training loss over epochs for swaps to dense float32, by schedule; means over seeds."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.3), sharey=True)
+    colours = dict(zip((0, 1, 2, 3), ("#5b2a86", GREEN, ORANGE, "#b06060"), strict=True))
+    for axis, decays, warmups in zip(axes, ("5 8", "8"), ((0, 1, 2, 3), (0, 3)), strict=True):
+        schedule = {"decays": decays}
+        curve(axis, tables, NEWTON_SCHULZ | schedule, BLUE, "Newton-Schulz throughout")
+        for warmup in warmups:
+            arm = SWAP_LAYER | schedule | {"warmup_epochs": warmup}
+            curve(axis, tables, arm, colours[warmup], f"swap {warmup} epochs before the last decay")
+        curve(axis, tables, {"layer": "mpn_cov"} | DENSE_FLOAT32 | schedule, RED, "dense float32 throughout")
+        after = " and ".join(decays.split())
+        axis.set(xlabel="epoch", title=f"decays after {after} epochs", ylim=(0.15, 1.2))
+        axis.legend(fontsize=7, frameon=False)
+    axes[0].set_ylabel("training loss")
     return figure
 
 
@@ -153,11 +148,10 @@ def smoothness(tables: Tables) -> plt.Figure:
     return figure
 
 
-def curve(axis: Any, tables: Tables, runs: pd.DataFrame, colour: str, label: str) -> None:
-    """Mean training loss over epochs of some runs."""
-    epochs = tables["epochs"][tables["epochs"]["config_hash"].isin(runs["config_hash"])]
-    loss = epochs.groupby("epoch")["train_loss"].mean()
-    axis.plot(loss.index + 1, loss, color=colour, label=f"{label} (n = {len(runs)})", linewidth=1.2)
+def curve(axis: Any, tables: Tables, arm: Arm, colour: str, label: str) -> None:
+    """Mean training loss over epochs of an arm."""
+    loss = by_epoch(tables["runs"], tables["epochs"], arm, "train_loss")
+    axis.plot(loss.index + 1, loss.mean(axis=1), color=colour, label=f"{label} (n = {loss.shape[1]})", linewidth=1.2)
 
 
 def dots(axis: Any, x: Any, rows: pd.DataFrame, colour: str, label: str) -> None:
