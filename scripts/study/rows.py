@@ -72,14 +72,13 @@ def overrides_of(config: DictConfig) -> list[str]:
     choices = [f"experiment={config.experiment_name}", f"meta_layer={config.meta_layer.name}"]
     choices += [f"protocol={config.protocol.name}"] * (config.protocol.name != "standalone") + [f"seed={config.seed}"]
     wanted, changed = comparable(config), []
-    for _ in range(2):  # a changed value may change others that refer to it
+    for _ in range(3):  # a changed value may change others that refer to it
         found = comparable(compose("train", choices + changed))
         differing = [key for key, value in wanted.items() if key not in found or found[key] != value]
+        if not differing:
+            return choices[:-1] + changed + choices[-1:]
         changed += [f"{'' if key in found else '+'}{key}={written(wanted[key])}" for key in differing]
-    found = comparable(compose("train", choices + changed))
-    if any(key not in found or found[key] != value for key, value in wanted.items()):
-        raise ValueError(f"{choices + changed} does not compose the configuration of a run with {choices}")
-    return choices[:-1] + changed + choices[-1:]
+    raise ValueError(f"{choices + changed} does not compose the configuration of a run with {choices}")
 
 
 def written(value: object) -> str:
@@ -133,6 +132,8 @@ def stored(path: Path) -> pd.DataFrame:
 
 def as_written(rows: list[dict[str, Any]], columns: list[str] | None = None) -> pd.DataFrame:
     """Rows with every cell as the text that stands in the csv file."""
+    if not rows:
+        return pd.DataFrame()
     text = pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format="%.5g", lineterminator="\n")
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
