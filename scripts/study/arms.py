@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.study.comparisons import read_epochs, read_runs
-from scripts.study.questions import BASE
+from scripts.study.questions import BASE, EXACT, PLANNED, matching, select
 from scripts.study.rows import LAYER_OPTIONS
 
 ARM_COLUMNS = ["layer", "route", "dtype", *LAYER_OPTIONS]
@@ -26,15 +26,16 @@ CONDITION = ["condition_number", "condition_number_range", "rank"]
 
 def in_common_setting(runs: pd.DataFrame, *free: str) -> pd.DataFrame:
     """The runs at the base values of everything but the layer, its precision and some columns."""
-    for column, value in BASE.items():
-        if column not in ("dtype", *free):
-            runs = runs[runs[column].isna() if value is None else runs[column] == value]
-    return runs
+    return matching(runs, {column: value for column, value in BASE.items() if column not in ("dtype", *free)})
 
 
 def arms(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Mean outcome over seeds, and medians of the diagnostics over seeds and epochs, by layer."""
-    chosen = in_common_setting(runs)
+    """Mean outcome over seeds, and medians of the diagnostics over seeds and epochs, by layer.
+
+    `difference` is the error less that of the exact root over equal seeds: arms with other seeds can be compared by it.
+    """
+    chosen = in_common_setting(runs[runs["seed"].isin(PLANNED)])
+    chosen = chosen.assign(difference=chosen["error"] - chosen["seed"].map(select(runs, EXACT)["error"]))
     joined = epochs[["config_hash", *MEDIANS]].merge(chosen[["config_hash", *ARM_COLUMNS]], on="config_hash")
     keys = {"by": ARM_COLUMNS, "dropna": False, "sort": False}
     outcome = chosen.groupby(**keys).agg(
@@ -42,6 +43,7 @@ def arms(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
         failed=("status", lambda status: int((status != "finished").sum())),
         error=("error", "mean"),
         error_sd=("error", "std"),
+        difference=("difference", "mean"),
         loss_area=("loss_area", "mean"),
     )
     medians = joined.groupby(**keys)[MEDIANS].median()

@@ -82,13 +82,14 @@ def arms(frame: pd.DataFrame) -> str:
         diagnostics = [f"{row[key]:.2g}" if pd.notna(row[key]) else "-" for key in DIAGNOSTICS]
         failed = f", {int(row['failed'])} failed" if row["failed"] else ""
         words = [str(row[key]) if pd.notna(row[key]) else "-" for key in ("route", "dtype")]
-        rows.append([name, *words, f"{int(row['n'])}{failed}", f"{row['error']:.2f}", *diagnostics])
+        rows.append([name, *words, f"{int(row['n'])}{failed}", f"{row['error']:.2f}", signed(row["difference"]), *diagnostics])
     header = [
         "layer",
         "route",
         "dtype",
         "runs",
         "error",
+        "less exact root",
         "gradient error",
         "its largest",
         "cosine",

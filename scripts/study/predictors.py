@@ -78,7 +78,7 @@ def of_smoothness(arms: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for column in SMOOTHNESS:
         for over, chosen in (("arms, all", usable), ("arms without noise", usable[quiet])):
             about = {"question": 6, "predictor": column, "over": over}
-            yield about | {"measure": "rank correlation with error"} | rank_correlation(chosen[column], chosen["error"])
+            yield about | {"measure": "rank correlation with error"} | rank_correlation(chosen[column], chosen["difference"])
             spread = {"n": len(chosen), "value": chosen[column].max() / chosen[column].min()}
             yield about | {"measure": "largest over smallest"} | spread
         ratio = {"n": int((~quiet).sum()), "value": usable.loc[~quiet, column].median() / usable.loc[quiet, column].median()}

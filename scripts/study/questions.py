@@ -60,11 +60,17 @@ class Comparison:
         return select(own, self.arm), select(own, self.reference)
 
 
+def matching(runs: pd.DataFrame, wanted: Arm) -> pd.DataFrame:
+    """The rows with these values; None stands for an empty cell."""
+    fits = pd.Series(True, index=runs.index)
+    for column, value in wanted.items():
+        fits &= runs[column].isna() if value is None else runs[column] == value
+    return runs[fits]
+
+
 def select(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     """The rows of an arm, by seed."""
-    chosen = runs
-    for column, value in (BASE | arm).items():
-        chosen = chosen[chosen[column].isna() if value is None else chosen[column] == value]
+    chosen = matching(runs, BASE | arm)
     if chosen["seed"].duplicated().any():
         raise ValueError(f"an arm needs one run a seed; {arm} fits several: name more columns")
     return chosen.set_index("seed").sort_index()
@@ -73,10 +79,7 @@ def select(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
 def rates(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     """Validation error by rate: columns are seeds, rows rates."""
     wanted = {key: value for key, value in (BASE | arm | {"split": "validation"}).items() if key != "rate"}
-    chosen = runs
-    for column, value in wanted.items():
-        chosen = chosen[chosen[column].isna() if value is None else chosen[column] == value]
-    return chosen.pivot(index="rate", columns="seed", values="error")
+    return matching(runs, wanted).pivot(index="rate", columns="seed", values="error")
 
 
 def best_rate(runs: pd.DataFrame, arm: Arm) -> float:
