@@ -18,7 +18,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from gcp_repro.linalg.covariance import as_positions, center, symmetric_from_upper_triangle
@@ -26,9 +25,8 @@ from gcp_repro.linalg.pooling import operator_for
 from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.runs.directory import RunDirectory
-from gcp_repro.training.build import build_experiment
 from gcp_repro.training.result import git_revision
-from gcp_repro.weight_files import load_plain
+from scripts.study.networks import data_of, network_of
 
 IMAGES = 16
 TRAINED_IMAGES = 128  # enough for the tail
@@ -63,13 +61,10 @@ def rectified_noise(channels: int, positions: int, seed: int = 0) -> Tensor:
 
 def trained_features(run: RunDirectory) -> Tensor:
     """Input of the meta-layer, `(TRAINED_IMAGES, C, N)`, float64, for evaluation images of a finished run."""
-    config = OmegaConf.load(run.config)
-    experiment = build_experiment(config)  # type: ignore[arg-type]
-    experiment.module.load_state_dict(load_plain(run.last)["state_dict"])
-    network: Any = experiment.module.network.eval()
-    experiment.datamodule.setup("validate")
-    batch = next(iter(experiment.datamodule.val_dataloader()))
-    images, _ = experiment.datamodule.on_after_batch_transfer([part[:TRAINED_IMAGES] for part in batch], 0)
+    datamodule = data_of(run)
+    network: Any = network_of(run, datamodule)
+    batch = next(iter(datamodule.val_dataloader()))
+    images, _ = datamodule.on_after_batch_transfer([part[:TRAINED_IMAGES] for part in batch], 0)
     with torch.no_grad():
         return as_positions(network.reduce(network.backbone(images))).double()
 

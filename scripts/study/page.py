@@ -1,9 +1,9 @@
-"""Write the tables of docs/study.md from the rows in results/study.
+"""Write the tables of docs/study.md, and the numbers of its sentences and of docs/findings.md, from the rows in results/study.
 
     python -m scripts.study.page [--check]
 
 A generated table stands between `<!-- generated: NAME -->` and `<!-- end -->`, a generated number between `<!-- value: NAME -->`
-and `<!-- end -->` (scripts/study/values.py); everything else on the page is written by hand.
+and `<!-- end -->` (scripts/study/values.py); everything else is written by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scripts.study.questions import EXACT, HIDDEN, NEWTON_SCHULZ, rates
 from scripts.study.values import Tables, interval, p_value, signed, value
 
 ROOT = Path(__file__).parents[2]
-PAGE, RESULTS = ROOT / "docs" / "study.md", ROOT / "results" / "study"
+PAGES, RESULTS = [ROOT / "docs" / f"{name}.md" for name in ("study", "findings")], ROOT / "results" / "study"
 PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VALUE = re.compile(r"(<!-- value: (?P<name>[^>]+?) -->).*?(<!-- end -->)")
 FILES = ("comparisons", "gradient_error", "arms", "condition", "law", "predictors", "swaps", "cost")
@@ -187,10 +187,27 @@ def cost(frame: pd.DataFrame) -> str:
     return markdown(["layer", "route", "ms a step", "ratio, quartiles over rounds", "epochs at equal seconds"], rows)
 
 
+def repeats(again: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Runs of a later revision beside the stored ones of the same command, where there are any."""
+    joined = again.merge(runs[["command", "error", "loss_area"]], on="command", how="left", suffixes=("", "_stored"))
+    rows = [
+        [
+            f"`{row['command'].removeprefix('gcp-train experiment=study ')}`",
+            *(f"{row[key]:.3f}" if pd.notna(row[key]) else "-" for key in ("error", "error_stored")),
+            *(f"{row[key]:.4f}" if pd.notna(row[key]) else "-" for key in ("loss_area", "loss_area_stored")),
+        ]
+        for _, row in joined.iterrows()
+    ]
+    return markdown(["run", "error", "stored", "loss area", "stored"], rows)
+
+
 def read_tables(results: Path) -> Tables:
     """The rows behind the page."""
     words = {"decays": str}
-    return {name: pd.read_csv(results / f"{name}.csv", dtype=words) for name in FILES} | {"runs": read_runs(results)}
+    return {name: pd.read_csv(results / f"{name}.csv", dtype=words) for name in FILES} | {
+        "runs": read_runs(results),
+        "repeats": read_runs(results / "repeats"),
+    }
 
 
 def parts(tables: Tables) -> dict[str, str]:
@@ -205,12 +222,13 @@ def parts(tables: Tables) -> dict[str, str]:
         "condition": condition(tables["condition"]),
         **{f"predictors_{number}": predictors(predicted[predicted["question"] == number]) for number in (5, 6)},
         "cost": cost(tables["cost"]),
+        "repeats": repeats(tables["repeats"], tables["runs"]),
         **{f"question_{number}": of_question(tables["comparisons"], number) for number in (1, 2, 3, 4, 7, 8)},
     }
 
 
 def render(text: str, tables: Tables) -> str:
-    """The page with its tables and numbers as the rows have them now."""
+    """A page with its tables and numbers as the rows have them now."""
     generated = parts(tables)
     text = PART.sub(lambda match: match[1] + generated[match["name"]] + match[3], text)
     return VALUE.sub(lambda match: match[1] + value(tables, match["name"]) + match[3], text)
@@ -220,13 +238,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a table or number is out of date")
     check = parser.parse_args().check
-    text = PAGE.read_text(encoding="utf-8")
-    current = render(text, read_tables(RESULTS))
-    if check and current != text:
-        print("docs/study.md is out of date: run python -m scripts.study.page", file=sys.stderr)
-        return 1
-    PAGE.write_text(current, encoding="utf-8")
-    return 0
+    tables, stale = read_tables(RESULTS), []
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        current = render(text, tables)
+        if current == text:
+            continue
+        stale.append(path.name)
+        if not check:
+            path.write_text(current, encoding="utf-8")
+    if check and stale:
+        print(f"{', '.join(stale)}: out of date; run python -m scripts.study.page", file=sys.stderr)
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -23,4 +23,4 @@ def test_a_figure_has_data_on_labelled_axes(name, tables):
         assert any(len(line.get_xdata()) > 1 for line in axis.lines)
     assert figure.axes[0].get_ylabel()
     figures.plt.close(figure)
-    assert f"](images/study/{name}.svg)" in page.PAGE.read_text(encoding="utf-8")
+    assert f"](images/study/{name}.svg)" in page.PAGES[0].read_text(encoding="utf-8")
