@@ -45,7 +45,7 @@ FLOAT32 = "meta_layer.dtype=float32"
 HYBRID = "protocol=hybrid protocol.initial.dtype=float64 protocol.initial.route=auto"  # one initial stage a seed for all of them
 ALEXNET_HEAD = "model.hidden_dims=[256,256] optimizer.lr=0.05"
 
-# SVD-TopN is not among them: it keeps 100 of 128 eigenvalues, and at most 48 are not zero, so that it is mpn_cov to the last bit.
+# SVD-TopN is not among them: it keeps 100 of 128 eigenvalues, of which at most 48 are not rounding, and so is mpn_cov.
 ARMS = (
     # Covariance against average pooling, and the approximate root against the exact one with its exact gradient.
     Arm("meta_layer=gap", 2, quick=True),
