@@ -18,7 +18,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-reproduce: $(VENV)/.installed ## Train the embedded sweeps and write the report; QUICK=1: digits alone, one seed
+reproduce: $(VENV)/.installed ## Train the embedded experiment and write the report; QUICK=1: less of it
 	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
 
 test: $(VENV)/.installed-dev ## Run all tests in two processes; PYTEST_ARGS="tests/linalg -x" selects, "-n0" takes one

@@ -6,7 +6,7 @@ import gzip
 import pickle
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +49,7 @@ class ArraySet:
         download: Torchvision's class that fetches it.
         augment: Whether training crops (after padding by 4 pixels) and mirrors the images.
         advice: How to get it.
+        packaged: The folder inside this package that holds it, where it needs no download.
     """
 
     title: str
@@ -62,6 +63,7 @@ class ArraySet:
     download: Callable[..., Any]
     augment: bool
     advice: str
+    packaged: Path | None = None
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -134,22 +136,32 @@ def _read_batch(path: Path, labels: str) -> Arrays:
         ) from error
 
 
+_FASHION_MNIST = ArraySet(
+    title="Fashion-MNIST",
+    expected=Expected(classes=10, train=60_000, val=10_000),
+    in_channels=1,
+    mean=(0.2860,),
+    std=(0.3530,),
+    subfolders=("fashion-mnist", "FashionMNIST/raw", "fashion_mnist"),
+    marker="train-images-idx3-ubyte",
+    read=_read_fashion_mnist,
+    download=torchvision_datasets.FashionMNIST,
+    augment=False,
+    advice=(
+        "install Debian's package dataset-fashion-mnist and set data.root to the folder that dpkg -L lists, "
+        "or set data.download=true"
+    ),
+)
+
 ARRAY_SETS: dict[str, ArraySet] = {
-    "fashion_mnist": ArraySet(
-        title="Fashion-MNIST",
-        expected=Expected(classes=10, train=60_000, val=10_000),
-        in_channels=1,
-        mean=(0.2860,),
-        std=(0.3530,),
-        subfolders=("fashion-mnist", "FashionMNIST/raw", "fashion_mnist"),
-        marker="train-images-idx3-ubyte",
-        read=_read_fashion_mnist,
-        download=torchvision_datasets.FashionMNIST,
-        augment=False,
-        advice=(
-            "install Debian's package dataset-fashion-mnist and set data.root to the folder that dpkg -L lists, "
-            "or set data.download=true"
-        ),
+    "fashion_mnist": _FASHION_MNIST,
+    "fashion_mnist_small": replace(
+        _FASHION_MNIST,
+        title="the small Fashion-MNIST",
+        expected=Expected(classes=10, train=4_000, val=2_500),
+        subfolders=(),
+        advice="its files are part of gcp_repro: install that again",
+        packaged=Path(__file__).parent / "fashion_mnist_small",
     ),
     "cifar10": ArraySet(
         title="CIFAR-10",
@@ -185,7 +197,7 @@ class ArrayDataModule(ImageDataModule):
 
     Args:
         dataset: A name in `ARRAY_SETS`.
-        root: The folder that holds the files, or one of their usual folders.
+        root: The folder that holds the files, or one of their usual folders. Sets that come with the package take none.
         download: Let torchvision fetch the files into `root` where they are missing.
         allow_partial: Warn about unexpected numbers of images instead of raising.
         classes: How many classes to draw, numbered anew; all if None.
@@ -201,15 +213,15 @@ class ArrayDataModule(ImageDataModule):
 
     Raises:
         UnknownNameError: Another data set.
-        OptionError: A size that the data do not have, or that leaves a class without an image; a share of labels outside
-            [0, 1]; an unknown split, or "validation" without images left over.
+        OptionError: No root where one is needed; a size that the data do not have, or that leaves a class without an image; a
+            share of labels outside [0, 1]; an unknown split, or "validation" without images left over.
         DataError: Files are missing or damaged, or hold unexpected numbers of images.
     """
 
     def __init__(
         self,
         dataset: str,
-        root: str,
+        root: str | None = None,
         *,
         download: bool = False,
         allow_partial: bool = False,
@@ -233,7 +245,8 @@ class ArrayDataModule(ImageDataModule):
         self.entry = ARRAY_SETS[dataset]
         self.in_channels, self.mean, self.std = self.entry.in_channels, self.entry.mean, self.entry.std
         self.num_classes = self.entry.expected.classes if classes is None else classes
-        self.root = tiny_root(dataset) if self.tiny else Path(root).expanduser()
+        self.tiny = self.tiny and self.entry.packaged is None
+        self.root = self._root(root)
         self.download = download
         self.allow_partial = allow_partial or self.tiny
         self.subset = {"classes": classes, "fraction": fraction, "seed": subset_seed}
@@ -261,6 +274,15 @@ class ArrayDataModule(ImageDataModule):
             return None
         transform: Transform = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
         return transform
+
+    def _root(self, root: str | None) -> Path:
+        if self.entry.packaged is not None:
+            return self.entry.packaged
+        if self.tiny:
+            return tiny_root(self.name)
+        if root is None:
+            raise OptionError(f"{self.entry.title} needs the folder of its files; got none: {self.entry.advice}")
+        return Path(root).expanduser()
 
     def _find_folder(self) -> Path | None:
         for place in (self.root, *(self.root / name for name in self.entry.subfolders)):

@@ -10,14 +10,16 @@ from gcp_repro.data.arrays import ARRAY_SETS, ArrayDataModule, read_idx
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
+FETCHED = [name for name, entry in ARRAY_SETS.items() if entry.packaged is None]
+
 
 def make(name, root, **options):
-    module = ArrayDataModule(name, str(root), **({"allow_partial": True} | options))
+    module = ArrayDataModule(name, root and str(root), **({"allow_partial": True} | options))
     module.setup("fit")
     return module
 
 
-@pytest.mark.parametrize("name", ARRAY_SETS)
+@pytest.mark.parametrize("name", FETCHED)
 def test_both_splits_in_order(name, tmp_path):
     module = make(name, write_tiny(name, tmp_path / "x"))
     images, labels = next(iter(module.val_dataloader()))
@@ -28,18 +30,39 @@ def test_both_splits_in_order(name, tmp_path):
     assert module.num_classes == ARRAY_SETS[name].expected.classes
 
 
-@pytest.mark.parametrize("name", ARRAY_SETS)
+@pytest.mark.parametrize("name", FETCHED)
 def test_counts_are_checked(name, tmp_path):
     with pytest.raises(DataError, match=rf"it has 12 of {ARRAY_SETS[name].expected.train:,} training images"):
         make(name, write_tiny(name, tmp_path / "x"), allow_partial=False)
 
 
-@pytest.mark.parametrize("name", ARRAY_SETS)
+@pytest.mark.parametrize("name", FETCHED)
 def test_found_below_the_common_folder_or_missed_with_advice(name, tmp_path):
     with pytest.raises(DataError, match=rf"looked in {tmp_path}, .*data\.download=true"):
         make(name, tmp_path)
     write_tiny(name, tmp_path / ARRAY_SETS[name].subfolders[0])
     make(name, tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"tiny": True}])
+def test_the_set_in_the_package_needs_no_folder_and_stays_as_it_is(options):
+    module = make("fashion_mnist_small", None, allow_partial=False, **options)
+    for split, size in (("train", 4_000), ("val", 2_500)):
+        images, labels = module.make_dataset(split).tensors
+        assert images.shape == (size, 1, 28, 28)
+        assert torch.bincount(labels).min() > 0.08 * size
+        assert images.float().mean() / 255 == pytest.approx(module.mean[0], abs=0.01)
+
+
+def test_every_seed_may_have_its_own_training_images_and_the_same_test():
+    first, second = (make("fashion_mnist_small", None, train_size=1_000, subset_seed=seed) for seed in (0, 1))
+    assert not torch.equal(first.make_dataset("train").tensors[0], second.make_dataset("train").tensors[0])
+    assert torch.equal(first.make_dataset("val").tensors[0], second.make_dataset("val").tensors[0])
+
+
+def test_a_set_outside_the_package_needs_a_folder():
+    with pytest.raises(OptionError, match="CIFAR-10 needs the folder of its files; got none"):
+        ArrayDataModule("cifar10")
 
 
 def test_fashion_mnist_names_debians_package(tmp_path):

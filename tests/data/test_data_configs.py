@@ -11,7 +11,7 @@ from gcp_repro.data import ImageDataModule
 from gcp_repro.training.run import train
 
 CONFIGS = Path(next(iter(gcp_repro.configs.__path__)))
-EMBEDDED = ("digits", "textures")
+EMBEDDED = ("digits", "textures", "fashion_mnist_small")
 ON_DISK = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml") if path.stem not in (*EMBEDDED, "imagenet_stream"))
 FINE_GRAINED = [f"resnet50_{name}" for name in ("aircraft", "birds", "cars", "dogs")]
 ON_FILES = [*FINE_GRAINED, *sorted(path.stem for path in (CONFIGS / "experiment").glob("*_imagenet.yaml"))]
