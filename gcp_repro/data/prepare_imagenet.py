@@ -10,7 +10,8 @@ also read the archives in place (data.layout=tar); unpacked files are faster on 
     gcp-data imagenet SOURCE TARGET --resize 256
 
 writes shards (data.layout=webdataset) of images whose shorter side is 256 pixels, encoded anew once, from ImageNet in any form
-that training reads. They decode faster and are other pixels: the documentation's page on data has the numbers. Shards that are there are kept.
+that training reads. They decode faster and are other pixels; docs/data.md has the
+numbers. Shards that are there are kept.
 """
 
 from __future__ import annotations
@@ -154,7 +155,8 @@ def smaller(data: bytes, name: str, side: int) -> bytes:
     if min(image.shape[1:]) <= side:
         return data
     levels = F.resize(image, [side], antialias=True).permute(1, 2, 0).contiguous().numpy()
-    return simplejpeg.encode_jpeg(levels, quality=QUALITY, colorsubsampling="420")
+    encoded: bytes = simplejpeg.encode_jpeg(levels, quality=QUALITY, colorsubsampling="420")
+    return encoded
 
 
 def show(what: str, done: int, total: int) -> None:
