@@ -29,10 +29,13 @@ RUN_MAKE = [*WORKFLOWS, ROOT / "Dockerfile", ROOT / ".devcontainer" / "devcontai
 @pytest.mark.parametrize("path", RUN_MAKE, ids=lambda path: path.name)
 def test_targets_of_make_exist(path):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(VENV)", ".venv")
-    for words in re.findall(r"(?:^|[`\" ])make(?:\", )? ([\w. \"/,-]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
-        for target in re.findall(r"[a-z.][\w./-]+", words):
-            assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"{path.name} calls make {target}"
-            break
+    calls = re.findall(
+        r"""(?:^ *|[`"]|run: |RUN |&& )make((?:[ ",]+[a-z.][\w./-]*)+)""", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    targets = {target for call in calls for target in re.findall(r"[\w./-]+", call)}
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"{path.name} calls make {target}"
 
 
 def test_a_host_checks_every_supported_python():
