@@ -37,7 +37,7 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.storage import Storage, is_image_name
-from gcp_repro.data.tar_storage import TarMember, index_tar
+from gcp_repro.data.tar_storage import TarMember, index_tar, read_at
 from gcp_repro.errors import DataError, OptionError
 
 __all__ = ["add_arguments", "run"]
@@ -82,7 +82,7 @@ def unpack(archive: Path, placed: Iterator[tuple[TarMember, Path]], total: int, 
             if not path.is_file() or path.stat().st_size != member.size:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished = path.with_name(f".{path.name}.unfinished")
-                unfinished.write_bytes(os.pread(file.fileno(), member.size, member.offset))
+                unfinished.write_bytes(read_at(file, member.size, member.offset))
                 unfinished.replace(path)
                 written += 1
             progress(f"unpacking {archive.name}", number, total)
