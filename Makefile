@@ -6,6 +6,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 RUNS ?= runs
+REPORT ?= reports/index.html
 PYTEST_ARGS ?=
 MACHINES ?=
 MUTANTS ?= *
@@ -18,8 +19,8 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-reproduce: $(VENV)/.installed ## Train the embedded experiment and write the report; QUICK=1: less of it
-	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
+reproduce: $(VENV)/.installed ## Train the embedded experiment into RUNS and write REPORT; QUICK=1: less of it
+	$(BIN)/gcp-reproduce --runs-dir $(RUNS) --report $(REPORT) $(if $(QUICK),--quick)
 
 test: $(VENV)/.installed-dev ## Run all tests in two processes; PYTEST_ARGS="tests/linalg -x" selects, "-n0" takes one
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
@@ -53,10 +54,11 @@ type: $(VENV)/.installed-dev ## Check types
 docs: $(VENV)/.installed ## Write the generated parts of README.md and docs/layers
 	$(BIN)/python scripts/make_docs.py
 
-tables: $(VENV)/.installed ## Write the report from the runs in RUNS (default: runs)
-	$(BIN)/gcp-tables $(RUNS)
+tables: $(VENV)/.installed ## Write REPORT (default: reports/index.html) from the runs in RUNS (default: runs)
+	$(BIN)/gcp-tables $(RUNS) --output $(REPORT)
 
 wheel: $(VENV)/.installed ## Build the wheel into dist/
+	rm -rf build # setuptools would take modules that are gone from there
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, builds and caches; runs and reports stay

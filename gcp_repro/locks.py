@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
-__all__ = ["RenewedLock"]
+__all__ = ["RenewedLock", "after_fork"]
+
+
+def after_fork(call: Callable[[], object]) -> None:
+    """Have something called at the start of every forked child; on Windows, which has none, never."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
 
 
 class RenewedLock:
@@ -20,7 +27,7 @@ class RenewedLock:
 
     def __init__(self) -> None:
         self._renew()
-        os.register_at_fork(after_in_child=self._renew)
+        after_fork(self._renew)
 
     def _renew(self) -> None:
         self._lock = threading.RLock()

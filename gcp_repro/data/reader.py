@@ -115,7 +115,7 @@ def _register_heif() -> None:
     try:
         heif = importlib.import_module("pillow_heif")
     except ImportError as error:
-        raise ValueError("it is a HEIC image, which needs pip install 'gcp_repro[heif]'") from error
+        raise ValueError('it is a HEIC image, which needs pip install "gcp_repro[heif]"') from error
     heif.register_heif_opener()
 
 

@@ -6,9 +6,10 @@ import hashlib
 import logging
 import os
 import tarfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.data.storage import is_image_name, printable
 from gcp_repro.errors import DataError
 
-__all__ = ["TarMember", "TarStorage", "index_tar"]
+__all__ = ["TarMember", "TarStorage", "index_tar", "read_at"]
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,18 @@ def _save(cache: Path, members: Sequence[TarMember], stamp: np.ndarray) -> None:
         )
 
 
+_position = threading.Lock()  # of open files, where reading at an offset moves it
+
+
+def read_at(file: BinaryIO, size: int, offset: int) -> bytes:
+    """Bytes at an offset; threads, and processes that were forked, can read from one open file side by side."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), size, offset)
+    with _position:  # Windows, where nothing forks
+        file.seek(offset)
+        return file.read(size)
+
+
 class TarStorage:
     """Images inside tar archives; a name is `<prefix>/<name in the archive>`.
 
@@ -153,7 +166,7 @@ class TarStorage:
     """
 
     def __init__(self, archives: dict[str, Path], index_dir: Path | None = None) -> None:
-        self._files: dict[int, int] = {}
+        self._files: dict[int, BinaryIO] = {}
         self._archives = list(archives.values())
         rows = sorted(
             (f"{prefix}/{member.name}", number, member.offset, member.size)
@@ -180,7 +193,7 @@ class TarStorage:
         row = int(np.searchsorted(self._names, os.fsencode(name)))
         number, offset, size = self._place[:, row].tolist()
         try:
-            data = os.pread(self._descriptor(number), size, offset)
+            data = read_at(self._file(number), size, offset)
         except OSError as error:
             raise UnreadableImageError(
                 f"a readable archive is needed; {self.locate(name)} cannot be read ({error.strerror}): restore the file"
@@ -198,14 +211,14 @@ class TarStorage:
             return f"{self._archives[int(self._place[0, row])]}: {printable(name)}"
         return f"{printable(name)} in {', '.join(map(str, self._archives))}"
 
-    def _descriptor(self, number: int) -> int:
+    def _file(self, number: int) -> BinaryIO:
         if number not in self._files:
-            self._files[number] = os.open(self._archives[number], os.O_RDONLY)
+            self._files[number] = self._archives[number].open("rb")
         return self._files[number]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}  # a spawned worker opens the archives itself
 
     def __del__(self) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
+        for file in self._files.values():
+            file.close()

@@ -61,7 +61,7 @@ def _require_packages() -> None:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise OptionError(
-            f"an ONNX file needs the packages onnx and onnxscript; {missing[0]} is missing: pip install gcp_repro[onnx]"
+            f'an ONNX file needs the packages onnx and onnxscript; {missing[0]} is missing: pip install "gcp_repro[onnx]"'
         )
 
 

@@ -40,10 +40,7 @@ def pade_coefficients(degree: int = 100) -> tuple[tuple[float, ...], tuple[float
     """
     table = _table()
     if degree not in table:
-        raise OptionError(
-            f"Pade coefficients exist for degree {', '.join(map(str, table))}; got {degree}: "
-            "choose one of these or add it to scripts/make_pade_coefficients.py"
-        )
+        raise OptionError(f"Pade coefficients exist for degree {', '.join(map(str, table))}; got {degree}: choose one of these")
     return table[degree]
 
 

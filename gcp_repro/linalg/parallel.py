@@ -7,7 +7,6 @@ chunks that fit into a core's cache, and every thread takes whole chunks through
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from gcp_repro.locks import RenewedLock
+from gcp_repro.locks import RenewedLock, after_fork
 
 __all__ = ["CHUNK_BYTES", "for_each_chunk"]
 
@@ -28,7 +27,7 @@ lock to one another; that costs more than the cache gains.
 
 _lock = RenewedLock()
 _pools: dict[int, ThreadPoolExecutor] = {}  # the one in use, by its number of threads
-os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+after_fork(_pools.clear)  # threads do not survive a fork
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

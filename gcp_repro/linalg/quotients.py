@@ -17,7 +17,7 @@ from gcp_repro.registry import Registry
 
 __all__ = ["DIFFERENCE_QUOTIENTS", "geometric_sum"]
 
-PADE_DEGREES = OneOf(pade_degrees, "the degrees whose coefficients scripts/make_pade_coefficients.py made")
+PADE_DEGREES = OneOf(pade_degrees, "the degrees whose coefficients the package has")
 
 
 def svd(larger: Tensor, smaller: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ class TransformersBackbone(CutNetwork):
         try:
             import transformers
         except ImportError as error:
-            raise OptionError(f"the backbone {name} needs the package transformers: pip install transformers") from error
+            raise OptionError(
+                f'the backbone {name} needs the package transformers: pip install "gcp_repro[transformers]"'
+            ) from error
         network = getattr(transformers, name, None)
         if not (isinstance(network, type) and issubclass(network, transformers.PreTrainedModel)):
             raise OptionError(f"a backbone of transformers needs the class of a model; got {name!r}: correct its name")

@@ -55,7 +55,10 @@ def test_parquet_holds_runs_and_epochs(tmp_path):
 def test_parquet_without_pyarrow_is_explained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["--format", "parquet", "--output", str(tmp_path / "store")]) == 1
-    assert "written by pyarrow, which is not installed: pip install pyarrow, or use --format csv" in capsys.readouterr().err
+    assert (
+        'written by pyarrow, which is not installed: pip install "gcp_repro[parquet]", or use --format csv'
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "store").exists()
 
 

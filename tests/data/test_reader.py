@@ -116,5 +116,5 @@ def test_heic_and_avif_are_read(monkeypatch):
         assert np.abs(decoded - levels()).mean() < 4
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     reader._register_heif.cache_clear()
-    with pytest.raises(UnreadableImageError, match=r"it is a HEIC image, which needs pip install 'gcp_repro\[heif\]'"):
+    with pytest.raises(UnreadableImageError, match=r'it is a HEIC image, which needs pip install "gcp_repro\[heif\]"'):
         decode_rgb(heif.getvalue(), "x.heic")

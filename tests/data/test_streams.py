@@ -208,6 +208,6 @@ def test_wrong_options(monkeypatch, tmp_path):
     with pytest.raises(UnknownNameError, match=r"no policy data\.on_error 'keep'"):
         StreamDataModule("parquet", "a", "b", on_error="keep")
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(DataError, match=r"needs the library fsspec; it is not installed: pip install 'gcp_repro\[streams\]'"):
+    with pytest.raises(DataError, match=r'needs the library fsspec; it is not installed: pip install "gcp_repro\[streams\]"'):
         StreamDataModule("parquet", "https://host/a", "b").setup("fit")
     assert default_cache_dir() == Path(os.environ["XDG_CACHE_HOME"]) / "gcp_repro" / "shards"

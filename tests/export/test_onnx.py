@@ -76,7 +76,7 @@ def test_a_file_that_gives_something_else_is_refused(tmp_path, monkeypatch):
 
 def test_packages_that_are_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(OptionError, match=r"onnx is missing: pip install gcp_repro\[onnx\]"):
+    with pytest.raises(OptionError, match=r'onnx is missing: pip install "gcp_repro\[onnx\]"'):
         to_onnx(build_meta_layer("gap"), tmp_path / "layer.onnx", torch.rand(2, 3, 8))
 
 

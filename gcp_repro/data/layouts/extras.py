@@ -28,7 +28,7 @@ def import_extra(name: str, purpose: str) -> Any:
         library = importlib.import_module(name)
     except ImportError as error:
         raise DataError(
-            f"reading {purpose} needs the library {name}; it is not installed: pip install 'gcp_repro[{EXTRAS.get(name, name)}]'"
+            f'reading {purpose} needs the library {name}; it is not installed: pip install "gcp_repro[{EXTRAS.get(name, name)}]"'
         ) from error
     if name == "datasets":
         library.utils.tqdm.get_lock()  # it must exist: threads that list files side by side would delete each other's

@@ -44,7 +44,7 @@ META_BIN = "meta.bin"
 CAFFE_LIST = "val.txt"
 HOW_TO_GET = (
     f"get {TRAIN_TAR}, {VAL_TAR} and {DEVKIT}.tar.gz from https://image-net.org/download.php and run "
-    "scripts/prepare_imagenet.py, or read them in place with data.layout=tar"
+    "gcp-data imagenet, or read them in place with data.layout=tar"
 )
 
 
@@ -138,7 +138,7 @@ def read_validation_wnids(folders: Sequence[Path]) -> GroundTruth:
     raise DataError(
         f"ImageNet's flat validation images need labels; looked for {', '.join(readers)} in {', '.join(map(str, folders))}: "
         "put one of them there (the devkit comes from https://image-net.org/download.php), or sort the images into class "
-        "folders with scripts/prepare_imagenet.py"
+        "folders with gcp-data imagenet"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import is_image_name
-from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar
+from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar, read_at
 from gcp_repro.errors import DataError
 
 __all__ = ["lacking_shards", "parse_shards", "read_shards"]
@@ -113,7 +112,7 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
         for suffix, parse in LABEL_FILES.items():
             for member in members:
                 if member.name.endswith(suffix) and _key(member.name) not in labels:
-                    value = parse(os.pread(file.fileno(), member.size, member.offset))
+                    value = parse(read_at(file, member.size, member.offset))
                     if value is not None and value != "":
                         labels[_key(member.name)] = value
     images = [member for member in members if is_image_name(member.name)]

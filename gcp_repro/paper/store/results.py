@@ -92,7 +92,8 @@ class Results:
         """
         if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
             raise OptionError(
-                "parquet files are written by pyarrow, which is not installed: pip install pyarrow, or use --format csv"
+                "parquet files are written by pyarrow, which is not installed: "
+                'pip install "gcp_repro[parquet]", or use --format csv'
             )
         folder.mkdir(parents=True, exist_ok=True)
         for name, frame in (("runs", self.runs), ("epochs", self.epochs)):

@@ -43,7 +43,7 @@ class TestImageNet:
         root = write_tiny("imagenet_flat", tmp_path / "x")
         shutil.rmtree(root / "ILSVRC2012_devkit_t12")
         with pytest.raises(
-            DataError, match=r"need labels; looked for ILSVRC2012_devkit_t12, .*meta\.bin, val\.txt in .*prepare_imagenet\.py"
+            DataError, match=r"need labels; looked for ILSVRC2012_devkit_t12, .*meta\.bin, val\.txt in .*gcp-data imagenet"
         ):
             open_image_set("imagenet", root, options=PARTIAL)
 

@@ -1,17 +1,17 @@
-"""Unpack ImageNet's archives into `train/<wnid>/` and `val/<wnid>/`.
+"""Unpack ImageNet's archives into class folders, or write shards of smaller images.
 
-    python scripts/prepare_imagenet.py ARCHIVES TARGET
+    gcp-data imagenet ARCHIVES TARGET
 
-ARCHIVES holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from
-https://image-net.org/download.php. Their md5 sums are checked first and the numbers of images at the end. A run that
-was interrupted
-goes on where it stopped: files that are there in full are kept. Training can also read the archives in place
-(data.layout=tar); unpacked files are faster on a local disk and slower on most network ones.
+writes `train/<wnid>/` and `val/<wnid>/`. ARCHIVES holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+ILSVRC2012_devkit_t12.tar.gz from https://image-net.org/download.php. Their md5 sums are checked first and the numbers of
+images at the end. A run that was interrupted goes on where it stopped: files that are there in full are kept. Training can
+also read the archives in place (data.layout=tar); unpacked files are faster on a local disk and slower on most network ones.
 
-    python scripts/prepare_imagenet.py SOURCE TARGET --resize 256
+    gcp-data imagenet SOURCE TARGET --resize 256
 
 writes shards (data.layout=webdataset) of images whose shorter side is 256 pixels, encoded anew once, from ImageNet in any form
-that training reads. They decode faster and are other pixels: docs/data.md has the numbers. Shards that are there are kept.
+that training reads. They decode faster and are other pixels; docs/data.md has the
+numbers. Shards that are there are kept.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.storage import Storage, is_image_name
-from gcp_repro.data.tar_storage import TarMember, index_tar
-from gcp_repro.errors import DataError, GCPError, OptionError
+from gcp_repro.data.tar_storage import TarMember, index_tar, read_at
+from gcp_repro.errors import DataError, OptionError
+
+__all__ = ["add_arguments", "run"]
 
 MD5 = dict(ARCHIVE_META.values())
 CHUNK = 1 << 24
@@ -80,7 +82,7 @@ def unpack(archive: Path, placed: Iterator[tuple[TarMember, Path]], total: int, 
             if not path.is_file() or path.stat().st_size != member.size:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished = path.with_name(f".{path.name}.unfinished")
-                unfinished.write_bytes(os.pread(file.fileno(), member.size, member.offset))
+                unfinished.write_bytes(read_at(file, member.size, member.offset))
                 unfinished.replace(path)
                 written += 1
             progress(f"unpacking {archive.name}", number, total)
@@ -153,7 +155,8 @@ def smaller(data: bytes, name: str, side: int) -> bytes:
     if min(image.shape[1:]) <= side:
         return data
     levels = F.resize(image, [side], antialias=True).permute(1, 2, 0).contiguous().numpy()
-    return simplejpeg.encode_jpeg(levels, quality=QUALITY, colorsubsampling="420")
+    encoded: bytes = simplejpeg.encode_jpeg(levels, quality=QUALITY, colorsubsampling="420")
+    return encoded
 
 
 def show(what: str, done: int, total: int) -> None:
@@ -162,37 +165,22 @@ def show(what: str, done: int, total: int) -> None:
         print(f"\r{what}: {100 * done / total:5.1f} %", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("archives", type=Path, help="folder of the three archives")
-    parser.add_argument("target", type=Path, help="folder to unpack into")
-    parser.add_argument("--resize", type=int, metavar="SIDE", help="write shards of smaller images, from any form")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `gcp-data imagenet`."""
+    parser.add_argument("source", type=Path, help="folder of the three archives; with --resize ImageNet in any form")
+    parser.add_argument("target", type=Path, help="folder to write into")
+    parser.add_argument("--resize", type=int, metavar="SIDE", help="write shards of smaller images")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that write shards")
     parser.add_argument("--skip-md5", action="store_true", help="trust the archives")
     parser.add_argument("--allow-partial", action="store_true", help="accept other numbers of images than ImageNet's")
-    options = parser.parse_args(arguments)
-    try:
-        if options.resize is not None:
-            if options.resize < 1:
-                raise OptionError(f"--resize needs at least 1 pixel; got {options.resize}: 256 suits inputs of 224")
-            summary = resize(
-                options.archives,
-                options.target,
-                options.resize,
-                workers=options.workers,
-                allow_partial=options.allow_partial,
-                progress=show,
-            )
-            print(summary)
-            return
-        print(
-            prepare(
-                options.archives, options.target, skip_md5=options.skip_md5, allow_partial=options.allow_partial, progress=show
-            )
-        )
-    except GCPError as error:
-        sys.exit(f"prepare_imagenet: {error}")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    """Unpack or resize, and print what was done."""
+    source, target, partly = options.source, options.target, options.allow_partial
+    if options.resize is None:
+        print(prepare(source, target, skip_md5=options.skip_md5, allow_partial=partly, progress=show))
+        return
+    if options.resize < 1:
+        raise OptionError(f"--resize needs at least 1 pixel; got {options.resize}: 256 suits inputs of 224")
+    print(resize(source, target, options.resize, workers=options.workers, allow_partial=partly, progress=show))

@@ -1,25 +1,28 @@
-"""What `make reproduce` trains."""
+"""What `make reproduce` trains, and that it does."""
 
 from collections import Counter
 
+import pytest
+
+from gcp_repro.cli import reproduce
+from gcp_repro.cli.reproduce import ARMS, Arm, Plan, main, plans
 from gcp_repro.data.arrays import ARRAY_SETS
 from gcp_repro.paper.store.statistics import MIN_PAIRS
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, setting_of
-from scripts.reproduce import ARMS, plans
 
 CORES, LIMIT, QUICK_LIMIT = 2, 12 * 60, 3 * 60
 START_UP = 20  # seconds of a core: imports of the workers, and the report
 
 
-def test_every_arm_has_the_replicates_that_a_claim_needs():
-    for quick in (False, True):
-        counts = Counter(plan.arm for plan in plans(quick))
-        assert counts == dict.fromkeys((arm for arm in ARMS if arm.quick or not quick), MIN_PAIRS)
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_arm_has_the_replicates_that_a_claim_needs(quick):
+    counts = Counter(plan.arm for plan in plans(quick))
+    assert counts == dict.fromkeys((arm for arm in ARMS if arm.quick or not quick), MIN_PAIRS)
 
 
-def test_the_time_stays_within_what_the_readme_promises():
-    for quick, limit in ((False, LIMIT), (True, QUICK_LIMIT)):
-        assert CORES * START_UP + sum(plan.arm.seconds for plan in plans(quick)) < CORES * limit
+@pytest.mark.parametrize(("quick", "limit"), [(False, LIMIT), (True, QUICK_LIMIT)])
+def test_the_time_stays_within_what_the_readme_promises(quick, limit):
+    assert CORES * START_UP + sum(plan.arm.seconds for plan in plans(quick)) < CORES * limit
 
 
 def test_initialisation_order_and_training_images_follow_the_seed_and_the_test_images_do_not(compose_train):
@@ -40,3 +43,16 @@ def test_arms_are_runs_of_their_own_in_one_setting_but_for_alexnets_head_and_sha
     hybrid = [config for config in configurations if config.protocol.name == "hybrid"]
     assert len(hybrid) == sum("protocol=hybrid" in arm.overrides for arm in ARMS) > 1
     assert len({initial_stage_hash(config) for config in hybrid}) == 1
+
+
+def test_runs_and_report_are_written_and_kept(monkeypatch, tmp_path, capsys):
+    arm = Arm("data.train_size=40 data.batch_size=10 schedule.epochs=1 schedule.milestones=[] callbacks=none meta_layer=gap", 1)
+    monkeypatch.setattr(reproduce, "plans", lambda quick: [Plan(arm, 0)])
+    arguments = ["--quick", "--jobs", "1", "--runs-dir", str(tmp_path / "runs"), "--report", str(tmp_path / "report.html")]
+    for _ in range(2):
+        assert main(arguments) == 0
+        said = capsys.readouterr().out
+        assert "[  1/1] error" in said
+        assert "1 run (0 diverged)" in said
+    assert len([*tmp_path.glob("runs/*/*/result.json")]) == 1
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")

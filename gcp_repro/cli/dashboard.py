@@ -1,6 +1,6 @@
-"""Make a Weights & Biases workspace and report for the runs of a project.
+"""`gcp-dashboard`: a Weights & Biases workspace and report for the runs of a project.
 
-    python scripts/wandb_dashboard.py --entity ME --project gcp_repro
+    gcp-dashboard --entity ME --project gcp_repro
 
 needs `pip install "gcp_repro[wandb-dashboard]"` and `wandb login`. `--dry-run FILE` writes the workspace to a JSON file instead
 and needs neither a login nor a network.
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+__all__ = ["build_report", "build_workspace", "main"]
 
 EPOCH = "epoch"
 LAYER = "meta_layer.name"
@@ -146,14 +148,17 @@ def build_report(entity: str, project: str, experiment: str | None = None) -> An
         entity=entity,
         project=project,
         title=f"Global covariance pooling: layers and protocols, {experiment or 'all experiments'}",
-        description="Made by scripts/wandb_dashboard.py of gcp_repro. Means over runs, with standard deviations.",
+        description="Made by gcp-dashboard of gcp_repro. Means over runs, with standard deviations.",
         blocks=blocks,
         width="fluid",
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="wandb_dashboard", description=(__doc__ or "").splitlines()[0])
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="gcp-dashboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entity", required=True, help="user or team that owns the project")
     parser.add_argument("--project", required=True, help="as in logger.wandb.project; it must have at least one run")
     parser.add_argument("--experiment", help="its runs alone, as in digits; without it means are over all experiments")
@@ -162,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         import wandb_workspaces  # noqa: F401
     except ImportError:
-        sys.exit('wandb_dashboard: needs wandb-workspaces, which is not installed: pip install "gcp_repro[wandb-dashboard]"')
+        sys.exit('gcp-dashboard: needs wandb-workspaces, which is not installed: pip install "gcp_repro[wandb-dashboard]"')
     workspace = build_workspace(options.entity, options.project, options.experiment)
     if options.dry_run is not None:
         options.dry_run.write_text(json.dumps(workspace._spec, indent=2) + "\n", encoding="utf-8")
@@ -181,7 +186,7 @@ def publish(workspace: Any, entity: str, project: str, experiment: str | None) -
             print(f"{type(thing).__name__.lower()}: {thing.url}")
     except (wandb.Error, OSError, ValueError) as error:
         sys.exit(
-            f"wandb_dashboard: needs a login and a project with runs; W&B answered for {entity}/{project}: "
+            f"gcp-dashboard: needs a login and a project with runs; W&B answered for {entity}/{project}: "
             f"{type(error).__name__}: {error}: run `wandb login`, check --entity and --project, or pass --dry-run FILE"
         )
 

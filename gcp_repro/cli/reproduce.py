@@ -1,6 +1,4 @@
-"""Train the embedded experiment, all claims of the paper that minutes can show, and build the report: what `make reproduce` runs.
-
-    python scripts/reproduce.py [--quick] [--jobs N] [--runs-dir DIR] [--report PATH]
+"""`gcp-reproduce`: train the embedded experiment, all claims of the paper that minutes can show, and build the report.
 
 Each run is what `gcp-train` with the same overrides would make, in the same directory, so that finished runs are skipped and
 interrupted ones resumed. All runs share one pool of worker processes, each with one thread, which start once.
@@ -11,15 +9,19 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import joblib
 from rich.console import Console
+
+from gcp_repro.cli.tables import main as tables
+
+__all__ = ["main"]
 
 EXPERIMENT = "fashion_small"
 SEEDS = 5  # the fewest from which the report claims a difference
@@ -137,27 +139,29 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {seconds:02d} s"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status is that of the report."""
+    parser = argparse.ArgumentParser(
+        prog="gcp-reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="what shows most, with all seeds: two to three minutes on two cores")
     parser.add_argument(
         "--jobs", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="worker processes (default: cores, at most 4)"
     )
     parser.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
     parser.add_argument("--report", default="reports/index.html", help="the page to write (default: reports/index.html)")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
 
-    planned = plans(arguments.quick)
+    planned = plans(options.quick)
     progress = Progress(planned)
-    print(f"{len(planned)} runs with {arguments.jobs} workers; finished ones are skipped, interrupted ones resumed", flush=True)
+    print(f"{len(planned)} runs with {options.jobs} workers; finished ones are skipped, interrupted ones resumed", flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers
-    with joblib.Parallel(n_jobs=arguments.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all") as parallel:
-        for plan, result in parallel(joblib.delayed(run)(plan, arguments.runs_dir) for plan in planned):
+    with joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all") as parallel:
+        for plan, result in parallel(joblib.delayed(run)(plan, options.runs_dir) for plan in planned):
             progress.finished(plan, result)
-    command = [sys.executable, "-m", "gcp_repro.cli.tables", arguments.runs_dir, "--output", arguments.report]
-    code = subprocess.run(command, check=False).returncode
+    code = tables([options.runs_dir, "--output", options.report])
     if code == 0:
-        print(f"\nThe report: {Path(arguments.report).resolve()}")
+        print(f"\nThe report: {Path(options.report).resolve()}")
     return code
 
 

@@ -1,28 +1,22 @@
 import csv
 import json
-import runpy
 import sys
 from pathlib import Path
 
 import pytest
 from wandb.errors import UsageError
 
+from gcp_repro.cli import dashboard
 from gcp_repro.training.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # wandb-workspaces, when it is imported
-SCRIPT = Path(__file__).parents[2] / "scripts" / "wandb_dashboard.py"
 
 
 @pytest.fixture
-def script():
-    return runpy.run_path(str(SCRIPT))
-
-
-@pytest.fixture
-def workspace(script, tmp_path, capsys):
+def workspace(tmp_path, capsys):
     """The workspace as W&B's library serialises it."""
     pytest.importorskip("wandb_workspaces")
-    script["main"](
+    dashboard.main(
         ["--entity", "me", "--project", "gcp", "--experiment", "digits", "--dry-run", str(tmp_path / "workspace.json")]
     )
     assert "4 sections -> " in capsys.readouterr().out
@@ -78,21 +72,21 @@ def test_the_runs_of_one_experiment(workspace):
     assert (condition["op"], condition["value"]) == ("=", "digits")
 
 
-def test_runs_send_what_the_dashboard_shows(script, logged):
+def test_runs_send_what_the_dashboard_shows(logged):
     columns, sent = logged
-    for spec in (spec for specs in script["SECTIONS"].values() for spec in specs):
+    for spec in (spec for specs in dashboard.SECTIONS.values() for spec in specs):
         assert spec.metric in columns or spec.metric == "swap_epoch"
         assert spec.metric.encode() in sent
-    for column in script["COLUMNS"]:
+    for column in dashboard.COLUMNS:
         if column.startswith("summary:"):
             assert column.removeprefix("summary:") in columns
     for part in (b"swap_epoch", b"warmup_epochs", b"svd_pade", b"digits", b"hybrid"):  # configuration, group, job type, tags
         assert part in sent
 
 
-def test_without_a_login_the_dashboard_says_what_to_do(script, monkeypatch):
+def test_without_a_login_the_dashboard_says_what_to_do(monkeypatch):
     workspaces = pytest.importorskip("wandb_workspaces.workspaces")
-    monkeypatch.setattr(sys, "argv", ["wandb_dashboard", "--entity", "me", "--project", "gcp"])
+    monkeypatch.setattr(sys, "argv", ["gcp-dashboard", "--entity", "me", "--project", "gcp"])
 
     def refuse(self):
         raise UsageError("No API key configured.")
@@ -101,10 +95,10 @@ def test_without_a_login_the_dashboard_says_what_to_do(script, monkeypatch):
     with pytest.raises(
         SystemExit, match=r"needs a login and .*me/gcp: UsageError: No API key.* run `wandb login`, .*--dry-run FILE"
     ):
-        script["main"]()
+        dashboard.main()
 
 
-def test_without_the_library_the_extra_is_named(script, monkeypatch):
+def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(SystemExit, match=r'not installed: pip install "gcp_repro\[wandb-dashboard\]"'):
-        script["main"](["--entity", "me", "--project", "gcp"])
+        dashboard.main(["--entity", "me", "--project", "gcp"])

@@ -1,21 +1,18 @@
 import hashlib
-import runpy
-from pathlib import Path
 
 import pytest
 from torchvision.transforms.v2 import functional as F
 
+from gcp_repro.cli.data import main
+from gcp_repro.data import prepare_imagenet
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.tiny import write_tiny
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
-
-@pytest.fixture
-def prepare():
-    return runpy.run_path(str(SCRIPTS / "prepare_imagenet.py"))["main"]
+def prepare(arguments):
+    main(["imagenet", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -23,7 +20,7 @@ def archives(tmp_path):
     return write_tiny("imagenet_tar", tmp_path / "archives")
 
 
-def test_archives_become_class_folders(prepare, archives, tmp_path, capsys):
+def test_archives_become_class_folders(archives, tmp_path, capsys):
     target = tmp_path / "imagenet"
     prepare([str(archives), str(target), "--skip-md5", "--allow-partial"])
     assert "12 training and 6 validation images" in capsys.readouterr().out
@@ -35,7 +32,7 @@ def test_archives_become_class_folders(prepare, archives, tmp_path, capsys):
     assert [unpacked.storage.read(name) for name, _ in unpacked.train] == [packed.storage.read(name) for name, _ in packed.train]
 
 
-def test_an_interrupted_run_goes_on(prepare, archives, tmp_path, capsys):
+def test_an_interrupted_run_goes_on(archives, tmp_path, capsys):
     arguments = [str(archives), str(tmp_path / "out"), "--skip-md5", "--allow-partial"]
     prepare(arguments)
     assert "18 files written" in capsys.readouterr().out
@@ -49,42 +46,32 @@ def test_an_interrupted_run_goes_on(prepare, archives, tmp_path, capsys):
     assert not list((tmp_path / "out").rglob(".*unfinished"))
 
 
-def test_wrong_counts_and_missing_archives(prepare, archives, tmp_path):
-    with pytest.raises(SystemExit, match=r"prepare_imagenet: ImageNet-1k in .* has 3 of 1,000 classes"):
+def test_wrong_counts_and_missing_archives(archives, tmp_path):
+    with pytest.raises(SystemExit, match=r"gcp-data: ImageNet-1k in .* has 3 of 1,000 classes"):
         prepare([str(archives), str(tmp_path / "out"), "--skip-md5"])
     (archives / "ILSVRC2012_img_val.tar").unlink()
     with pytest.raises(SystemExit, match=r"needs ILSVRC2012_img_val\.tar: get ILSVRC2012_img_train\.tar"):
         prepare([str(archives), str(tmp_path / "out"), "--skip-md5"])
 
 
-def test_md5_is_checked_once(prepare, archives, tmp_path, capsys):
+def test_md5_is_checked_once(archives, tmp_path, capsys, monkeypatch):
     target = tmp_path / "out"
     with pytest.raises(SystemExit, match=r"devkit_t12\.tar\.gz needs the md5 sum fa75699e90414af021442c21a62c3abf; it has"):
         prepare([str(archives), str(target), "--allow-partial"])
-    sums = prepare.__globals__["MD5"]
     for path in archives.iterdir():
-        sums[path.name] = hashlib.md5(path.read_bytes()).hexdigest()
+        monkeypatch.setitem(prepare_imagenet.MD5, path.name, hashlib.md5(path.read_bytes()).hexdigest())
     prepare([str(archives), str(target), "--allow-partial"])
     assert "md5 of ILSVRC2012_img_train.tar: 100.0 %" in capsys.readouterr().err
     prepare([str(archives), str(target), "--allow-partial"])
     assert "md5 of" not in capsys.readouterr().err
 
 
-def test_make_tiny_dataset(tmp_path, capsys):
-    main = runpy.run_path(str(SCRIPTS / "make_tiny_dataset.py"))["main"]
-    main(["cars", str(tmp_path / "cars"), "--classes", "2", "--train", "1", "--val", "1", "--size", "8", "6"])
-    assert capsys.readouterr().out.strip() == str(tmp_path / "cars")
-    assert len(open_image_set("cars", tmp_path, options=OpenOptions(allow_partial=True)).train) == 2
-    with pytest.raises(SystemExit, match="make_tiny_dataset: a tiny data set needs an empty folder"):
-        main(["cars", str(tmp_path / "cars")])
-
-
-def test_shards_of_smaller_images(prepare, archives, tmp_path):
-    script, options = prepare.__globals__, OpenOptions(allow_partial=True)
+def test_shards_of_smaller_images(archives, tmp_path):
+    options = OpenOptions(allow_partial=True)
     source = open_image_set("imagenet", archives, options=options)
     storage, (name, label) = source.storage, source.train[5]
-    script["write_shard"](storage, 24, tmp_path / "imagenet1k-train-0000.tar", source.train)
-    script["write_shard"](storage, 100, tmp_path / "imagenet1k-validation-0000.tar", source.val)
+    prepare_imagenet.write_shard(storage, 24, tmp_path / "imagenet1k-train-0000.tar", source.train)
+    prepare_imagenet.write_shard(storage, 100, tmp_path / "imagenet1k-validation-0000.tar", source.val)
     small = open_image_set("imagenet", tmp_path, "webdataset", options)
     assert [row[1] for row in small.train] == [row[1] for row in source.train]
     original, reduced = decode_rgb(storage.read(name), name), decode_rgb(small.storage.read(small.train[5][0]), "small")
@@ -94,7 +81,7 @@ def test_shards_of_smaller_images(prepare, archives, tmp_path):
     assert small.storage.read(small.val[0][0]) == storage.read(source.val[0][0])  # no larger: the bytes stay
 
 
-def test_resizing_keeps_the_shards_that_are_there(prepare, archives, tmp_path, capsys):
+def test_resizing_keeps_the_shards_that_are_there(archives, tmp_path, capsys):
     target = tmp_path / "small"
     arguments = [str(archives), str(target), "--resize", "32", "--workers", "1", "--allow-partial"]
     for written in (2, 1):
