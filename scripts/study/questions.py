@@ -78,9 +78,9 @@ def select(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
 
 
 def rates(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
-    """Validation error by rate: columns are seeds, rows rates."""
+    """Validation error by rate: rows are rates, columns the seeds that every rate has."""
     wanted = {key: value for key, value in (BASE | arm | {"split": "validation"}).items() if key != "rate"}
-    return matching(runs, wanted).pivot(index="rate", columns="seed", values="error")
+    return matching(runs, wanted).pivot(index="rate", columns="seed", values="error").dropna(axis="columns")
 
 
 def best_rate(runs: pd.DataFrame, arm: Arm) -> float:
