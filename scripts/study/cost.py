@@ -31,6 +31,7 @@ CASES = (
     REFERENCE,
     ("isqrt_cov", "auto"),
     ("isqrt_cov", "dense"),
+    ("mpn_cov", "gram"),
     *((name, "dense") for name in ("mpn_cov", "svd_pade", "svd_taylor", "svd_trunc", "svd_newton", "svd_topn")),
 )
 

@@ -1,6 +1,6 @@
 """Whether differences of docs/study.md are those of the layers or of the test images: the same networks on other images.
 
-    python -m scripts.study.other_images RUNS [--questions 2 3] [--output results/study]
+    python -m scripts.study.other_images RUNS [--questions 2] [--output results/study]
 
 All runs are judged on the same 4,000 test images, so that an interval over seeds says nothing of the choice of images. Here
 every network behind a comparison of these questions is scored, after its last epoch, on the other 6,000 test images. Writes
@@ -72,7 +72,7 @@ def row(comparison: Comparison, runs: pd.DataFrame, scored: Wrong) -> dict[str, 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the runs, as in paths.runs_dir")
-    parser.add_argument("--questions", type=int, nargs="*", default=[2, 3], help="whose comparisons are scored")
+    parser.add_argument("--questions", type=int, nargs="*", default=[2], help="whose comparisons are scored")
     parser.add_argument("--output", type=Path, default=Path("results/study"), help="folder of runs.csv, and to write to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -80,7 +80,7 @@ def main() -> int:
     places = {
         path.name.rpartition("-")[2]: RunDirectory(path) for path in arguments.runs.glob("*/*") if (path / "result.json").exists()
     }
-    chosen = [one for one in comparisons(runs) if one.question in arguments.questions and one.family != "equal seconds"]
+    chosen = [one for one in comparisons(runs) if one.question in arguments.questions and one.family == "planned"]
     images: tuple[Tensor, Tensor, Any] | None = None
     scored: Wrong = {}
     rows = []

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGES, RESULTS = [ROOT / "docs" / f"{name}.md" for name in ("study", "findings")], ROOT / "results" / "study"
 PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VALUE = re.compile(r"(<!-- value: (?P<name>[^>]+?) -->).*?(<!-- end -->)")
-FILES = ("comparisons", "gradient_error", "arms", "condition", "law", "predictors", "swaps", "cost")
+FILES = ("comparisons", "gradient_error", "arms", "condition", "law", "predictors", "swaps", "cost", "other_images")
 STABLE = 5.0  # points above the best mean
 
 
@@ -187,6 +187,21 @@ def cost(frame: pd.DataFrame) -> str:
     return markdown(["layer", "route", "ms a step", "ratio, quartiles over rounds", "epochs at equal seconds"], rows)
 
 
+def other_images(frame: pd.DataFrame) -> str:
+    """Differences on the images that judge no run, with both standard errors."""
+    rows = [
+        [
+            row["comparison"],
+            str(int(row["n"])),
+            f"{signed(row['difference'])}{interval(row, signed)}",
+            f"{row['seed_error']:.2f}",
+            f"{row['image_error']:.2f}",
+        ]
+        for _, row in frame.iterrows()
+    ]
+    return markdown(["comparison", "pairs", "difference, points", "error of seeds", "error of images"], rows)
+
+
 def repeats(again: pd.DataFrame, runs: pd.DataFrame) -> str:
     """Runs of a later revision beside the stored ones of the same command, where there are any."""
     joined = again.merge(runs[["command", "error", "loss_area"]], on="command", how="left", suffixes=("", "_stored"))
@@ -222,6 +237,7 @@ def parts(tables: Tables) -> dict[str, str]:
         "condition": condition(tables["condition"]),
         **{f"predictors_{number}": predictors(predicted[predicted["question"] == number]) for number in (5, 6)},
         "cost": cost(tables["cost"]),
+        "other_images": other_images(tables["other_images"]),
         "repeats": repeats(tables["repeats"], tables["runs"]),
         **{f"question_{number}": of_question(tables["comparisons"], number) for number in (1, 2, 3, 4, 7, 8)},
     }

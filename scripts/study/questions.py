@@ -30,6 +30,7 @@ NEWTON_SCHULZ: Arm = {"layer": "isqrt_cov", "route": "auto", "num_iterations": 5
 DENSE_FLOAT32: Arm = {"route": "dense", "dtype": "float32"}
 HIDDEN = "256 256"
 PLANNED, FRESH = range(12), range(12, 20)  # seeds: of all questions, and of the confirmation
+VALIDATION = range(100, 120)  # seeds of runs that are judged on training images left over
 REMEDIES = ("svd_pade", "svd_taylor", "svd_trunc", "svd_newton", "svd_topn", "mpn_cov")
 POOLINGS = ("gap", "bcnn", "cbp", "deep_o2p", "g2denet", "improved_bcnn", "mpa_lya", "seb", "isqrt_cov")
 
@@ -77,9 +78,9 @@ def select(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
 
 
 def rates(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
-    """Validation error by rate: columns are seeds, rows rates."""
+    """Validation error by rate: rows are rates, columns the seeds that every rate has."""
     wanted = {key: value for key, value in (BASE | arm | {"split": "validation"}).items() if key != "rate"}
-    return matching(runs, wanted).pivot(index="rate", columns="seed", values="error")
+    return matching(runs, wanted).pivot(index="rate", columns="seed", values="error").dropna(axis="columns")
 
 
 def best_rate(runs: pd.DataFrame, arm: Arm) -> float:
@@ -123,6 +124,9 @@ def _question_2(runs: pd.DataFrame) -> list[Comparison]:
         exact, approximate = (layer | {"rate": best_rate(runs, layer)} for layer in layers)
         own = f"{head} head, own best rates ({exact['rate']:g} and {approximate['rate']:g})"
         found += [Comparison(2, own, exact, approximate), Comparison(2, f"{head} head, rate 0.1", *layers)]
+    other: Arm = {"split": "validation"}
+    name = "linear head, rate 0.1, validation images"
+    found.append(Comparison(2, name, EXACT | other, NEWTON_SCHULZ | other, "validation images", VALIDATION))
     larger: Arm = {"train_size": 6000}
     return [*found, Comparison(2, "linear head, 6,000 images", EXACT | larger, NEWTON_SCHULZ | larger)]
 

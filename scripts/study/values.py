@@ -79,10 +79,18 @@ def of_predictor(tables: Tables, predictor: str, over: str, measure: str) -> str
     return f"{signed(row['value'])}{interval(row, signed)}, n = {int(row['n'])}"
 
 
+def of_other_images(tables: Tables, comparison: str) -> str:
+    """A difference on the images that judge no run."""
+    frame = tables["other_images"]
+    row = only(frame[frame["comparison"] == comparison], comparison)
+    return f"{signed(row['difference'])} points{interval(row, signed)}, {int(row['n'])} pairs"
+
+
 KINDS: dict[str, Callable[..., str]] = {
     "comparisons": of_comparison,
     "signs": of_signs,
     "law": of_law,
+    "other images": of_other_images,
     "predictors": of_predictor,
 }
 

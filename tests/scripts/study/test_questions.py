@@ -25,6 +25,8 @@ def test_best_rates_come_from_validation_images_alone():
         + [a_row(layer="gap", rate=0.4, seed=0, error=1.0)]
     )
     assert questions.best_rate(runs, {"layer": "gap"}) == 0.2
+    more = pd.DataFrame([a_row(layer="gap", split="validation", rate=0.1, seed=101, error=2.0)])
+    assert questions.best_rate(pd.concat([runs, more]), {"layer": "gap"}) == 0.2  # another seed at one rate says nothing of rates
 
 
 def test_fresh_seeds_and_planned_seeds_do_not_mix():
