@@ -20,13 +20,14 @@ from gcp_repro.errors import DivergedError, OptionError
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import previous_of, sweep_temporaries, write_atomically, write_json
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
 from gcp_repro.training.build import Experiment, build, build_experiment
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
-from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
+from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, as_interruption
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command

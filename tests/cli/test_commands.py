@@ -1,88 +1,20 @@
 """`gcp-train` and `gcp-eval` as a user runs them: alone, in sweeps, killed and started again, in several processes."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from gcp_repro.cli import evaluate, train
-from gcp_repro.cli.sweep import SWEEP_JOBS
 from gcp_repro.training.record.loggers import has_wandb_key
 from gcp_repro.training.run import train as train_config
-from tests.fakes.gate import Gate
+from tests.fakes.commands import gated, results, wait_for
 from tests.tolerances import TIME_LIMIT
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, tiny_overrides):
-    """Run `gcp-train` or `gcp-eval` in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(SWEEP_JOBS, "")  # set by sweeps; put back after the test
-
-    def run(main, *arguments):
-        overrides = tiny_overrides if main is train.main else []
-        monkeypatch.setattr(sys, "argv", ["gcp-train", *flags_first(*overrides, *arguments)])
-        main()
-
-    return run
-
-
-@pytest.fixture
-def start(tmp_path, tiny_overrides):
-    """Start `gcp-train` as a process of its own; it is ended with the test."""
-    processes = []
-
-    def popen(*arguments):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GCP_RUNS_DIR": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gcp_repro.cli.train", *flags_first(*tiny_overrides, *arguments)],
-            cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        processes.append(process)
-        return process
-
-    yield popen
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """The file that opens the gate of `gated`."""
-    return tmp_path / "open"
-
-
-def gated(path, **options):
-    """Overrides for a run that waits at a `Gate`."""
-    settings = {"_target_": f"{Gate.__module__}.{Gate.__name__}", "path": path, **options}
-    return [f"+callbacks.gate.{name}={value}" for name, value in settings.items()]
-
-
-def flags_first(*arguments):
-    return sorted(arguments, key=lambda argument: not argument.startswith("-"))
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + TIME_LIMIT
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def results(runs_dir):
-    return sorted(Path(runs_dir).rglob("result.json"))
 
 
 def test_eval_prints_the_number_that_training_ended_with(command, capsys, tmp_path):
@@ -123,7 +55,7 @@ def test_a_refused_job_does_not_stop_a_sweep_but_fails_it(command, tmp_path, cap
     with pytest.raises(SystemExit) as exit_:
         command(train.main, "-m", "meta_layer=gap,svd_lyapunov", "protocol=hybrid")
     assert exit_.value.code == 2
-    assert "got 'gap': set protocol=standalone" in capsys.readouterr().err
+    assert "got 'gap': set protocol=standalone" in capsys.readouterr().out
     assert len(results(tmp_path / "runs")) == 1
 
 

@@ -21,6 +21,7 @@ from gcp_repro.errors import DataError, OptionError
 from gcp_repro.runs import RunDirectory
 from gcp_repro.runs.schema import FIELDS, names_of
 from gcp_repro.runs.states import state_of
+from gcp_repro.runs.sweeps import SweepDirectory
 
 __all__ = ["RUN_COLUMNS", "Problem", "Results", "gather", "plural"]
 
@@ -173,6 +174,8 @@ def _walk(folder: Path, foreign: list[Problem], seen: set[Path]) -> Iterator[Pat
     if RunDirectory(folder).holds_run():
         yield folder
         return
+    if SweepDirectory(folder).plan.is_file():
+        return  # the account of a sweep, whose runs are elsewhere
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
