@@ -1,4 +1,4 @@
-"""Write what follows from the registry of meta-layers, the fields of a result, exit statuses and the packages: configurations, documents.
+"""Write what follows from the code: configurations of layers, tables of layers, packages, results and statuses.
 
     python scripts/make_docs.py [--check]
 

@@ -114,6 +114,8 @@ class SweepDirectory:
     def discard(self) -> None:
         """Take the folder away again: nothing has begun."""
         shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
     def main_process(self) -> bool:
         """Whether this process has started the sweep."""
