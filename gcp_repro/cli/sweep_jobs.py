@@ -14,12 +14,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from gcp_repro.cli.messages import describe, exit_code_for
+from gcp_repro.cli.messages import describe
 from gcp_repro.errors import GCPError
 from gcp_repro.runs.directory import RunDirectory
-from gcp_repro.runs.exit_codes import FAILED, INTERRUPTED
+from gcp_repro.runs.exit_codes import INTERRUPTED
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import RunLocked
+from gcp_repro.runs.outcome import exit_code_for
 from gcp_repro.runs.sweeps import JobRecord, SweepDirectory
 from gcp_repro.training.processes.console import in_parallel_worker, in_sweep, tell
 
@@ -84,14 +85,13 @@ def error_line(error: BaseException) -> str:
 
 def _note(job: JobRecord, error: BaseException) -> None:
     """Why a job did not end well."""
-    job.error = error_line(error)
+    job.error, job.exit_code = error_line(error), exit_code_for(error)
     if isinstance(error, TrainingInterrupted):
-        job.state, job.exit_code, job.error = "interrupted", error.exit_code, f"stopped by {error.reason}"
+        job.state, job.error = "interrupted", f"stopped by {error.reason}"
         return
-    if isinstance(error, RunLocked):
-        job.state, job.exit_code = "locked", exit_code_for(error)
+    job.state = "locked" if isinstance(error, RunLocked) else "failed"
+    if job.state == "locked":
         return
-    job.state, job.exit_code = "failed", exit_code_for(error) if isinstance(error, GCPError) else FAILED
     if not isinstance(error, GCPError):
         job.traceback = "".join(traceback.format_exception(error))
     tell("failed: %s", job.error)

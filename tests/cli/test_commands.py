@@ -125,6 +125,22 @@ def test_a_terminated_process_resumes_where_it_was(start, gate, compose_tiny, re
 
 
 @pytest.mark.slow
+def test_a_second_ctrl_c_stops_at_once(start, gate, compose_tiny):
+    """The gate stays closed: no batch ends by itself."""
+    options = [*gated(gate, epoch=1)]
+    log = Path(compose_tiny(*options).paths.run_dir) / "train.log"
+    process = start(*options)
+    wait_for(lambda: log.exists() and "epoch 1 of 4" in log.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "SIGINT: stopping after this batch (Ctrl-C stops at once)" in log.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "stopped by SIGINT; run the same command again to go on" in said
+
+
+@pytest.mark.slow
 def test_a_killed_sweep_is_completed_by_running_it_again(start, gate, tmp_path):
     """Every other job waits: two workers finish two jobs and stand still before two more."""
     sweep = ["-m", "meta_layer=isqrt_cov,svd_pade", "protocol=standalone,hybrid", "seed=0,1", *gated(gate, closed="${seed}")]
