@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from gcp_repro.cli.sweep_jobs import error_line
+from gcp_repro.errors import StorageError
 from gcp_repro.runs.exit_codes import FAILED, FINISHED
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.runs.interruption import TrainingInterrupted
@@ -83,8 +85,13 @@ class Account:
         Args:
             error: What ended the sweep, if anything did.
         """
-        write_json(self.sweep.report, self._content(error))
         print("\n".join(self.lines()), flush=True)
+        try:
+            write_json(self.sweep.report, self._content(error))
+        except StorageError as unwritten:
+            print(unwritten, file=sys.stderr)
+        else:
+            print(f"report: {self.sweep.report}", flush=True)
 
     def _content(self, error: str | None) -> dict[str, Any]:
         return {
@@ -110,7 +117,6 @@ class Account:
         left = sum(job.state not in OVER for job in self.jobs)
         if left:
             yield f"the same command again trains the {left} that are not over: {shlex.join([COMMAND, *self._arguments()])}"
-        yield f"report: {self.sweep.report}"
 
     def _details(self, job: JobRecord) -> Iterator[tuple[str, str | None]]:
         yield "error", job.error
@@ -143,7 +149,7 @@ class Account:
 
 def _with_lost(job: JobRecord) -> JobRecord:
     """A job whose process is gone without a word."""
-    if job.state != "running" or job.may_be_running:
+    if job.state != "running" or (job.may_be_running and not job.is_of_this_process):
         return job
     name = signal.Signals(signal.SIGKILL).name
     return replace(job, state="lost", error=f"its process ended without a word (killed, by {name} or for want of memory)")

@@ -7,7 +7,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from gcp_repro.cli.messages import describe
-from gcp_repro.errors import GCPError
+from gcp_repro.errors import GCPError, StorageError
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.exit_codes import INTERRUPTED
 from gcp_repro.runs.interruption import TrainingInterrupted
@@ -56,7 +56,7 @@ def job_of_sweep(run: RunDirectory) -> Iterator[JobRecord | None]:
     hydra = HydraConfig.get()
     overrides = OmegaConf.to_container(hydra.overrides.task)
     job = JobRecord(hydra.job.num, "running", overrides, str(run.path))  # type: ignore[arg-type]
-    sweep.write(job)
+    _write(sweep, job)
     try:
         with _interrupted_by_signals():
             yield job
@@ -69,6 +69,12 @@ def job_of_sweep(run: RunDirectory) -> Iterator[JobRecord | None]:
         raise error from raised.__cause__
     finally:
         job.log = str(run.log) if run.log.is_file() else None
+        _write(sweep, job)
+
+
+def _write(sweep: SweepDirectory, job: JobRecord) -> None:
+    """A disk without room for the record is not what a job fails by: it has its own files to write."""
+    with suppress(StorageError):
         sweep.write(job)
 
 

@@ -61,9 +61,14 @@ class JobRecord:
         return self.state == "running" and (elsewhere or process_is_alive(self.process))
 
     @property
+    def is_of_this_process(self) -> bool:
+        """Whether this process is, or was, at it."""
+        return (self.host, self.process) == (socket.gethostname(), os.getpid())
+
+    @property
     def runs_beside(self) -> bool:
         """Whether another process of this machine is at it."""
-        return self.may_be_running and self.host == socket.gethostname() and self.process != os.getpid()
+        return self.may_be_running and self.host == socket.gethostname() and not self.is_of_this_process
 
     def ended(self, result: Mapping[str, Any], *, known: bool) -> None:
         """Note a result.

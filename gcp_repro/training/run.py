@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -104,8 +105,8 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
     with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
         try:
             diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
-        except TrainingInterrupted:
-            _end_other_processes(trainer)
+        except BaseException as error:
+            _end_other_processes(trainer, signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
             raise
         result |= build_result(config, experiment, recorder, share, experiment.module.device, diverged=diverged)
         if trainer.is_global_zero:
@@ -264,11 +265,16 @@ def _hyperparameters(config: DictConfig, experiment: Experiment) -> dict[str, An
     return options | {"swap_epoch": experiment.swap.swap_epoch if experiment.swap else None}
 
 
-def _end_other_processes(trainer: Trainer) -> None:
-    """Those that Lightning has started would wait for this one; where all were asked to stop they end by themselves."""
-    kill = getattr(trainer.strategy.launcher, "kill", None)
-    if kill is not None:
-        kill(15)
+def _end_other_processes(trainer: Trainer, signum: int) -> None:
+    """Those that Lightning has started would wait for this one; where all were asked to stop they end by themselves.
+
+    Lightning watches them, and kills this process where one of them fails: in a sweep, the end of all jobs. It is left none.
+    """
+    launcher: Any = trainer.strategy.launcher
+    if hasattr(launcher, "kill"):
+        watched = launcher.procs
+        launcher.kill(signum)
+        watched.clear()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`gcp-train` and `gcp-eval` as a user runs them: alone, in sweeps, killed and started again, in several processes."""
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -165,17 +166,34 @@ def test_a_killed_sweep_is_completed_by_running_it_again(start, gate, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_each_job_of_a_sweep(start, tmp_path):
-    process = start("-m", "seed=0,1", "trainer=ddp", "trainer.devices=2", "protocol=hybrid", "meta_layer=svd_pade")
+def test_two_processes_train_each_job_of_a_sweep_and_a_lost_one_fails_its_job_alone(start, tmp_path, gate):
+    """The first job, of seed 1, waits until its second process is killed."""
+    options = [
+        "trainer=ddp",
+        "trainer.devices=2",
+        "protocol=hybrid",
+        "meta_layer=svd_pade",
+        *gated(gate, epoch=1, closed="${seed}"),
+    ]
+    process = start("-m", "seed=1,0", *options)
+    first = tmp_path / "runs" / "digits"
+    wait_for(lambda: list(first.glob("*seed1*/metrics.csv")), process)
+    for worker in children(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    gate.touch()
     said, _ = process.communicate(timeout=TIME_LIMIT)
-    assert process.returncode == 0, said
+    assert process.returncode == 1, said
     assert said.count("MEMBER: 2/2") == 2
-    runs = list((tmp_path / "runs" / "digits").iterdir())
-    assert len(results(tmp_path / "runs")) == len(runs) == 2
-    for run in runs:
-        result = json.loads((run / "result.json").read_text())
-        assert (result["epochs"], result["swap_epoch"]) == (4, 2)
-        rows = (run / "metrics.csv").read_text().splitlines()
-        assert len(rows) == 5
-        loss = rows[0].split(",").index("train/loss")
-        assert all(float(row.split(",")[loss]) > 0 for row in rows[1:])
+    assert "sweep of 2: 1 finished, 1 failed" in said
+    (path,) = results(tmp_path / "runs")
+    result = json.loads(path.read_text())
+    assert (result["seed"], result["epochs"], result["swap_epoch"]) == (0, 4, 2)
+    rows = (path.parent / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 5
+    loss = rows[0].split(",").index("train/loss")
+    assert all(float(row.split(",")[loss]) > 0 for row in rows[1:])
+
+
+def children(process):
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(number) for number in found if b"gcp_repro" in Path(f"/proc/{number}/cmdline").read_bytes()]

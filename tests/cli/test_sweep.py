@@ -4,14 +4,16 @@ import json
 import os
 import shlex
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
 
 from gcp_repro.cli import train
+from gcp_repro.errors import StorageError
 from gcp_repro.paper.store.results import gather
-from gcp_repro.runs import RunDirectory, run_lock
+from gcp_repro.runs import RunDirectory, files, run_lock
 from tests.fakes.commands import gated, results, troubled, wait_for
 from tests.tolerances import TIME_LIMIT
 
@@ -147,3 +149,22 @@ def test_workers_that_are_killed_or_asked_to_stop_lose_nothing(start, sweep, tmp
     code, _, report = sweep(*overrides)
     assert (code, report["counts"]) == (0, {"finished": 4})
     assert [len(read_rows(path)) for path in tmp_path.glob("runs/digits/*/metrics.csv")] == 4 * [4]
+
+
+def test_a_full_disk_fails_jobs_but_not_the_account(sweep, monkeypatch, tmp_path):
+    """Nothing can be written of the second job: neither its files nor its record, nor the report."""
+    write = files.replacing
+
+    @contextmanager
+    def full(path, **options):
+        if path.name in ("job-00001.json", "report.json") or "seed1" in str(path):
+            raise StorageError(path, OSError(28, "No space left on device"))
+        with write(path, **options) as temporary:
+            yield temporary
+
+    monkeypatch.setattr(files, "replacing", full)
+    code, said = sweep("seed=0,1", "schedule.epochs=1", "schedule.milestones=[]")
+    assert code == 1
+    assert "sweep of 2: 1 finished, 1 not started" in said.out
+    assert "failed: StorageError: writing " in said.out
+    assert "report.json failed (No space left on device)" in said.err
