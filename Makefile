@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test test-quick test-portable test-min mutants lint format type docs tables wheel clean
+.PHONY: help reproduce rehearsal test test-quick test-portable test-min mutants lint format type docs tables wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ test-quick: $(VENV)/.installed-dev ## Run the tests that are not marked slow
 
 test-portable: $(VENV)/.installed-dev ## Run the numerical tests as other CPUs compute; MACHINES="sse avx2" selects
 	$(BIN)/python scripts/portable_tests.py $(MACHINES) -- $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+rehearsal: $(VENV)/.installed ## Train Table 2 on generated images through kills, a full disk and a requeue; 15 minutes on 2 cores
+	$(BIN)/python -m scripts.rehearsal
 
 mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers that no test sees (hours); MUTANTS='*[147]' samples
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8'

@@ -1,10 +1,10 @@
-"""Write what follows from the registry of meta-layers, the fields of a result and the packages: configurations, documents.
+"""Write what follows from the code: configurations of layers, tables of layers, packages, results and statuses.
 
     python scripts/make_docs.py [--check]
 
 `configs/meta_layer/NAME.yaml` is generated whole. In documents a generated part stands between `<!-- generated: NAME -->` and
 `<!-- end -->`: the table of layers in README.md and docs/layers/index.md, the head of every layer's page, the packages and the
-fields of result.json in docs/architecture.md. The rest of these files is written by hand.
+fields of result.json in docs/architecture.md, exit statuses in docs/runs.md. The rest of these files is written by hand.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
 from gcp_repro.linalg.options import in_words, options_of
 from gcp_repro.metalayers import META_LAYERS, MetaLayerEntry
 from gcp_repro.runs import FIELDS
+from gcp_repro.runs.exit_codes import MEANINGS
 
 LAYERS = ROOT / "docs" / "layers"
 CONFIGS = ROOT / "configs" / "meta_layer"
@@ -100,6 +101,12 @@ def result_table() -> str:
     return "\n".join(["| field | kind | meaning | needed | cell |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"
 
 
+def status_table() -> str:
+    """Markdown table of exit statuses."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in sorted(MEANINGS.items())]
+    return "\n".join(["| status | meaning |", "| --- | --- |", *rows]) + "\n"
+
+
 def package_table() -> str:
     """Markdown table of the packages, each below those that it builds on."""
     head = ("place", "what it is", "imports, with what they import", "of others")
@@ -121,6 +128,7 @@ def generated_parts() -> dict[Path, dict[str, str]]:
         ROOT / "README.md": {"layers": layer_table("docs/layers/")},
         LAYERS / "index.md": {"layers": layer_table("")},
         ROOT / "docs" / "architecture.md": {"packages": package_table(), "results": result_table()},
+        ROOT / "docs" / "runs.md": {"statuses": status_table()},
         **pages,
     }
 

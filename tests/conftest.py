@@ -75,6 +75,7 @@ def _no_foreign_settings(monkeypatch, tmp_path):
     for name in ("GCP_RUNS_DIR", "GCP_DATA_DIR", "WANDB_API_KEY", "WANDB_MODE", "WANDB_SERVICE", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("GCP_TRUSTED", "tests.fakes.")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def shipped_targets():
 
 
 def test_every_configuration_of_this_package_is_trusted():
-    targets = set(shipped_targets()) - {"gcp_repro.cli.sweep.SweepSize"}  # Hydra's own callbacks are its own affair
+    targets = set(shipped_targets()) - {"gcp_repro.cli.sweep.Sweep"}  # Hydra's own callbacks are its own affair
     assert len(targets) > 15
     for target in targets:
         check_targets(config_with(target), "file")

@@ -16,11 +16,11 @@ from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gcp_repro.errors import DataError, GCPError, StorageError, UnknownNameError
-from gcp_repro.runs.exit_codes import FAILED, LOCKED, MISCONFIGURED
-from gcp_repro.runs.lock import RunLocked
+from gcp_repro.errors import GCPError, UnknownNameError
+from gcp_repro.runs.exit_codes import MISCONFIGURED
+from gcp_repro.runs.outcome import exit_code_for
 
-__all__ = ["describe", "exit_code_for", "run_command"]
+__all__ = ["describe", "run_command"]
 
 CONFIG_MODULE = "gcp_repro.configs"
 WHOLE_TRACEBACK = "HYDRA_FULL_ERROR"
@@ -45,19 +45,12 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
         main()
     except (GCPError, HydraException, OmegaConfBaseException) as error:
         print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
-        raise SystemExit(exit_code_for(error)) from None
+        raise SystemExit(exit_code_for(error) if isinstance(error, GCPError) else MISCONFIGURED) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
         del os.environ[WHOLE_TRACEBACK]
-
-
-def exit_code_for(error: Exception) -> int:
-    """Exit status for a user's mistake or for what went wrong around the command."""
-    if isinstance(error, RunLocked):
-        return LOCKED
-    return FAILED if isinstance(error, DataError | StorageError) else MISCONFIGURED
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

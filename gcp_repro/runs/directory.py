@@ -16,6 +16,8 @@ class RunDirectory:
     Attributes:
         config: The composed configuration, resolved.
         metrics: One row an epoch.
+        lines: The same rows as one line of JSON each, appended as they come.
+        progress: How far the run was when it was last looked at.
         steps: The ratio of the first two eigenvalues over the first steps, where that diagnostic is on.
         result: Written once, at the end; its presence means that the run is over.
         origin: Of imported weights, where they are from.
@@ -31,6 +33,8 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.csv"
+        self.lines = self.path / "metrics.jsonl"
+        self.progress = self.path / ".progress.json"
         self.steps = self.path / "eigenvalue_ratio.csv"
         self.result = self.path / "result.json"
         self.origin = self.path / "import.json"

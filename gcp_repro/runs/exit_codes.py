@@ -1,17 +1,21 @@
 """Exit statuses of `gcp-train`, for whatever starts it: a shell, a scheduler, a sweep."""
 
-__all__ = ["DIVERGED", "FAILED", "FINISHED", "INTERRUPTED", "LOCKED", "MISCONFIGURED"]
+import signal
 
-FINISHED = 0
-"""The run is finished, now or before."""
-FAILED = 1
-"""Something outside of the configuration went wrong: data, disk, memory, or a fault of the program."""
-MISCONFIGURED = 2
-"""The command asks for what cannot be; nothing was trained."""
-DIVERGED = 3
-"""The run has ended because something stopped being finite; its result says what."""
-LOCKED = 4
-"""Another process trains in the run directory."""
-INTERRUPTED = 75
-"""Stopped by `trainer.max_time` or `trainer.max_steps`, and goes on when the command is repeated (sysexits' EX_TEMPFAIL).
-A signal gives 128 and its number: 143 for SIGTERM, 130 for Ctrl-C."""
+__all__ = ["DIVERGED", "FAILED", "FINISHED", "INTERRUPTED", "LOCKED", "MEANINGS", "MISCONFIGURED"]
+
+FINISHED, FAILED, MISCONFIGURED, DIVERGED, LOCKED = range(5)
+INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h
+SIGNALLED = 128
+
+MEANINGS = {
+    FINISHED: "the run is finished, now or before",
+    FAILED: "something outside of the configuration went wrong: data, disk, memory, or a fault of the program",
+    MISCONFIGURED: "the command asks for what cannot be; nothing was trained",
+    DIVERGED: "something stopped being finite, and the result says what; a sweep does not end with this",
+    LOCKED: "another process trains in the run directory",
+    INTERRUPTED: "stopped by `trainer.max_time` or `trainer.max_steps`; the same command goes on",
+    SIGNALLED + signal.SIGINT: "stopped by Ctrl-C; the same command goes on",
+    SIGNALLED + signal.SIGTERM: "stopped by SIGTERM; the same command goes on",
+}
+"""What each says, in words."""

@@ -19,6 +19,7 @@ from gcp_repro.errors import StorageError
 
 __all__ = [
     "Row",
+    "json_line",
     "previous_of",
     "read_json",
     "replacing",
@@ -85,6 +86,16 @@ def write_atomically(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as indented JSON by `replacing`; numbers that are not finite become null, for JSON has none."""
     write_atomically(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def json_line(content: Mapping[str, Any]) -> str:
+    """A mapping as JSON in one line; numbers that are not finite become null.
+
+    Example:
+        >>> json_line({"epoch": 3, "train/loss": math.inf})
+        '{"epoch": 3, "train/loss": null}'
+    """
+    return json.dumps(_finite(content), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,7 @@ from gcp_repro.errors import GCPError, StorageError
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import read_json, write_json
 
-__all__ = ["RunLocked", "owner", "run_lock"]
+__all__ = ["RunLocked", "owner", "process_is_alive", "run_lock"]
 
 
 GRACE_SECONDS = 10  # in which the helpers of a process that was killed end, too, and let go of its lock
@@ -65,7 +65,7 @@ def owner(run: RunDirectory) -> dict[str, Any] | None:
         held = read_json(_note(run))
     except (OSError, ValueError):
         return None
-    if held.get("host") == socket.gethostname() and not _alive(held.get("process")):
+    if held.get("host") == socket.gethostname() and not process_is_alive(held.get("process")):
         return None
     return held
 
@@ -80,7 +80,8 @@ def _words(held: dict[str, Any] | None) -> str:
     return f"host {held.get('host')}, process {held.get('process')}, since {held.get('since')}"
 
 
-def _alive(process: Any) -> bool:
+def process_is_alive(process: Any) -> bool:
+    """Whether a process of this machine is there, by its number."""
     try:
         os.kill(int(process), 0)
     except PermissionError:

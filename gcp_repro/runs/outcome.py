@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import Any
 
+from gcp_repro.errors import DataError, GCPError, StorageError
 from gcp_repro.runs.directory import RunDirectory
-from gcp_repro.runs.exit_codes import DIVERGED, FINISHED
+from gcp_repro.runs.exit_codes import DIVERGED, FAILED, FINISHED, LOCKED, MISCONFIGURED, SIGNALLED
 from gcp_repro.runs.files import set_aside
+from gcp_repro.runs.interruption import TrainingInterrupted
+from gcp_repro.runs.lock import RunLocked
 from gcp_repro.runs.states import state_of
 
-__all__ = ["exit_code_of", "recorded_result", "summary"]
+__all__ = ["exit_code_for", "exit_code_of", "recorded_result", "summary"]
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,18 @@ def recorded_result(run: RunDirectory) -> dict[str, Any] | None:
 def exit_code_of(result: dict[str, Any]) -> int:
     """Of the command that made or found a result."""
     return DIVERGED if result["status"] == "diverged" else FINISHED
+
+
+def exit_code_for(error: BaseException) -> int:
+    """Of the command that an error ends: a user's mistake, or what went wrong around the command."""
+    if isinstance(error, TrainingInterrupted):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return SIGNALLED + signal.SIGINT
+    if isinstance(error, RunLocked):
+        return LOCKED
+    mistake = isinstance(error, GCPError) and not isinstance(error, DataError | StorageError)
+    return MISCONFIGURED if mistake else FAILED
 
 
 def summary(result: dict[str, Any], run: RunDirectory) -> str:

@@ -12,7 +12,7 @@ from gcp_repro.runs.files import read_json
 from gcp_repro.runs.lock import owner
 from gcp_repro.runs.schema import objection
 
-__all__ = ["RunState", "State", "state_of"]
+__all__ = ["RunState", "State", "duration", "state_of"]
 
 State = Literal["finished", "diverged", "imported", "running", "interrupted", "unscored", "unreadable"]
 
@@ -29,7 +29,7 @@ class RunState:
         result: Content of `result.json`, if valid.
         owner: Host, process and start of who trains there.
         epochs: Complete epochs, by `metrics.csv`.
-        last_row: The latest of them, as text by column.
+        rows: These epochs, as text by column.
     """
 
     state: State
@@ -37,13 +37,18 @@ class RunState:
     result: dict[str, Any] = field(default_factory=dict)
     owner: dict[str, Any] | None = None
     epochs: int = 0
-    last_row: dict[str, str] = field(default_factory=dict)
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def last_row(self) -> dict[str, str]:
+        """The latest epoch; empty where there is none."""
+        return self.rows[-1] if self.rows else {}
 
 
 def state_of(run: RunDirectory) -> RunState:
     """The state of a run directory; whatever is in it, this raises nothing."""
     rows = _rows(run.metrics)
-    facts: dict[str, Any] = {"epochs": len(rows), "last_row": rows[-1] if rows else {}}
+    facts: dict[str, Any] = {"epochs": len(rows), "rows": rows}
     held = owner(run)
     if held is not None:
         return RunState("running", owner=held, **facts)
@@ -57,6 +62,21 @@ def state_of(run: RunDirectory) -> RunState:
             return RunState("unreadable", reason, **facts)
         return RunState(content["status"], result=content, **facts)
     return RunState("unscored" if run.origin.is_file() else "interrupted", **facts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units.
+
+    Example:
+        >>> [duration(seconds) for seconds in (8.2, 75, 8000, 200000)]
+        ['8 s', '1 min 15 s', '2 h 13 min', '2 d 7 h']
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((place for place, (count, _) in enumerate(parts) if count), 3)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -79,7 +79,7 @@ def build_result(
         "best_epoch": best.get("epoch"),
         "skipped_steps": experiment.module.finite_steps.skipped,
         "wall_time_seconds": round(recorder.seconds, 3),
-        "samples_per_second": round(recorder.samples / recorder.training_seconds, 1) if recorder.training_seconds else None,
+        "samples_per_second": recorder.speed,
         "world_size": share.world_size,
         "batch_size": share.batch_size,
         "local_batch_size": share.local_batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,24 +15,29 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import RichProgressBar
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 
 from gcp_repro.errors import DivergedError, OptionError
 from gcp_repro.runs.directory import RunDirectory
-from gcp_repro.runs.files import previous_of, sweep_temporaries, write_atomically, write_json
+from gcp_repro.runs.files import Row, previous_of, sweep_temporaries, write_atomically, write_json
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
 from gcp_repro.training.build import Experiment, build, build_experiment
-from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
+from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, best_row, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
-from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
+from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, as_interruption
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command
 from gcp_repro.training.protocol.initial_stage import InitialStage, KeepInitialStage
+from gcp_repro.training.record.endings import session
 from gcp_repro.training.record.epoch_lines import EpochLines
+from gcp_repro.training.record.further_loggers import check_loggers
+from gcp_repro.training.record.json_lines import JsonLines
+from gcp_repro.training.record.progress import Progress
 from gcp_repro.training.record.records import RunRecorder
 from gcp_repro.training.result import build_result
 from gcp_repro.trust import check_targets
@@ -80,6 +86,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_targets(config, "the command", config.trusted)
     with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
         check_evaluation(config.trainer)
+        check_loggers(map(str, config.logger))
         experiment = build_experiment(config, run.nonfinite)
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
             outcome = _train_here(config, run, experiment, request)
@@ -90,23 +97,34 @@ def train(config: DictConfig) -> dict[str, Any]:
 def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, request: StopRequest) -> dict[str, Any]:
     """The rest of `train`, by the one process that may write to the directory."""
     _prepare(config, run)
-    loggers = [build(node) for node in config.logger.values()]
+    loggers = [build(node) for node in config.logger.values()] if first_process() else []
     recorder = RunRecorder(run.metrics)
     stage = InitialStage.of(config) if experiment.swap else None
     trainer = _trainer(config, run, experiment, recorder, loggers, stage, request)
     share = _share(config, trainer)
-    try:
-        diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
-    except TrainingInterrupted:
-        _end_other_processes(trainer)
-        raise
-    finally:
-        _close(loggers)
-    result = build_result(config, experiment, recorder, share, experiment.module.device, diverged=diverged)
-    if trainer.is_global_zero:
-        write_json(run.result, result)
-        tell("%s", summary(result, run))
+    with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
+        try:
+            diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
+        except BaseException as error:
+            _end_other_processes(trainer, signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
+            raise
+        result |= build_result(config, experiment, recorder, share, experiment.module.device, diverged=diverged)
+        if trainer.is_global_zero:
+            write_json(run.result, result)
+            tell("%s", summary(result, run))
     return {"result": result, "experiment": experiment, "trainer": trainer}
+
+
+def _facts(experiment: Experiment, recorder: RunRecorder) -> dict[str, Any]:
+    """What loggers show of a run as a whole."""
+    best: Row = best_row(recorder.rows) or {}
+    return {
+        "epochs": len(recorder.rows),
+        "best_top1_error": best.get("val/top1_error"),
+        "best_epoch": best.get("epoch"),
+        "swap_epoch": experiment.swap.swap_epoch if experiment.swap else None,
+        "meta_layer": experiment.module.meta_layer_name,
+    }
 
 
 def _prepare(config: DictConfig, run: RunDirectory) -> None:
@@ -189,7 +207,9 @@ def _trainer(
         recorder,
         StopWhenAsked(request, run.last),
         EvaluateLastEpoch(),
+        JsonLines(run.lines, recorder),
         SaveCheckpoints(run, recorder, _marks(config)),
+        Progress(run, recorder, lines=not progress, **config.progress),
         RichProgressBar(leave=False) if progress else EpochLines(recorder),
     ]
     return Trainer(
@@ -245,19 +265,16 @@ def _hyperparameters(config: DictConfig, experiment: Experiment) -> dict[str, An
     return options | {"swap_epoch": experiment.swap.swap_epoch if experiment.swap else None}
 
 
-def _end_other_processes(trainer: Trainer) -> None:
-    """Those that Lightning has started would wait for this one; where all were asked to stop they end by themselves."""
-    kill = getattr(trainer.strategy.launcher, "kill", None)
-    if kill is not None:
-        kill(15)
+def _end_other_processes(trainer: Trainer, signum: int) -> None:
+    """Those that Lightning has started would wait for this one; where all were asked to stop they end by themselves.
 
-
-def _close(loggers: list[Logger]) -> None:
-    """End W&B's run, or the next job of a sweep would go on with it."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
-
-        wandb.finish()
+    Lightning watches them, and kills this process where one of them fails: in a sweep, the end of all jobs. It is left none.
+    """
+    launcher: Any = trainer.strategy.launcher
+    if hasattr(launcher, "kill"):
+        watched = launcher.procs
+        launcher.kill(signum)
+        watched.clear()
 
 
 @contextmanager

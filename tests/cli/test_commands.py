@@ -4,85 +4,18 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from gcp_repro.cli import evaluate, train
-from gcp_repro.cli.sweep import SWEEP_JOBS
 from gcp_repro.training.record.loggers import has_wandb_key
 from gcp_repro.training.run import train as train_config
-from tests.fakes.gate import Gate
+from tests.fakes.commands import gated, results, wait_for
 from tests.tolerances import TIME_LIMIT
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, tiny_overrides):
-    """Run `gcp-train` or `gcp-eval` in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(SWEEP_JOBS, "")  # set by sweeps; put back after the test
-
-    def run(main, *arguments):
-        overrides = tiny_overrides if main is train.main else []
-        monkeypatch.setattr(sys, "argv", ["gcp-train", *flags_first(*overrides, *arguments)])
-        main()
-
-    return run
-
-
-@pytest.fixture
-def start(tmp_path, tiny_overrides):
-    """Start `gcp-train` as a process of its own; it is ended with the test."""
-    processes = []
-
-    def popen(*arguments):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GCP_RUNS_DIR": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gcp_repro.cli.train", *flags_first(*tiny_overrides, *arguments)],
-            cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        processes.append(process)
-        return process
-
-    yield popen
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """The file that opens the gate of `gated`."""
-    return tmp_path / "open"
-
-
-def gated(path, **options):
-    """Overrides for a run that waits at a `Gate`."""
-    settings = {"_target_": f"{Gate.__module__}.{Gate.__name__}", "path": path, **options}
-    return [f"+callbacks.gate.{name}={value}" for name, value in settings.items()]
-
-
-def flags_first(*arguments):
-    return sorted(arguments, key=lambda argument: not argument.startswith("-"))
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + TIME_LIMIT
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def results(runs_dir):
-    return sorted(Path(runs_dir).rglob("result.json"))
 
 
 def test_eval_prints_the_number_that_training_ended_with(command, capsys, tmp_path):
@@ -123,7 +56,7 @@ def test_a_refused_job_does_not_stop_a_sweep_but_fails_it(command, tmp_path, cap
     with pytest.raises(SystemExit) as exit_:
         command(train.main, "-m", "meta_layer=gap,svd_lyapunov", "protocol=hybrid")
     assert exit_.value.code == 2
-    assert "got 'gap': set protocol=standalone" in capsys.readouterr().err
+    assert "got 'gap': set protocol=standalone" in capsys.readouterr().out
     assert len(results(tmp_path / "runs")) == 1
 
 
@@ -193,6 +126,22 @@ def test_a_terminated_process_resumes_where_it_was(start, gate, compose_tiny, re
 
 
 @pytest.mark.slow
+def test_a_second_ctrl_c_stops_at_once(start, gate, compose_tiny):
+    """The gate stays closed: no batch ends by itself."""
+    options = [*gated(gate, epoch=1)]
+    log = Path(compose_tiny(*options).paths.run_dir) / "train.log"
+    process = start(*options)
+    wait_for(lambda: log.exists() and "epoch 1 of 4" in log.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "SIGINT: stopping after this batch (Ctrl-C stops at once)" in log.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "stopped by SIGINT; run the same command again to go on" in said
+
+
+@pytest.mark.slow
 def test_a_killed_sweep_is_completed_by_running_it_again(start, gate, tmp_path):
     """Every other job waits: two workers finish two jobs and stand still before two more."""
     sweep = ["-m", "meta_layer=isqrt_cov,svd_pade", "protocol=standalone,hybrid", "seed=0,1", *gated(gate, closed="${seed}")]
@@ -217,17 +166,34 @@ def test_a_killed_sweep_is_completed_by_running_it_again(start, gate, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_each_job_of_a_sweep(start, tmp_path):
-    process = start("-m", "seed=0,1", "trainer=ddp", "trainer.devices=2", "protocol=hybrid", "meta_layer=svd_pade")
+def test_two_processes_train_each_job_of_a_sweep_and_a_lost_one_fails_its_job_alone(start, tmp_path, gate):
+    """The first job, of seed 1, waits until its second process is killed."""
+    options = [
+        "trainer=ddp",
+        "trainer.devices=2",
+        "protocol=hybrid",
+        "meta_layer=svd_pade",
+        *gated(gate, epoch=1, closed="${seed}"),
+    ]
+    process = start("-m", "seed=1,0", *options)
+    first = tmp_path / "runs" / "digits"
+    wait_for(lambda: list(first.glob("*seed1*/metrics.csv")), process)
+    for worker in children(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    gate.touch()
     said, _ = process.communicate(timeout=TIME_LIMIT)
-    assert process.returncode == 0, said
+    assert process.returncode == 1, said
     assert said.count("MEMBER: 2/2") == 2
-    runs = list((tmp_path / "runs" / "digits").iterdir())
-    assert len(results(tmp_path / "runs")) == len(runs) == 2
-    for run in runs:
-        result = json.loads((run / "result.json").read_text())
-        assert (result["epochs"], result["swap_epoch"]) == (4, 2)
-        rows = (run / "metrics.csv").read_text().splitlines()
-        assert len(rows) == 5
-        loss = rows[0].split(",").index("train/loss")
-        assert all(float(row.split(",")[loss]) > 0 for row in rows[1:])
+    assert "sweep of 2: 1 finished, 1 failed" in said
+    (path,) = results(tmp_path / "runs")
+    result = json.loads(path.read_text())
+    assert (result["seed"], result["epochs"], result["swap_epoch"]) == (0, 4, 2)
+    rows = (path.parent / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 5
+    loss = rows[0].split(",").index("train/loss")
+    assert all(float(row.split(",")[loss]) > 0 for row in rows[1:])
+
+
+def children(process):
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(number) for number in found if b"gcp_repro" in Path(f"/proc/{number}/cmdline").read_bytes()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcp_repro.training.loop.stopping import TrainingInterrupted
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
 from tests.fakes import recorded_fit

@@ -1,5 +1,6 @@
 import pytest
 
+from gcp_repro.data import ImageFilesDataModule
 from gcp_repro.data.tiny import TINY, Tiny, tiny_root, write_tiny
 from gcp_repro.errors import OptionError, UnknownNameError
 
@@ -25,6 +26,14 @@ def test_a_used_folder_and_wrong_sizes_are_refused(tmp_path):
             write_tiny("birds", tmp_path / "x", tiny)
     with pytest.raises(UnknownNameError, match="no tiny data set 'bird'; nearest: 'birds'"):
         write_tiny("bird", tmp_path / "x")
+
+
+def test_imagenet_may_have_more_classes(tmp_path):
+    root = write_tiny("imagenet_tar", tmp_path / "tar", Tiny(classes=20, train=1, val=1, size=(4, 4)))
+    data = ImageFilesDataModule(dataset="imagenet", root=root, allow_partial=True, num_workers=0)
+    assert (data.num_classes, len(set(data.class_names))) == (20, 20)
+    with pytest.raises(OptionError, match="needs 1 to 20 classes"):
+        write_tiny("imagenet", tmp_path / "x", Tiny(classes=21))
 
 
 def test_the_cached_set_is_written_once(tmp_path, monkeypatch):

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_module
 
 from gcp_repro.errors import GCPError
 from gcp_repro.runs import RunDirectory, register_resolvers
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.processes import first_process
-from gcp_repro.training.loop.stopping import TrainingInterrupted
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
 from tests.conftest import TINY

@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from gcp_repro.errors import OptionError
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.training.evaluate import evaluate
-from gcp_repro.training.loop.stopping import TrainingInterrupted
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.module.metrics import TopKError
 from gcp_repro.training.run import train

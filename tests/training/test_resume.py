@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gcp_repro.runs import read_json
-from gcp_repro.training.loop.stopping import TrainingInterrupted
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
 

@@ -47,9 +47,10 @@ def write_tiny(name: str, root: Path, tiny: Tiny | None = None) -> Path:
     tiny = tiny or Tiny()
     if name not in TINY:
         raise UnknownNameError("tiny data set", name, TINY)
-    if not 1 <= tiny.classes <= MOST_CLASSES or min(tiny.train, tiny.val, *tiny.size) < 1:
+    most = len(writers.WNIDS) if "imagenet" in name else MOST_CLASSES
+    if not 1 <= tiny.classes <= most or min(tiny.train, tiny.val, *tiny.size) < 1:
         raise OptionError(
-            f"a tiny data set needs 1 to {MOST_CLASSES} classes and at least 1 image and pixel; got {tiny}: choose other sizes"
+            f"a tiny data set needs 1 to {most} classes and at least 1 image and pixel; got {tiny}: choose other sizes"
         )
     if root.exists() and any(root.iterdir()):
         raise OptionError(f"a tiny data set needs an empty folder; {root} holds files: name another one")

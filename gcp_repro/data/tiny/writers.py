@@ -21,9 +21,13 @@ from scipy.io import savemat
 
 from gcp_repro.data.layouts.extras import import_extra
 
-__all__ = ["Tiny", "jpeg_bytes", "save_annotations"]
+__all__ = ["WNIDS", "Tiny", "jpeg_bytes", "save_annotations"]
 
-WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
+WNIDS = (
+    "n01440764", "n01443537", "n01484850", "n01491361", "n01494475", "n01496331", "n01498041",
+    "n01514668", "n01514859", "n01518878", "n01530575", "n01531178", "n01532829", "n01534433",
+    "n01537544", "n01558993", "n01560419", "n01580077", "n01582220", "n01592084",
+)  # fmt: skip
 DOG_BREEDS = ("n02085620-Chihuahua", "n02085782-Japanese_spaniel", "n02085936-Maltese_dog", "n02086079-Pekinese")
 BIRDS = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani")
 CARS = ("AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012", "Acura TL Type-S 2008")
@@ -36,7 +40,7 @@ class Tiny:
     """How large a tiny data set is.
 
     Args:
-        classes: 1 to 4.
+        classes: 1 to 4, of the forms of ImageNet 1 to 20.
         train: Training images a class.
         val: Evaluation images a class.
         size: Width and height of the pictures in pixels.

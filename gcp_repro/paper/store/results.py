@@ -10,7 +10,7 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ import pandas as pd
 
 from gcp_repro.errors import DataError, OptionError
 from gcp_repro.runs import RunDirectory
+from gcp_repro.runs.finding import find_runs
 from gcp_repro.runs.schema import FIELDS, names_of
 from gcp_repro.runs.states import state_of
 
@@ -155,41 +156,13 @@ def _run_directories(roots: Iterable[str | Path], problems: list[Problem]) -> li
                 f"runs are gathered from folders; '{root}' does not exist: give the folder that gcp-train wrote its runs to"
             )
         before = len(found)
-        foreign: list[Problem] = []
-        found.update(dict.fromkeys(_walk(root.resolve(), foreign, set())))
-        if len(found) == before and not foreign:
+        below, others = find_runs(root)
+        found.update(dict.fromkeys(below))
+        if len(found) == before and not others:
             problems.append(Problem("foreign", root, "no run directory below it that was not found already"))
+        foreign = [Problem(other.kind, other.path, other.reason) for other in others]
         problems.extend(problem for problem in foreign if problem not in problems)  # roots may overlap
     return list(found)
-
-
-def _walk(folder: Path, foreign: list[Problem], seen: set[Path]) -> Iterator[Path]:
-    """Run directories at or below `folder`; folders without a run in them go to `foreign`, the outermost one each.
-
-    Links are followed; a folder in `seen` was reached before, perhaps by a link in a circle.
-    """
-    if folder in seen:
-        return
-    seen.add(folder)
-    if RunDirectory(folder).holds_run():
-        yield folder
-        return
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        foreign.append(Problem("unreadable", folder, f"cannot be listed: {error.strerror}"))
-        return
-    below: list[Problem] = []
-    folders = (entry.resolve() for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    runs = [run for entry in folders for run in _walk(entry, below, seen)]
-    unreadable = [problem for problem in below if problem.kind == "unreadable"]
-    if runs or not (len(below) > len(unreadable) or not entries or any(entry.is_file() for entry in entries)):
-        foreign.extend(below)
-        yield from runs
-    else:
-        foreign.extend(unreadable)
-        what = "no file of a run in it (result.json, metrics.csv, config.yaml)" if entries else "an empty folder"
-        foreign.append(Problem("foreign", folder, what))
 
 
 def _read_run(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:

@@ -15,35 +15,13 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from gcp_repro.runs.exit_codes import INTERRUPTED
+from gcp_repro.runs.interruption import TrainingInterrupted
 
-__all__ = ["StopRequest", "StopWhenAsked", "TrainingInterrupted"]
+__all__ = ["StopRequest", "StopWhenAsked"]
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class TrainingInterrupted(Exception):
-    """A run was asked to stop, and can be resumed.
-
-    Args:
-        reason: By whom or what, as in "SIGTERM".
-        exit_code: Of the command: 128 and the signal's number, or `INTERRUPTED`.
-    """
-
-    def __init__(self, reason: str, exit_code: int = INTERRUPTED) -> None:
-        super().__init__(f"stopped by {reason}; run the same command again to go on")
-        self.reason, self.exit_code = reason, exit_code
-
-    @classmethod
-    def by_signal(cls, signum: int) -> TrainingInterrupted:
-        """By a signal."""
-        return cls(signal.Signals(signum).name, 128 + signum)
-
-    def __reduce__(self) -> tuple[type[TrainingInterrupted], tuple[str, int]]:
-        """Pickle by the arguments, so that it can cross from a worker process."""
-        return type(self), (self.reason, self.exit_code)
 
 
 class StopRequest:
@@ -62,17 +40,19 @@ class StopRequest:
         self.signum: int | None = None
         self.steps = steps
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._held_back = False
+        self._held_back = self._raised = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         self.listen()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *trace: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+        if self._raised and isinstance(error, Exception) and not isinstance(error, TrainingInterrupted):
+            self.raise_if_signalled()  # Hydra makes an error of its own of what is raised while it builds an object
 
     def listen(self) -> None:
         """Take the signals over, also from Lightning, which claims them when it sets training up."""
@@ -112,6 +92,7 @@ class StopRequest:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         again, self.signum = self.signum is not None, signum
         if not self._held_back or (again and signum == signal.SIGINT):
+            self._raised = True
             raise TrainingInterrupted.by_signal(signum)
         log.warning("%s: stopping after this batch (Ctrl-C stops at once)", signal.Signals(signum).name)
 

@@ -51,7 +51,11 @@ def single_job_command() -> Iterator[None]:
     main = sys.modules["__main__"]
     argv, spec = sys.argv, main.__spec__
     environment = {name: os.environ.get(name) for name in LAUNCH_VARIABLES}
-    sys.argv = [argv[0], *HydraConfig.get().overrides.task]
+    sys.argv = [
+        argv[0],
+        *HydraConfig.get().overrides.task,
+        "hydra.mode=RUN",
+    ]  # a configuration of the group sweep asks for a sweep
     main.__spec__ = None  # else the command would be that of the launcher's worker: python -m joblib...
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -13,8 +13,9 @@ from uuid import uuid4
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-__all__ = ["has_wandb_key", "wandb_logger"]
+__all__ = ["has_wandb_key", "remembered", "wandb_logger"]
 
+LONGEST_TAG = 64
 HOST = "api.wandb.ai"  # where keys of older releases are kept; newer ones name the host that they are set to
 
 
@@ -29,7 +30,7 @@ def wandb_logger(
     mode: Literal["auto", "online", "offline"] = "auto",
     save_dir: str = ".",
 ) -> WandbLogger:
-    """A logger whose curves have the epoch as x axis.
+    """A logger whose curves have the epoch as x axis; those of `step/` have the step.
 
     Args:
         name: Of the run, as its directory is called.
@@ -37,7 +38,7 @@ def wandb_logger(
         job_type: The protocol.
         project: Where the runs are gathered.
         entity: User or team; None for the key's own.
-        tags: To filter by.
+        tags: To filter by; W&B takes 64 characters of each.
         mode: "auto" is online where a key is set and offline, without asking for one, where none is.
         save_dir: Folder that gets a folder `wandb` with the run's files.
     """
@@ -50,23 +51,28 @@ def wandb_logger(
         job_type=job_type,
         project=project,
         entity=entity,
-        tags=list(tags),
+        tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
         save_dir=str(Path(save_dir).resolve()),  # W&B's service may have been started in another folder
         offline=mode == "offline",
-        id=_remembered_id(Path(save_dir)),
+        id=remembered(Path(save_dir) / "wandb" / "run-id.txt", lambda: uuid4().hex[:12]),
         **online_only,
     )
     logger.experiment.define_metric("*", step_metric="epoch")
+    logger.experiment.define_metric("step/*", step_metric="step/number")
     return logger
 
 
-def _remembered_id(folder: Path) -> str:
-    """The same for all sessions of a run that is stopped and resumed, so that they make one run of W&B."""
-    path = folder / "wandb" / "run-id.txt"
+def remembered(path: Path, make: Callable[[], str]) -> str:
+    """A name that is the same for all sessions of a run that is stopped and resumed.
+
+    Args:
+        path: Where it is kept, in the run directory.
+        make: Gives the name at first.
+    """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid4().hex[:12])
-    return path.read_text()
+        path.write_text(make(), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def has_wandb_key() -> bool:

@@ -28,6 +28,7 @@ class RunRecorder(Callback):
         rows: All epochs so far.
         seconds: Time spent in training and evaluation so far, over all sessions of the run.
         samples: Training images so far, over all processes.
+        learning_rate: Of the epoch that goes on or was the last.
         training_seconds: Share of `seconds` between the start of an epoch and its evaluation.
     """
 
@@ -38,8 +39,13 @@ class RunRecorder(Callback):
         self.samples = 0
         self.training_seconds = 0.0
         self._epoch_seconds = 0.0
-        self._learning_rate = 0.0
+        self.learning_rate = 0.0
         self._tick = time.perf_counter()
+
+    @property
+    def speed(self) -> float | None:
+        """Training images a second, over all processes and sessions."""
+        return round(self.samples / self.training_seconds, 1) if self.training_seconds else None
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as loading with weights_only needs them."""
@@ -50,7 +56,7 @@ class RunRecorder(Callback):
             "samples": self.samples,
             "training_seconds": self.training_seconds,
             "epoch_seconds": self._epoch_seconds,
-            "learning_rate": self._learning_rate,
+            "learning_rate": self.learning_rate,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -60,7 +66,7 @@ class RunRecorder(Callback):
         self.samples = state_dict["samples"]
         self.training_seconds = state_dict["training_seconds"]
         self._epoch_seconds = state_dict["epoch_seconds"]
-        self._learning_rate = state_dict["learning_rate"]
+        self.learning_rate = state_dict["learning_rate"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -68,7 +74,7 @@ class RunRecorder(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rate of this epoch; Lightning decays it before the epoch's end is announced."""
-        self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the images."""
@@ -81,7 +87,7 @@ class RunRecorder(Callback):
         row: Row = {"epoch": trainer.current_epoch}
         row |= epoch_metrics(trainer) | epoch_means(trainer)
         row |= {
-            "learning_rate": self._learning_rate,
+            "learning_rate": self.learning_rate,
             "meta_layer": str(getattr(pl_module, "meta_layer_name", "")),
             "seconds": round(self._epoch_seconds, 3),
         }
@@ -89,8 +95,9 @@ class RunRecorder(Callback):
         self._epoch_seconds = 0.0
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
+            numbers = {name: value for name, value in row.items() if not isinstance(value, str)}  # some loggers know no others
             for logger in trainer.loggers:
-                logger.log_metrics(row, step=trainer.global_step)  # type: ignore[arg-type]
+                logger.log_metrics(numbers, step=trainer.global_step)
 
     def _count_time(self) -> float:
         """Seconds since the last call, added to the run and the epoch."""

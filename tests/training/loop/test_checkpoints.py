@@ -12,9 +12,9 @@ import torch
 from gcp_repro.errors import DataError, StorageError
 from gcp_repro.runs import RunDirectory, read_json
 from gcp_repro.runs.files import previous_of
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.training.loop import checkpoints
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO
-from gcp_repro.training.loop.stopping import TrainingInterrupted
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
 

@@ -31,7 +31,7 @@ def test_in_a_sweep_the_command_is_that_of_the_job_alone_and_comes_back(process)
 
     def run_and_fail():
         with single_job_command():
-            assert sys.argv == ["gcp-train", "seed=1", "meta_layer=gap"]
+            assert sys.argv == ["gcp-train", "seed=1", "meta_layer=gap", "hydra.mode=RUN"]
             assert sys.modules["__main__"].__spec__ is None
             os.environ.update(MASTER_PORT="2", LOCAL_RANK="0")  # as Lightning does
             raise RuntimeError
