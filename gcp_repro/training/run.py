@@ -24,9 +24,11 @@ from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
 from gcp_repro.training.build import Experiment, build, build_experiment
+from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
 from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
+from gcp_repro.training.module.compilation import explained_failures
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command
@@ -41,13 +43,16 @@ __all__ = ["ignore_irrelevant_warnings", "train"]
 log = logging.getLogger(__name__)
 
 # Advice of Lightning that does not apply (in-memory data need no workers, rows are logged once an epoch, metrics are
-# gathered from all processes before they are logged, diagnostics may come and go), and its own use of a deprecated function.
+# gathered from all processes before they are logged, diagnostics may come and go, a command may run where SLURM is installed and
+# not in use), its own use of a deprecated function, and a look that torch's compiler takes at the tensors it is given.
 IRRELEVANT_WARNINGS = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*`srun` command is available on your system but is not used.*",
+    ".*\\.grad attribute of a Tensor that is not a leaf Tensor.*",
     ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
 )
 
@@ -80,6 +85,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_targets(config, "the command", config.trusted)
     with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
         check_evaluation(config.trainer)
+        check_hardware(config.trainer)
         experiment = build_experiment(config, run.nonfinite)
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
             outcome = _train_here(config, run, experiment, request)
@@ -159,7 +165,7 @@ def _fit(trainer: Trainer, experiment: Experiment, checkpoint: Path | None, hype
     for logger in trainer.loggers:
         logger.log_hyperparams(hyperparameters)
     try:
-        with single_job_command(), as_interruption():
+        with single_job_command(), as_interruption(), explained_failures(experiment.module.compile_options):
             trainer.fit(experiment.module, experiment.datamodule, ckpt_path=checkpoint)
     except DivergedError as error:
         return error
@@ -178,7 +184,6 @@ def _trainer(
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
         options.pop(name, None)
-    _refuse_spawning(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
@@ -205,18 +210,6 @@ def _trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data modules share out the samples themselves, and exactly
     )
-
-
-def _refuse_spawning(strategy: str) -> None:
-    """Strategies that train in child processes would take the record of the run with them.
-
-    Raises:
-        OptionError: "trainer.strategy needs one that starts a command per process; got 'ddp_spawn': ..."
-    """
-    if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise OptionError(
-            f"trainer.strategy needs one that starts a command per process; got {strategy!r}: use trainer.strategy=ddp"
-        )
 
 
 def _seconds(limit: Any) -> float | None:

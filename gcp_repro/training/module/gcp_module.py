@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from gcp_repro.errors import NonFiniteError, OptionError
+from gcp_repro.training.module.compilation import compile_part, compile_parts
 from gcp_repro.training.module.metrics import classification_metrics
 from gcp_repro.training.module.nonfinite import FiniteSteps, Outcome
 from gcp_repro.training.processes.distributed import distributed
@@ -44,6 +45,7 @@ class GCPModule(LightningModule):
         meta_layer_name: Name of the network's meta-layer, for the record.
         finite_steps: What happens where something is not finite; to be among the Trainer's callbacks as well, or gradients
             are not looked at.
+        compile_options: Of `torch.compile`, which the parts of the network go through when training starts; None for none.
 
     Attributes:
         reports: The metrics of the present epoch as far as they are complete, by name.
@@ -59,6 +61,7 @@ class GCPModule(LightningModule):
         label_smoothing: float = 0.0,
         meta_layer_name: str = "",
         finite_steps: FiniteSteps | None = None,
+        compile_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -78,12 +81,22 @@ class GCPModule(LightningModule):
         self.meta_layer_name = meta_layer_name
         self.use_layer_of: Callable[[int], None] | None = None  # set by the hybrid protocol: takes an epoch
         self.finite_steps = finite_steps or FiniteSteps()
+        self.compile_options = compile_options
+        self._compiled = False
         self.reports: dict[str, float] = {}
         self.metrics = nn.ModuleDict({f"{split}_": classification_metrics() for split in ("train", "val")})
+
+    def setup(self, stage: str) -> None:
+        """Compile for training; weights that are only scored are not worth the time."""
+        if stage == "fit":
+            compile_parts(self.network, self.compile_options)
+            self._compiled = True
 
     def use_meta_layer(self, name: str, layer: nn.Module) -> None:
         """Put `layer` in the place of the network's meta-layer, on the module's device and in its mode."""
         self.network.meta_layer = layer.to(self.device).train(self.training)
+        if self._compiled:
+            compile_part(layer, self.compile_options)
         self.meta_layer_name = name
 
     def forward(self, images: Tensor) -> Tensor:
@@ -185,6 +198,7 @@ class GCPModule(LightningModule):
         images, labels = batch
         try:
             logits = self(images)
+            logits = logits if logits.dtype == torch.float64 else logits.float()  # a loss of three digits says nothing
         except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
             return Outcome(None, None, error)
         smoothing = self.label_smoothing if self.training else 0.0
