@@ -6,6 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.training.processes.sharding import SHARDED
 
 __all__ = ["PRECISIONS", "check_hardware"]
 
@@ -35,6 +36,11 @@ def check_hardware(trainer: DictConfig) -> None:
     if strategy.endswith(("_spawn", "_fork", "_notebook")):
         raise OptionError(
             f"trainer.strategy needs one that starts a command per process; got {strategy!r}: use trainer.strategy=ddp"
+        )
+    if strategy == SHARDED and precision in ("16-mixed", "64-true"):
+        raise OptionError(
+            f"trainer.strategy=fsdp needs a precision without a gradient scaler, of at most 32 bits; got {precision}: use "
+            "trainer.precision=bf16-mixed or 32-true"
         )
     if _on_cpu(str(trainer.get("accelerator", "auto"))):
         if precision == "16-mixed":

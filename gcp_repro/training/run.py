@@ -32,6 +32,7 @@ from gcp_repro.training.module.compilation import explained_failures
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command
+from gcp_repro.training.processes.sharding import strategy_of
 from gcp_repro.training.protocol.initial_stage import InitialStage, KeepInitialStage
 from gcp_repro.training.record.epoch_lines import EpochLines
 from gcp_repro.training.record.records import RunRecorder
@@ -184,6 +185,7 @@ def _trainer(
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
         options.pop(name, None)
+    options["strategy"] = strategy_of(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [

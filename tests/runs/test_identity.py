@@ -23,7 +23,7 @@ def test_runs_go_where_the_environment_says(compose_train, monkeypatch):
     [
         "seed=1", "optimizer.lr=0.2", "schedule.epochs=16", "meta_layer.num_iterations=6", "data.batch_size=16",
         "trainer.precision=bf16-mixed", "trainer.limit_train_batches=2", "gradient_clip_norm=5", "on_nonfinite_step=skip",
-        "protocol=hybrid",
+        "protocol=hybrid", "lr_for_batch_size=64",
     ],
 )  # fmt: skip
 def test_what_changes_the_result_changes_the_hash(compose_train, override):
@@ -59,7 +59,8 @@ SAME_RUN = [
     "data=imagenet trainer=ddp trainer.devices=8", "data=imagenet trainer.num_nodes=2",
     "data=imagenet trainer.images_per_device=16",
     "data=imagenet trainer.max_time=00:01:00:00", "data=imagenet +trainer.max_steps=3", "data=imagenet logger=wandb",
-    "data=imagenet paths.runs_dir=/elsewhere",
+    "data=imagenet paths.runs_dir=/elsewhere", "data=imagenet compile=true", "data=imagenet compile={mode:max-autotune}",
+    "data=imagenet trainer=fsdp", "data=imagenet trainer.sync_batchnorm=true", "data=imagenet ~lr_for_batch_size",
 ]  # fmt: skip
 
 

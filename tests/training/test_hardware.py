@@ -49,6 +49,10 @@ def test_losses_and_errors_of_half_precision_are_not_rounded_to_it(compose_tiny)
         ({"precision": 32}, "got 32: write trainer.precision=32-true"),
         ({"precision": "16-mixed"}, "needs a GPU, .*; got a CPU: use trainer.precision=bf16-mixed"),
         ({"sync_batchnorm": True}, "trainer.sync_batchnorm needs GPUs, .*; got a CPU: leave it false"),
+        (
+            {"strategy": "fsdp", "precision": "64-true"},
+            "fsdp needs a precision without .*; got 64-true: use trainer.precision=bf16",
+        ),
         ({"strategy": "ddp_spawn"}, "needs one that starts a command per process; got 'ddp_spawn'"),
     ],
 )
@@ -62,6 +66,19 @@ def test_what_a_gpu_can_do_is_not():
         check_hardware(OmegaConf.create({"accelerator": "gpu", "precision": precision, "sync_batchnorm": True}))
     with pytest.raises(UnknownNameError, match="no precision of the trainer 'fp8'; known: 16-mixed, 16-true, 32-true"):
         check_hardware(OmegaConf.create({"accelerator": "gpu", "precision": "fp8"}))
+
+
+@pytest.mark.parametrize("layer", ["isqrt_cov", "svd_pade"])
+def test_every_operator_of_a_run_has_a_deterministic_kernel(compose_tiny, layer):
+    """With `deterministic=true` torch raises where there is none; numbers are those without it."""
+    options = [f"meta_layer={layer}", "callbacks=default", "trainer.max_epochs=1"]
+    plain = train(compose_tiny(*options, runs="plain"))["result"]
+    try:
+        result = train(compose_tiny(*options, "trainer.deterministic=true"))["result"]
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert result["final_loss"] == plain["final_loss"]
 
 
 def test_refused_before_anything_is_written(compose_tiny, tmp_path):

@@ -83,5 +83,8 @@ def test_a_machine_that_cannot_compile_is_told_what_to_do(graphs):
         raise RuntimeError("No working C++ compiler found in /usr/bin\nmore")
 
     compiled = torch.compile(nn.Linear(2, 2), backend=broken)
-    with pytest.raises(OptionError, match=r"got RuntimeError: No working C\+\+ compiler found.*apt install g\+\+"), explained_failures({}):
+    with (
+        pytest.raises(OptionError, match=r"got RuntimeError: No working C\+\+ compiler found.*apt install g\+\+"),
+        explained_failures({}),
+    ):
         compiled(torch.ones(1, 2))
