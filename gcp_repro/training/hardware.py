@@ -16,11 +16,12 @@ SPELLINGS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-m
 """Lightning's other names for them."""
 
 
-def check_hardware(trainer: DictConfig) -> None:
+def check_hardware(trainer: DictConfig, callbacks: DictConfig | None = None) -> None:
     """Refuse a trainer's options that its devices do not have, or do otherwise than they say.
 
     Args:
         trainer: The node `trainer` of a configuration.
+        callbacks: The node `callbacks`.
 
     Raises:
         UnknownNameError: Another precision.
@@ -41,6 +42,11 @@ def check_hardware(trainer: DictConfig) -> None:
         raise OptionError(
             f"trainer.strategy=fsdp needs a precision without a gradient scaler, of at most 32 bits; got {precision}: use "
             "trainer.precision=bf16-mixed or 32-true"
+        )
+    if strategy == SHARDED and any("WeightAveraging" in str(node.get("_target_")) for node in (callbacks or {}).values()):
+        raise OptionError(
+            "averages of the weights need them whole on every process; got trainer.strategy=fsdp, which spreads them: use "
+            "trainer.strategy=ddp, or leave callbacks=ema out"
         )
     if _on_cpu(str(trainer.get("accelerator", "auto"))):
         if precision == "16-mixed":

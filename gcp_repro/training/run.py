@@ -86,7 +86,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_targets(config, "the command", config.trusted)
     with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
         check_evaluation(config.trainer)
-        check_hardware(config.trainer)
+        check_hardware(config.trainer, config.callbacks)
         experiment = build_experiment(config, run.nonfinite)
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
             outcome = _train_here(config, run, experiment, request)

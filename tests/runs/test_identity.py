@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from omegaconf import open_dict
 
 from gcp_repro.errors import OptionError
 from gcp_repro.runs.identity import config_hash, run_directory, run_name, setting_of
@@ -60,13 +61,22 @@ SAME_RUN = [
     "data=imagenet trainer.images_per_device=16",
     "data=imagenet trainer.max_time=00:01:00:00", "data=imagenet +trainer.max_steps=3", "data=imagenet logger=wandb",
     "data=imagenet paths.runs_dir=/elsewhere", "data=imagenet compile=true", "data=imagenet compile={mode:max-autotune}",
-    "data=imagenet trainer=fsdp", "data=imagenet trainer.sync_batchnorm=true", "data=imagenet ~lr_for_batch_size",
+    "data=imagenet trainer=fsdp", "data=imagenet trainer.sync_batchnorm=true",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("overrides", SAME_RUN)
 def test_places_and_means_do_not_make_another_run(compose_train, overrides):
     assert config_hash(compose_train(*overrides.split())) == config_hash(compose_train("data=imagenet"))
+
+
+def test_entries_that_say_nothing_are_left_out(compose_train):
+    """So that runs from before there were such entries keep their names."""
+    config = compose_train()
+    expected = config_hash(config)
+    with open_dict(config):
+        del config.lr_for_batch_size
+    assert config_hash(config) == expected
 
 
 def test_streams_that_are_kept_elsewhere_are_the_same(compose_train):

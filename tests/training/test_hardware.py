@@ -81,6 +81,11 @@ def test_every_operator_of_a_run_has_a_deterministic_kernel(compose_tiny, layer)
     assert result["final_loss"] == plain["final_loss"]
 
 
+def test_averaged_weights_cannot_be_spread(compose_tiny):
+    with pytest.raises(OptionError, match="averages of the weights need them whole on every process; got trainer.strategy=fsdp"):
+        train(compose_tiny("callbacks=ema", "trainer.strategy=fsdp"))
+
+
 def test_refused_before_anything_is_written(compose_tiny, tmp_path):
     with pytest.raises(OptionError, match="16-mixed needs a GPU"):
         train(compose_tiny("trainer.precision=16-mixed"))
