@@ -82,7 +82,9 @@ def test_every_operator_of_a_run_has_a_deterministic_kernel(compose_tiny, layer)
 
 
 def test_averaged_weights_cannot_be_spread(compose_tiny):
-    with pytest.raises(OptionError, match="averages of the weights need them whole on every process; got trainer.strategy=fsdp"):
+    with pytest.raises(
+        OptionError, match=r"averages of the weights need them whole on every process; got trainer\.strategy=fsdp"
+    ):
         train(compose_tiny("callbacks=ema", "trainer.strategy=fsdp"))
 
 
