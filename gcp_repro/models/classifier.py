@@ -107,7 +107,9 @@ class GCPClassifier(TimmInterface, HubModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores `(B, num_classes)` of images `(B, channels, H, W)`."""
-        return self.forward_head(self.forward_features(images))
+        if isinstance(self.meta_layer, nn.Identity):
+            return self.forward_features(images)
+        return self._scores(self.backbone(images))  # by its call, which hooks, compilation and sharding rely on
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The backbone's features, as it makes them."""
@@ -124,7 +126,11 @@ class GCPClassifier(TimmInterface, HubModel):
         if isinstance(self.meta_layer, nn.Identity):
             return features
         normalise = getattr(self.backbone, "normalise", None)
-        maps, tokens = self.feature_format.split(features if normalise is None else normalise(features))
+        return self._scores(features if normalise is None else normalise(features), pre_logits)
+
+    def _scores(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Of features that need no further norm."""
+        maps, tokens = self.feature_format.split(features)
         positions = self.reduce(maps).flatten(2).unsqueeze(-1)  # (B, C, N, 1) has one reading only
         pooled: Tensor = self.meta_layer(positions)
         if self.drop_rate:

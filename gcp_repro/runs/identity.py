@@ -23,16 +23,20 @@ from gcp_repro.runs.directory import RunDirectory
 __all__ = ["config_hash", "initial_stage_hash", "register_resolvers", "run_directory", "run_name", "setting_of"]
 
 PLACES_AND_MEANS = (
-    "hydra", "paths", "logger", "progress", "replay", "trusted",
+    "hydra", "paths", "logger", "progress", "replay", "trusted", "compile",
     "data.root", "data.index_dir", "data.cache_dir", "data.download",
     "data.num_workers", "data.pin_memory", "data.eval_batch_size", "data.channels_last",
     "protocol.share_initial_stage",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.accumulate_grad_batches", "trainer.images_per_device",
     "trainer.num_threads", "trainer.deterministic", "trainer.benchmark", "trainer.detect_anomaly", "trainer.profiler",
     "trainer.progress_bar", "trainer.log_every_n_steps", "trainer.max_time", "trainer.max_steps",
 )  # fmt: skip
 """Entries of the configuration that decide where, how fast and how visibly a run is made, but not its numbers."""
+
+ADDED = {"lr_for_batch_size": None}
+"""Entries that there have not always been, with the value that changes nothing: with it they are left out, so that runs keep
+their names."""
 
 OBSERVERS = (
     "gcp_repro.training.diagnostics.spectrum.",
@@ -114,7 +118,8 @@ def _identity(config: DictConfig) -> Leaves:
         _remove(content, key.split("."))
     callbacks = content.pop("callbacks", None) or {}
     content["callbacks"] = {name: node for name, node in callbacks.items() if not _observes(node)}
-    return {name: _resolved(config, name, value) for name, value in _leaves(content) if not PLACE.search(str(value))}
+    leaves = {name: _resolved(config, name, value) for name, value in _leaves(content) if not PLACE.search(str(value))}
+    return {name: value for name, value in leaves.items() if name not in ADDED or value != ADDED[name]}
 
 
 def _observes(callback: Any) -> bool:

@@ -59,6 +59,7 @@ FIELDS = (
     Field("swap_epoch", "count", "first epoch that trains with the configured layer; null when standalone"),
     Field("seed", "count", "of initialisation, order and augmentation", TRAINED),
     Field("setting", "mapping", "all else that changes numbers: what makes runs comparable, by dotted name", TRAINED),
+    Field("learning_rate", "number", "that training starts from, after `lr_for_batch_size`"),
     Field("planned_epochs", "count", "length of the run as configured", TRAINED),
     Field("epochs", "count", "complete epochs"),
     Field("final_top1_error", "number", "percent, after the last epoch", ("finished", "imported")),

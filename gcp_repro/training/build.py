@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,12 +16,13 @@ from torch import nn
 
 from gcp_repro.errors import GCPError, OptionError, ProtocolError
 from gcp_repro.metalayers import META_LAYERS, MetaLayer
+from gcp_repro.training.module.compilation import compile_options
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.module.nonfinite import FiniteSteps
 from gcp_repro.training.protocol.hybrid import HybridSwap
 from gcp_repro.training.schedule.schedule import HybridPlan, Schedule, plan_hybrid
 
-__all__ = ["Experiment", "build", "build_experiment", "build_network", "label_of", "plan"]
+__all__ = ["Experiment", "build", "build_experiment", "build_network", "label_of", "learning_rate", "plan"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def build_experiment(config: DictConfig, nonfinite: Path | None = None) -> Exper
     datamodule = build(config.data)
     module = GCPModule(
         build_network(config.model, datamodule, layer),
-        build(config.optimizer),
+        build(config.optimizer, lr=learning_rate(config)),
         schedule,
         classifier_lr_multiplier=config.classifier_lr_multiplier,
         label_smoothing=config.get("label_smoothing", 0.0),  # runs from before it existed can still be scored
@@ -81,14 +83,31 @@ def build_experiment(config: DictConfig, nonfinite: Path | None = None) -> Exper
         finite_steps=FiniteSteps(
             config.on_nonfinite_step, config.max_skipped_steps, nonfinite, OmegaConf.to_yaml(config, resolve=True)
         ),
+        compile_options=compile_options(config.get("compile", False)),
     )
     return Experiment(module, datamodule, schedule, swap)
+
+
+def learning_rate(config: DictConfig) -> float:
+    """The rate that training starts from: `optimizer.lr`, which is meant for `lr_for_batch_size` images a step if that is set.
+
+    Raises:
+        OptionError: The number is below 1.
+    """
+    rate, meant_for = float(config.optimizer.lr), config.get("lr_for_batch_size")
+    if meant_for is None:
+        return rate
+    if meant_for < 1:
+        raise OptionError(f"lr_for_batch_size needs at least 1 image; got {meant_for}: change it, or set it to null")
+    return rate * float(config.data.batch_size) / float(meant_for)
 
 
 def build_network(model: DictConfig, datamodule: Any, meta_layer: nn.Module) -> nn.Module:
     """The network for the data's classes and channels, around a meta-layer."""
     make = build(model, backbone={"in_channels": datamodule.in_channels}, _partial_=True)
     network: nn.Module = make(meta_layer=meta_layer, num_classes=datamodule.num_classes)
+    if getattr(datamodule, "channels_last", False):
+        network.to(memory_format=torch.channels_last)  # else a GPU turns the weights of every convolution round in every pass
     return network
 
 

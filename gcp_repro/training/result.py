@@ -20,7 +20,7 @@ from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.runs.files import Row
 from gcp_repro.runs.identity import config_hash, setting_of
 from gcp_repro.runs.schema import SCHEMA
-from gcp_repro.training.build import Experiment, label_of
+from gcp_repro.training.build import Experiment, label_of, learning_rate
 from gcp_repro.training.loop.checkpoints import best_row
 from gcp_repro.training.processes.batches import BatchShare
 from gcp_repro.training.record.records import RunRecorder
@@ -69,6 +69,7 @@ def build_result(
         "swap_epoch": swap.swap_epoch if swap else None,
         "seed": config.seed,
         "setting": setting_of(config) | batch_norm_setting(experiment.module.network, share),
+        "learning_rate": learning_rate(config),
         "planned_epochs": planned_epochs(config, experiment),
         "epochs": len(rows),
         "final_top1_error": final.get("val/top1_error"),

@@ -26,12 +26,15 @@ from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
 from gcp_repro.training.build import Experiment, build, build_experiment
+from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, best_row, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
 from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, as_interruption
+from gcp_repro.training.module.compilation import explained_failures
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command
+from gcp_repro.training.processes.sharding import strategy_of
 from gcp_repro.training.protocol.initial_stage import InitialStage, KeepInitialStage
 from gcp_repro.training.record.endings import session
 from gcp_repro.training.record.epoch_lines import EpochLines
@@ -47,13 +50,16 @@ __all__ = ["ignore_irrelevant_warnings", "train"]
 log = logging.getLogger(__name__)
 
 # Advice of Lightning that does not apply (in-memory data need no workers, rows are logged once an epoch, metrics are
-# gathered from all processes before they are logged, diagnostics may come and go), and its own use of a deprecated function.
+# gathered from all processes before they are logged, diagnostics may come and go, a command may run where SLURM is installed and
+# not in use), its own use of a deprecated function, and a look that torch's compiler takes at the tensors it is given.
 IRRELEVANT_WARNINGS = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*`srun` command is available on your system but is not used.*",
+    ".*\\.grad attribute of a Tensor that is not a leaf Tensor.*",
     ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
 )
 
@@ -87,6 +93,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
         check_evaluation(config.trainer)
         check_loggers(map(str, config.logger))
+        check_hardware(config.trainer, config.callbacks)
         experiment = build_experiment(config, run.nonfinite)
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
             outcome = _train_here(config, run, experiment, request)
@@ -177,7 +184,7 @@ def _fit(trainer: Trainer, experiment: Experiment, checkpoint: Path | None, hype
     for logger in trainer.loggers:
         logger.log_hyperparams(hyperparameters)
     try:
-        with single_job_command(), as_interruption():
+        with single_job_command(), as_interruption(), explained_failures(experiment.module.compile_options):
             trainer.fit(experiment.module, experiment.datamodule, ckpt_path=checkpoint)
     except DivergedError as error:
         return error
@@ -196,7 +203,7 @@ def _trainer(
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
         options.pop(name, None)
-    _refuse_spawning(options["strategy"])
+    options["strategy"] = strategy_of(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
@@ -225,18 +232,6 @@ def _trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data modules share out the samples themselves, and exactly
     )
-
-
-def _refuse_spawning(strategy: str) -> None:
-    """Strategies that train in child processes would take the record of the run with them.
-
-    Raises:
-        OptionError: "trainer.strategy needs one that starts a command per process; got 'ddp_spawn': ..."
-    """
-    if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise OptionError(
-            f"trainer.strategy needs one that starts a command per process; got {strategy!r}: use trainer.strategy=ddp"
-        )
 
 
 def _seconds(limit: Any) -> float | None:

@@ -26,7 +26,16 @@ WITHOUT_BATCH_NORM = f"model.backbone.stages=[{PLAIN_STAGE}, {PLAIN_STAGE}]"
 PAIR = ["trainer.devices=2", "trainer.strategy=ddp"]
 ALIKE = [WITHOUT_BATCH_NORM, "optimizer.lr=0.02", "trainer.limit_val_batches=1.0"]
 ALIKE += ["data.train_size=45"]  # the last of five steps has five images
+SHARDED = ["trainer.devices=2", "trainer.strategy=fsdp"]
 ADAMW = ["~optimizer", "+optimizer={_target_: torch.optim.AdamW, _partial_: true, lr: 0.002}"]
+
+LIKE_ONE = {
+    "sgd": ALIKE,
+    "adamw": [*ALIKE, *ADAMW],
+    "passes": [*ALIKE, "trainer.accumulate_grad_batches=5"],
+    "compiled": [*ALIKE, "compile={backend: aot_eager}"],
+}
+IN_PARTS = [*ALIKE, *ADAMW, "protocol=hybrid", "meta_layer=svd_pade", "gradient_clip_norm=0.5"]
 
 
 def configured(folder, *overrides):
@@ -70,8 +79,16 @@ def ended(config):
 
 def session(folder):
     outcome = {}
-    for name, options in (("sgd", ALIKE), ("adamw", [*ALIKE, *ADAMW]), ("passes", [*ALIKE, "trainer.accumulate_grad_batches=5"])):
+    for name, options in LIKE_ONE.items():
         outcome[name] = ended(configured(folder / name, *PAIR, *options))
+    stop_at(3, 2)
+    sharded = configured(folder / "sharded", *SHARDED, *IN_PARTS)
+    outcome["sharded, stopped"] = ended(sharded)
+    GCPModule.on_train_batch_start = lambda *_: None
+    outcome["sharded"] = ended(sharded)
+    mend = spoil(1, 1, 1, "training")
+    outcome["spoiled sharded"] = ended(configured(folder / "spoiled_sharded", *SHARDED, "callbacks=default"))
+    mend()
     stop_at(1, 2)
     resumed = configured(folder / "resumed", *PAIR, "callbacks=default", "callbacks.condition_number.every_n_steps=1")
     outcome["stopped"] = ended(resumed)

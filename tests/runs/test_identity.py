@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from omegaconf import open_dict
 
 from gcp_repro.errors import OptionError
 from gcp_repro.runs.identity import config_hash, run_directory, run_name, setting_of
@@ -23,7 +24,7 @@ def test_runs_go_where_the_environment_says(compose_train, monkeypatch):
     [
         "seed=1", "optimizer.lr=0.2", "schedule.epochs=16", "meta_layer.num_iterations=6", "data.batch_size=16",
         "trainer.precision=bf16-mixed", "trainer.limit_train_batches=2", "gradient_clip_norm=5", "on_nonfinite_step=skip",
-        "protocol=hybrid",
+        "protocol=hybrid", "lr_for_batch_size=64",
     ],
 )  # fmt: skip
 def test_what_changes_the_result_changes_the_hash(compose_train, override):
@@ -59,13 +60,23 @@ SAME_RUN = [
     "data=imagenet trainer=ddp trainer.devices=8", "data=imagenet trainer.num_nodes=2",
     "data=imagenet trainer.images_per_device=16",
     "data=imagenet trainer.max_time=00:01:00:00", "data=imagenet +trainer.max_steps=3", "data=imagenet logger=wandb",
-    "data=imagenet paths.runs_dir=/elsewhere",
+    "data=imagenet paths.runs_dir=/elsewhere", "data=imagenet compile=true", "data=imagenet compile={mode:max-autotune}",
+    "data=imagenet trainer=fsdp", "data=imagenet trainer.sync_batchnorm=true",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("overrides", SAME_RUN)
 def test_places_and_means_do_not_make_another_run(compose_train, overrides):
     assert config_hash(compose_train(*overrides.split())) == config_hash(compose_train("data=imagenet"))
+
+
+def test_entries_that_say_nothing_are_left_out(compose_train):
+    """So that runs from before there were such entries keep their names."""
+    config = compose_train()
+    expected = config_hash(config)
+    with open_dict(config):
+        del config.lr_for_batch_size
+    assert config_hash(config) == expected
 
 
 def test_streams_that_are_kept_elsewhere_are_the_same(compose_train):

@@ -1,13 +1,14 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from gcp_repro.data import DigitsDataModule
 from gcp_repro.errors import OptionError, ProtocolError
 from gcp_repro.metalayers import build_meta_layer
-from gcp_repro.training.build import build, build_experiment, build_network, label_of, plan
+from gcp_repro.training.build import build, build_experiment, build_network, label_of, learning_rate, plan
 
 
 class DeepRedDataModule:
@@ -61,3 +62,21 @@ def test_a_layer_that_is_its_own_initial_one_is_not_swapped(compose_tiny):
 def test_layers_of_another_matrix_cannot_follow(compose_tiny):
     with pytest.raises(ProtocolError, match=r"can go on from 'isqrt_cov'.*; got 'deep_o2p': set protocol=standalone"):
         build_experiment(compose_tiny("protocol=hybrid", "meta_layer=deep_o2p"))
+
+
+def test_the_rate_grows_with_the_batch_only_when_asked(compose_tiny):
+    options = ["optimizer.lr=0.1", "data.batch_size=20"]
+    plain = compose_tiny(*options)
+    assert learning_rate(plain) == 0.1
+    scaled = compose_tiny(*options, "lr_for_batch_size=8")
+    assert learning_rate(scaled) == pytest.approx(0.25)
+    groups = build_experiment(scaled).module.configure_optimizers()["optimizer"].param_groups
+    assert [group["lr"] for group in groups] == [pytest.approx(0.25)] * 2
+    with pytest.raises(OptionError, match="lr_for_batch_size needs at least 1 image; got 0: change it"):
+        learning_rate(compose_tiny("lr_for_batch_size=0"))
+
+
+def test_weights_lie_in_memory_as_the_images_do(compose_train, tmp_path):
+    config = compose_train("data=imagenette", "data.tiny=true", f"paths.data_dir={tmp_path}", "model=resnet50")
+    weight = next(build_experiment(config).module.network.backbone.parameters())
+    assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from gcp_repro.runs import RunDirectory, read_json
+from gcp_repro.training.evaluate import evaluate
 from gcp_repro.training.run import train
 from tests.conftest import TINY
 from tests.fakes import session_of_processes
-from tests.fakes.session_of_processes import ADAMW, ALIKE
+from tests.fakes.session_of_processes import ALIKE, IN_PARTS, LIKE_ONE
 from tests.tolerances import TIME_LIMIT
 
 LAST_DIGIT = 1e-5  # of the seven that are printed, after 20 steps of sums in another order, four float32 eps each
@@ -50,11 +51,12 @@ def rows_of(run):
     return [{key: value for key, value in row.items() if key != "seconds" and not key.endswith("time_share")} for row in rows]
 
 
-@pytest.mark.parametrize(("name", "options"), [("sgd", ALIKE), ("adamw", [*ALIKE, *ADAMW]), ("passes", ALIKE)])
-def test_two_processes_train_as_one_with_the_same_global_batch(session, compose_train, tmp_path, name, options):
+@pytest.mark.parametrize("name", [*LIKE_ONE, "sharded"])
+def test_two_processes_train_as_one_with_the_same_global_batch(session, compose_train, tmp_path, name):
     """In all printed digits, also the last step with its odd number of images; without batch norm, whose batches are halved."""
     folder, outcome = session
     assert outcome[name] == "finished"
+    options = IN_PARTS if name == "sharded" else {**LIKE_ONE, "passes": ALIKE, "compiled": ALIKE}[name]
     alone = compose_train(*TINY, *options, f"paths.runs_dir={tmp_path}")
     expected = train(alone)["result"]
     run = run_of(folder / name)
@@ -66,6 +68,20 @@ def test_two_processes_train_as_one_with_the_same_global_batch(session, compose_
     assert (result["config_hash"], result["setting"]) == (expected["config_hash"], expected["setting"])
     passes = 5 if name == "passes" else 1
     assert [result[key] for key in ("world_size", "batch_size", "local_batch_size")] == [2, 10, 5 // passes]
+
+
+def test_a_sharded_run_resumes_behind_the_swap_and_its_weights_are_those_of_any_run(session):
+    folder, outcome = session
+    assert outcome["sharded, stopped"] == "interrupted"
+    run = run_of(folder / "sharded")
+    score = evaluate(run.last, accelerator="cpu")
+    assert score["val/loss"] == pytest.approx(float(rows_of(run)[-1]["val/loss"]), rel=LAST_DIGIT)
+
+
+def test_a_sharded_run_that_diverges_in_one_process_ends_in_all(session):
+    folder, outcome = session
+    assert outcome["spoiled sharded"] == "diverged"
+    assert read_json(run_of(folder / "spoiled_sharded").result)["diverged_batch"] == 1
 
 
 def test_an_epoch_that_was_stopped_half_way_keeps_the_metrics_of_all_processes(session):

@@ -1,4 +1,4 @@
 """Callbacks that look at the meta-layer while it trains: smoothness, condition number, gradients.
 
-Imports: `metalayers`, `training.processes`.
+Imports: `metalayers`, `training.module`.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gcp_repro.errors import OptionError
+from gcp_repro.training.module.compilation import uncompiled
 from gcp_repro.training.processes.distributed import gathered, rank
 
 __all__ = ["MetaLayerDiagnostic", "Sample", "child", "epoch_means"]
@@ -179,15 +180,24 @@ def child(module: nn.Module, name: str) -> nn.Module:
 
 @contextmanager
 def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode with gradients, and everything as it was afterwards."""
+    """Evaluation mode with gradients, as written even if compiled, and everything as it was afterwards."""
     modes = {module: module.training for module in network.modules()}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), uncompiled(), _in_dtype_of(network):
         network.eval()
         try:
             yield
         finally:
             for module, training in modes.items():
                 module.training = training
+
+
+def _in_dtype_of(network: nn.Module) -> AbstractContextManager[Any]:
+    """Features are in float32 here; weights that are kept in half precision take them through autocast."""
+    weight = next(network.parameters(), None)
+    if weight is None or weight.dtype not in (torch.float16, torch.bfloat16):
+        return nullcontext()
+    return torch.autocast(weight.device.type, weight.dtype)
 
 
 def _now(device: torch.device) -> float:

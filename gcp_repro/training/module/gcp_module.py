@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,9 +16,11 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from gcp_repro.errors import NonFiniteError, OptionError
+from gcp_repro.training.module.compilation import compile_part, compile_parts
 from gcp_repro.training.module.metrics import classification_metrics
 from gcp_repro.training.module.nonfinite import FiniteSteps, Outcome
 from gcp_repro.training.processes.distributed import distributed
+from gcp_repro.training.processes.sharding import shard
 from gcp_repro.training.schedule.decay import build_scheduler
 from gcp_repro.training.schedule.schedule import Schedule
 
@@ -44,6 +46,7 @@ class GCPModule(LightningModule):
         meta_layer_name: Name of the network's meta-layer, for the record.
         finite_steps: What happens where something is not finite; to be among the Trainer's callbacks as well, or gradients
             are not looked at.
+        compile_options: Of `torch.compile`, which the parts of the network go through when training starts; None for none.
 
     Attributes:
         reports: The metrics of the present epoch as far as they are complete, by name.
@@ -59,6 +62,7 @@ class GCPModule(LightningModule):
         label_smoothing: float = 0.0,
         meta_layer_name: str = "",
         finite_steps: FiniteSteps | None = None,
+        compile_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -78,12 +82,32 @@ class GCPModule(LightningModule):
         self.meta_layer_name = meta_layer_name
         self.use_layer_of: Callable[[int], None] | None = None  # set by the hybrid protocol: takes an epoch
         self.finite_steps = finite_steps or FiniteSteps()
+        self.compile_options = compile_options
+        self._compiled = self._sharded = False
         self.reports: dict[str, float] = {}
         self.metrics = nn.ModuleDict({f"{split}_": classification_metrics() for split in ("train", "val")})
+
+    def configure_model(self) -> None:
+        """Spread the weights over the processes, where the strategy does that."""
+        mesh = self.device_mesh
+        if mesh is not None and not self._sharded:
+            shard(self.network, mesh["data_parallel"])
+            self.finite_steps.folder, self._sharded = None, True  # no process has all weights to save beside a batch
+            _let_all_pass(self.network.meta_layer)
+
+    def setup(self, stage: str) -> None:
+        """Compile for training; weights that are only scored are not worth the time."""
+        if stage == "fit":
+            compile_parts(self.network, self.compile_options)
+            self._compiled = True
 
     def use_meta_layer(self, name: str, layer: nn.Module) -> None:
         """Put `layer` in the place of the network's meta-layer, on the module's device and in its mode."""
         self.network.meta_layer = layer.to(self.device).train(self.training)
+        if self._sharded:
+            _let_all_pass(layer)
+        if self._compiled:
+            compile_part(layer, self.compile_options)
         self.meta_layer_name = name
 
     def forward(self, images: Tensor) -> Tensor:
@@ -185,6 +209,7 @@ class GCPModule(LightningModule):
         images, labels = batch
         try:
             logits = self(images)
+            logits = logits if logits.dtype == torch.float64 else logits.float()  # a loss of three digits says nothing
         except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
             return Outcome(None, None, error)
         smoothing = self.label_smoothing if self.training else 0.0
@@ -217,6 +242,12 @@ class GCPModule(LightningModule):
         ids = {id(parameter) for parameter in own}
         rest = [parameter for parameter in self.network.parameters() if id(parameter) not in ids]
         return [{"name": "network", "params": rest}, {"name": "classifier", "params": own}]
+
+
+def _let_all_pass(layer: Any) -> None:
+    """Features that are not finite become a loss that is not: an error in one process would leave the others waiting for it."""
+    if hasattr(layer, "on_nonfinite"):
+        layer.on_nonfinite = "propagate"
 
 
 def _rescale_progress(checkpoint: dict[str, Any], passes: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -40,7 +42,7 @@ class TopKError(Metric):
 
     def compute(self) -> Tensor:
         """Percentage over all updates and processes."""
-        return 100 * self.missed / self.total
+        return (100 * self.missed).float() / self.total
 
 
 class MeanCrossEntropy(Metric):
@@ -57,6 +59,16 @@ class MeanCrossEntropy(Metric):
         super().__init__()
         self.add_state("summed", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> MeanCrossEntropy:
+        """As torch, but a network in half precision does not take the sum of an epoch with it."""
+
+        def kept(state: Tensor) -> Tensor:
+            moved = fn(state)
+            return moved.to(torch.promote_types(moved.dtype, state.dtype))
+
+        super()._apply(kept, exclude_state)
+        return self
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits `(B, classes)`, labels `(B,)`, or shares of the classes `(B, classes)`."""

@@ -22,6 +22,7 @@ from gcp_repro.errors import DataError, DivergedError, NonFiniteError, OptionErr
 from gcp_repro.runs.files import replacing
 from gcp_repro.training.processes.distributed import distributed, gathered
 from gcp_repro.training.processes.random_state import RandomState
+from gcp_repro.training.processes.sharding import local_part
 
 __all__ = ["FiniteSteps", "Outcome", "Policy", "cause_of"]
 
@@ -284,7 +285,7 @@ def _causes(cause: Cause | None) -> list[Cause | None]:
 
 
 def _gradient_is_finite(optimizer: Optimizer) -> Tensor:
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients = [local_part(p.grad) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if not gradients:
         return torch.tensor(True)
     return torch.stack(torch._foreach_norm(gradients)).isfinite().all()
