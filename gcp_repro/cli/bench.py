@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gcp_repro.bench import data, layers
+from gcp_repro.bench import data, layers, tune
 from gcp_repro.errors import GCPError
 
 __all__ = ["main"]
 
-BENCHMARKS = {"data": data, "layers": layers}
+BENCHMARKS = {"data": data, "layers": layers, "tune": tune}
 """Modules with `add_arguments(parser)` and `run(options)`; the first line of their docstring is the help text."""
 
 

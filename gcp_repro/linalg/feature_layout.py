@@ -6,7 +6,6 @@ functions here take whatever is known and never settle on an axis that the shape
 
 from __future__ import annotations
 
-
 from torch import Tensor
 
 from gcp_repro.errors import OptionError, ShapeError

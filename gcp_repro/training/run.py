@@ -21,11 +21,13 @@ from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import previous_of, sweep_temporaries, write_atomically, write_json
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
 from gcp_repro.runs.lock import run_lock
+from gcp_repro.runs.machine import solver_file
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
 from gcp_repro.training.build import Experiment, build, build_experiment
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
+from gcp_repro.training.loop.solvers import KeepSolvers
 from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, TrainingInterrupted, as_interruption
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
@@ -93,7 +95,8 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
     loggers = [build(node) for node in config.logger.values()]
     recorder = RunRecorder(run.metrics)
     stage = InitialStage.of(config) if experiment.swap else None
-    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request)
+    solvers = KeepSolvers(solver_file())
+    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, solvers)
     share = _share(config, trainer)
     try:
         diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
@@ -102,7 +105,9 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
         raise
     finally:
         _close(loggers)
-    result = build_result(config, experiment, recorder, share, experiment.module.device, diverged=diverged)
+    device = experiment.module.device
+    solver = solvers.taken(experiment.module.network, device)
+    result = build_result(config, experiment, recorder, share, device, diverged=diverged, solver=solver)
     if trainer.is_global_zero:
         write_json(run.result, result)
         tell("%s", summary(result, run))
@@ -174,6 +179,7 @@ def _trainer(
     loggers: list[Logger],
     stage: InitialStage | None,
     request: StopRequest,
+    solvers: KeepSolvers,
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
@@ -182,6 +188,7 @@ def _trainer(
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
+        solvers,
         experiment.module.finite_steps,  # before all that look at gradients
         *([experiment.swap] if experiment.swap else []),
         *([KeepInitialStage(experiment.swap.swap_epoch, run, stage)] if experiment.swap and stage else []),
