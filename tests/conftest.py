@@ -71,9 +71,10 @@ def _fresh_hydra():
 
 @pytest.fixture(autouse=True)
 def _no_foreign_settings(monkeypatch, tmp_path):
-    """Keep the tests away from the user's runs and accounts, and from Hydra's environment."""
+    """Keep the tests away from the user's runs, measurements and accounts, and from Hydra's environment."""
     for name in ("GCP_RUNS_DIR", "GCP_DATA_DIR", "WANDB_API_KEY", "WANDB_MODE", "WANDB_SERVICE", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GCP_SOLVERS", "")
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("GCP_TRUSTED", "tests.fakes.")
 

@@ -18,6 +18,7 @@ from gcp_repro.bench.cases import Case, Shape
 from gcp_repro.bench.timing import PHASES, Sample, median, minimum, minimum_ratio, paired_ratio
 from gcp_repro.paper.layers import layer_style
 from gcp_repro.paper.published.published_tables import published_value
+from gcp_repro.runs.machine import cpu_name
 from gcp_repro.training.result import git_revision
 
 __all__ = ["Comparison", "Measurement", "Row", "machine", "published_seconds", "write_rows"]
@@ -144,7 +145,7 @@ def machine(device: torch.device, threads: int, clock: str = "wall") -> Row:
     """Columns on where and with what a run was made."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
         "clock": clock,
@@ -153,13 +154,6 @@ def machine(device: torch.device, threads: int, clock: str = "wall") -> Row:
         "git_revision": git_revision(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def write_rows(path: Path, rows: Iterable[Row], machine: Row) -> None:

@@ -22,7 +22,7 @@ from gcp_repro.linalg.recipe import Recipe
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
-__all__ = ["DTYPES", "PoolingSpec", "operator_for", "operators_for"]
+__all__ = ["DTYPES", "PoolingSpec", "operator_for", "operators_for", "solver_for"]
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "mixed": torch.float64}
 """Of the decomposition."""
@@ -130,18 +130,24 @@ def operator_for(spec: PoolingSpec, channels: int, device: torch.device | str = 
     """The operator that computes `spec` for features of so many channels on a device.
 
     For `solver="auto"` that follows from the device alone: the decomposition where the features are, but off the CPU the products
-    of matrices where the function is a fixed number of them.
+    of matrices where the function is a fixed number of them. In training, measurements of the machine may say otherwise
+    (`gcp_repro.linalg.solvers`).
 
     Args:
         spec: What to compute.
         channels: Of the features, without the constant of `moment="gaussian"`.
         device: Where the features are.
     """
-    operators = operators_for(spec, channels)
+    return operators_for(spec, channels)[solver_for(spec, device)]
+
+
+def solver_for(spec: PoolingSpec, device: torch.device | str = "cpu") -> str:
+    """The solver that a spec has on a device; for `"auto"` by the rule that `operator_for` states."""
+    solvers = operators_for(spec, 2)
     on_host = torch.device(device).type in ("cpu", "meta")
-    if not on_host and spec.function.kind == "newton_schulz" and "products" in operators:
-        return operators["products"]
-    return next(iter(operators.values()))
+    if not on_host and spec.function.kind == "newton_schulz" and "products" in solvers:
+        return "products"
+    return next(iter(solvers))
 
 
 def _all_operators(spec: PoolingSpec, channels: int) -> dict[str, Operator]:

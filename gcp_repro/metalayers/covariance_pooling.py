@@ -15,6 +15,7 @@ from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
 from gcp_repro.linalg.options import checked
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
 from gcp_repro.linalg.signed_root import signed_root_and_normalise
+from gcp_repro.linalg.solvers import active_solvers
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, SpectralFunction
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.plain import PlainCovariancePooling
@@ -102,10 +103,11 @@ class CovariancePooling(MetaLayer):
         if self.on_nonfinite == "propagate":
             valid = features.to(DTYPES[self.spec.dtype]).square().sum((-1, -2)).isfinite()
             features = torch.where(valid[:, None, None], features, 0.0)
+        recipe = active_solvers().recipe(self.spec, features)
         if self.signed_root:
-            pooled = signed_root_and_normalise(apply_operator(self.spec.text, features, torch.float64), features.dtype)
+            pooled = signed_root_and_normalise(apply_operator(recipe, features, torch.float64), features.dtype)
         else:
-            pooled = apply_operator(self.spec.text, features)
+            pooled = apply_operator(recipe, features)
         return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
 
 

@@ -11,11 +11,13 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.linalg.solvers import using
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs.config_file import read_config
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.training.build import Experiment, build_experiment, label_of
+from gcp_repro.training.loop.solvers import kept_solvers
 from gcp_repro.training.record.predictions import PredictionRecorder, check_files, write_predictions
 from gcp_repro.training.record.records import epoch_metrics
 from gcp_repro.training.result import build_imported_result
@@ -79,7 +81,7 @@ def evaluate(
     _require_fit(experiment, state["state_dict"], checkpoint, run.config)
     experiment.module.load_state_dict(state["state_dict"])
     recorder = PredictionRecorder()
-    with ignore_irrelevant_warnings():
+    with ignore_irrelevant_warnings(), using(kept_solvers(state)):
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,

@@ -40,6 +40,7 @@ def build_result(
     device: torch.device,
     *,
     diverged: DivergedError | None,
+    solver: str | None = None,
 ) -> dict[str, Any]:
     """The record of a run that has ended.
 
@@ -50,6 +51,7 @@ def build_result(
         share: How its batches were shared out.
         device: What it was trained on.
         diverged: Why it ended early, or None if it finished.
+        solver: What the layers took where they had a choice.
 
     Returns:
         The fields of `gcp_repro.runs.schema`. A diverged run has no final errors; the best are those of its complete epochs,
@@ -72,6 +74,7 @@ def build_result(
         "learning_rate": learning_rate(config),
         "planned_epochs": planned_epochs(config, experiment),
         "epochs": len(rows),
+        "solver": solver,
         "final_top1_error": final.get("val/top1_error"),
         "final_top5_error": final.get("val/top5_error"),
         "final_loss": final.get("val/loss"),

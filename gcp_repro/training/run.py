@@ -23,12 +23,14 @@ from gcp_repro.runs.files import Row, previous_of, sweep_temporaries, write_atom
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import run_lock
+from gcp_repro.runs.machine import solver_file
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
 from gcp_repro.training.build import Experiment, build, build_experiment
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, best_row, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
+from gcp_repro.training.loop.solvers import KeepSolvers
 from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, as_interruption
 from gcp_repro.training.module.compilation import explained_failures
 from gcp_repro.training.processes.batches import BatchShare, share_batch
@@ -107,7 +109,8 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
     loggers = [build(node) for node in config.logger.values()] if first_process() else []
     recorder = RunRecorder(run.metrics)
     stage = InitialStage.of(config) if experiment.swap else None
-    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request)
+    solvers = KeepSolvers(solver_file())
+    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, solvers)
     share = _share(config, trainer)
     with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
         try:
@@ -115,7 +118,9 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
         except BaseException as error:
             _end_other_processes(trainer, signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
             raise
-        result |= build_result(config, experiment, recorder, share, experiment.module.device, diverged=diverged)
+        device = experiment.module.device
+        solver = solvers.taken(experiment.module.network, device)
+        result |= build_result(config, experiment, recorder, share, device, diverged=diverged, solver=solver)
         if trainer.is_global_zero:
             write_json(run.result, result)
             tell("%s", summary(result, run))
@@ -199,6 +204,7 @@ def _trainer(
     loggers: list[Logger],
     stage: InitialStage | None,
     request: StopRequest,
+    solvers: KeepSolvers,
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
@@ -207,6 +213,7 @@ def _trainer(
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
+        solvers,
         experiment.module.finite_steps,  # before all that look at gradients
         *([experiment.swap] if experiment.swap else []),
         *([KeepInitialStage(experiment.swap.swap_epoch, run, stage)] if experiment.swap and stage else []),

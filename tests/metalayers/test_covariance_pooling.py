@@ -7,7 +7,6 @@ import torch
 
 from gcp_repro.linalg import SpectralFunction, spectral_function
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
-from gcp_repro.metalayers import covariance_pooling as module
 
 
 def test_its_text_names_both_parts():
@@ -27,24 +26,6 @@ def test_which_layers_stand_for_the_root():
     assert build_meta_layer("spectral", forward="power", exponent=0.5).approximates_root
     assert not build_meta_layer("spectral", signed_root=True).approximates_root
     assert not build_meta_layer("spectral", moment="second_moment").approximates_root
-
-
-def test_off_the_cpu_the_fastest_operator_is_looked_for_with_what_it_will_see(monkeypatch):
-    """Here a device that is none, as there may be no other: only where the features say they are counts."""
-    seen = []
-
-    def fastest(operators, features):
-        seen.append((len(operators), tuple(features.shape)))
-        return operators[0]
-
-    class Elsewhere(torch.Tensor):
-        device = torch.device("cuda")
-
-    monkeypatch.setattr(module, "fastest", fastest)
-    monkeypatch.setattr(module, "apply_operator", lambda operator, x: x.flatten(1))
-    features = torch.rand(2, 4, 3).as_subclass(Elsewhere)
-    build_meta_layer("svd_lyapunov").pool(features)
-    assert seen == [(3, (2, 4, 3))]
 
 
 @pytest.mark.parametrize("seen", [1.0, 3.0])
