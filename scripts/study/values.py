@@ -75,7 +75,7 @@ def of_predictor(tables: Tables, predictor: str, over: str, measure: str) -> str
     chosen = (frame["predictor"] == predictor) & (frame["over"] == over) & (frame["measure"] == measure)
     row = only(frame[chosen], f"{predictor}, {over}, {measure}")
     if measure in ("largest over smallest", "median over that without noise"):
-        return f"{row['value']:.2g}"
+        return f"{float(format(row['value'], '.2g')):,g}"  # two digits, without an exponent
     return f"{signed(row['value'])}{interval(row, signed)}, n = {int(row['n'])}"
 
 

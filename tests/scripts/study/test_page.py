@@ -57,6 +57,19 @@ def test_a_sign_test_in_words():
     assert values.value(tables, "signs; 2; linear head, rate 0.1; error") == "0 of 6 pairs, p = 0.031"
 
 
+def test_a_factor_in_words():
+    row = {
+        "predictor": "beta",
+        "over": "arms",
+        "measure": "largest over smallest",
+        "n": 9,
+        "value": 5004.0,
+        "low": None,
+        "high": None,
+    }
+    assert values.value({"predictors": pd.DataFrame([row])}, "predictors; beta; arms; largest over smallest") == "5,000"
+
+
 def test_a_misspelt_number_is_refused():
     with pytest.raises(ValueError, match=r"needs one row; linear head, rate 7 fits 0: correct its name"):
         values.value({"comparisons": pd.DataFrame([COMPARISON])}, "comparisons; 2; linear head, rate 7; error")
