@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Compare layers on your images
 #
-# Three layers and two seeds on a folder of images, and a table with an interval for each difference.
+# Three layers and two seeds on a folder of images, and a table of errors with their spread over seeds.
 #
 # Images lie in `train/<class>/` and `val/<class>/`. Here a tiny set is drawn; take your own folder instead.
 
