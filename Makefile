@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce rehearsal test test-quick test-portable test-min mutants lint format type docs tables wheel clean
+.PHONY: help reproduce rehearsal test test-quick test-portable test-min mutants lint format type docs tables site wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,12 +60,15 @@ docs: $(VENV)/.installed ## Write the generated parts of README.md and docs/laye
 tables: $(VENV)/.installed ## Write REPORT (default: reports/index.html) from the runs in RUNS (default: runs)
 	$(BIN)/gcp-tables $(RUNS) --output $(REPORT)
 
+site: $(VENV)/.installed-dev ## Build the documentation as a site into site/, tutorials run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 wheel: $(VENV)/.installed ## Build the wheel into dist/
 	rm -rf build # setuptools would take modules that are gone from there
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, builds and caches; runs and reports stay
-	rm -rf $(VENV) $(OLDEST) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) mutants build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml
