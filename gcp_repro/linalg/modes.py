@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["is_traced", "without_autocast"]
+__all__ = ["is_traced", "recording", "without_autocast"]
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
@@ -20,3 +21,12 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
 def is_traced(x: Tensor) -> bool:
     """Whether operators of torch on `x` go into a graph, where autograd functions have no place."""
     return torch.compiler.is_compiling() or torch._is_functional_tensor(x)
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Autograd switched on, also in a kernel that is called below it, as by a mode that watches operators (a flop counter)."""
+    with torch._C._PreserveDispatchKeyGuard(), torch.enable_grad():
+        for key in (torch._C.DispatchKey.AutogradFunctionality, torch._C.DispatchKey.ADInplaceOrView):
+            torch._C._dispatch_tls_set_dispatch_key_excluded(key, False)
+        yield

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
+from gcp_repro.linalg.modes import recording
 from gcp_repro.linalg.recipe import Recipe
 from gcp_repro.linalg.scratch import scratch
 
@@ -59,7 +60,7 @@ class Operator(Recipe):
         This one differentiates `backward`, which is linear in its upstream gradient, and for this must not write it, or what
         depends on it, into scratch memory.
         """
-        with torch.enable_grad():
+        with recording():
             upstream = torch.zeros_like(tangent).requires_grad_()
             gradient = torch.zeros_like(x, dtype=tangent.dtype)
             self.backward(upstream, x, gradient, *saved)
@@ -78,7 +79,7 @@ def differentiate_twice(
     function: Callable[[Tensor], Tensor], direction: Tensor, upstream: Tensor, x: Tensor
 ) -> tuple[Tensor, Tensor]:
     """An operator's `double_backward`, from a way to compute its forward that autograd can differentiate twice."""
-    with torch.enable_grad():
+    with recording():
         x, upstream = x.detach().requires_grad_(), upstream.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(function(x), x, upstream, create_graph=True)
         by_upstream, by_x = torch.autograd.grad(gradient, (upstream, x), direction)

@@ -20,6 +20,7 @@ from gcp_repro.linalg.covariance import center, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import gradient_rule
+from gcp_repro.linalg.modes import recording
 from gcp_repro.linalg.operator import Operator, differentiate_twice
 from gcp_repro.linalg.spectral import SpectralPooling
 
@@ -62,7 +63,7 @@ class ProductsPooling(Operator):
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         try:
-            with torch.enable_grad():
+            with recording():
                 wide = self.widened(x.detach()).requires_grad_()
                 (by_x,) = torch.autograd.grad(self._pool(wide), wide, upstream.to(self.dtype))
             gradient.copy_(by_x)

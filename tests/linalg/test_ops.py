@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from gcp_repro.errors import NonFiniteError
 from gcp_repro.linalg.ops import OPS
@@ -69,3 +72,16 @@ def test_they_map_over_a_dimension_of_torch_func(name):
 def test_errors_of_the_computation_are_those_of_this_package():
     with pytest.raises(NonFiniteError, match="NaN or infinite"):
         OPS.apply(torch.full((1, 2, 3), torch.nan), RECIPES["gram"])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_under_a_mode_that_watches_operators(name):
+    """Such a mode calls the computations below autograd, which some of them use."""
+    x, *_ = _arguments(name)
+    torch.set_num_threads(1)  # modes do not reach the pool's threads
+    gradients = []
+    for mode in (nullcontext(), FlopCounterMode(display=False)):
+        with mode:
+            features = x.clone().requires_grad_()
+            gradients += torch.autograd.grad(OPS.apply(features, RECIPES[name]).square().sum(), features)
+    assert torch.equal(*gradients)
