@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce rehearsal test test-quick test-portable test-min mutants lint format type docs tables site wheel clean
+.PHONY: help reproduce rehearsal test test-quick test-portable test-min mutants gpu lint format type docs tables site wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers tha
 
 test-min: $(OLDEST)/.installed ## Run the tests with the oldest versions that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+
+gpu: $(VENV)/.installed-dev ## Run the GPU tests, measure speeds and train in mixed precision, in eight minutes, into reports/gpu; PEER=CLONE
+	$(BIN)/python scripts/gpu_session.py $(if $(PEER),--peer $(PEER))
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and the generated documents
 	$(BIN)/ruff check .

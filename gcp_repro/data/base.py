@@ -13,6 +13,7 @@ A data set says where its images come from (`make_dataset`), what happens to one
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -72,7 +73,15 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """
     if images.dtype == torch.uint8:
         images = images.float() / 255
-    return (images - images.new_tensor(mean).view(-1, 1, 1)) / images.new_tensor(std).view(-1, 1, 1)
+    shift, scale = (_by_channel(tuple(values), images.dtype, images.device) for values in (mean, std))
+    return (images - shift) / scale
+
+
+@functools.lru_cache(maxsize=64)
+def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`(C, 1, 1)`, kept: copying it to a GPU for every batch would wait for the GPU."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
 
 class ImageDataModule(LightningDataModule, ABC):

@@ -1,0 +1,155 @@
+"""All that a GPU is wanted for, in one go of at most eight minutes: tests, speeds, trainings in mixed precision and compiled.
+
+    python scripts/gpu_session.py [--output DIR] [--peer CLONE] [--minutes M] [--only STEP ...]
+
+Every step is a command with a time limit of its own. One that fails or runs out of time leaves the others theirs. What they say
+is in DIR/log.txt, how they ended in DIR/session.csv, what they measured beside it. `--device cpu` goes through the same on a CPU,
+at sizes that take it a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command.
+
+    Attributes:
+        name: Of the step.
+        command: Program and arguments.
+        seconds: That it may take.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a step ended: "done", "failed" or "out of time"."""
+
+    step: Step
+    state: str
+    seconds: float
+
+
+def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
+    """What there is to do, the most wanted first."""
+    small = device == "cpu"
+    shapes = ["--shapes", "4x16x4x4"] if small else []
+    beside = ["--peer", str(peer)] if peer else []
+    bench = str(BIN / "gcp-bench")
+    tests = ["-m", "pytest", "-q", "-n0", "-m", "gpu", "tests/metalayers/test_registry.py", "tests/data/test_device_decoding.py"]
+    rounds = ["--repeats", "1" if small else "3", "--device", device]
+    found = [
+        Step("tests", (sys.executable, *tests), 120),
+        Step("tune", (bench, "tune", *rounds, *shapes, "--output", str(folder / "solvers.csv")), 900 if small else 90),
+        Step("layers", (bench, "layers", *rounds, *shapes, *beside, "--output", str(folder / "layers.csv")), 150),
+        *(_training(device, folder, *choice) for choice in _trainings(small)),
+        Step("data", (bench, "data"), 60),
+    ]
+    return found
+
+
+def _trainings(small: bool) -> Iterator[tuple[str, str, bool]]:
+    """Experiment, precision, and whether it is compiled."""
+    for experiment in ("digits",) if small else ("alexnet_imagenet", "resnet50_imagenet"):
+        yield experiment, "bf16-mixed" if small else "16-mixed", False
+        yield experiment, "bf16-mixed", True
+
+
+def _training(device: str, folder: Path, experiment: str, precision: str, compiled: bool) -> Step:
+    """A few steps on generated images, through the hybrid swap."""
+    options = (
+        f"experiment={experiment}", "debug=tiny", "protocol=hybrid", "meta_layer=svd_pade", f"paths.runs_dir={folder / 'runs'}",
+        f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}", f"trainer.precision={precision}",
+        f"compile={str(compiled).lower()}",
+    )  # fmt: skip
+    name = f"{experiment} {precision}{' compiled' if compiled else ''}"
+    return Step(name, (str(BIN / "gcp-train"), *options), 90 if device == "cuda" else 900)
+
+
+def run(steps: Sequence[Step], folder: Path, seconds: float) -> list[Ending]:
+    """Go through the steps, and write down how each ended, as soon as it has.
+
+    Args:
+        steps: In order.
+        folder: For `log.txt` and `session.csv`.
+        seconds: For all of them together; a step gets what is left at most.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    endings: list[Ending] = []
+    end = time.monotonic() + seconds
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        for step in steps:
+            ending = _ending(step, min(step.seconds, end - time.monotonic()), log.fileno())
+            endings.append(ending)
+            print(f"{ending.state:<11} {step.name} ({ending.seconds:.0f} s)", flush=True)
+            _write(folder / "session.csv", endings)
+    return endings
+
+
+def _ending(step: Step, seconds: float, log: int) -> Ending:
+    os.write(log, f"\n== {step.name}: {' '.join(step.command)}\n".encode())
+    start = time.monotonic()
+    if seconds <= 0:
+        return Ending(step, "out of time", 0.0)
+    try:
+        code = subprocess.run(step.command, cwd=ROOT, stdout=log, stderr=log, timeout=seconds, check=False).returncode
+        state = "done" if code == 0 else "failed"
+    except subprocess.TimeoutExpired:
+        state = "out of time"
+    return Ending(step, state, time.monotonic() - start)
+
+
+def _write(path: Path, endings: Sequence[Ending]) -> None:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["step", "state", "seconds", "device", "torch", "command"])
+        for ending in endings:
+            command = " ".join(ending.step.command)
+            writer.writerow([ending.step.name, ending.state, f"{ending.seconds:.1f}", device, torch.__version__, command])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point: 0 if every step was done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--output", type=Path, default=Path("reports/gpu"), help="folder (default: %(default)s)")
+    parser.add_argument("--peer", type=Path, help="your clone of DifferentiableSVD, to be timed in the same run")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all steps together (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="names of steps")
+    options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error(f"a CUDA device is needed; torch {torch.__version__} finds none: pass --device cpu to try it")
+    folder = options.output.resolve()
+    steps = steps_on(options.device, folder, options.peer)
+    names = [step.name for step in steps]
+    for name in options.only or ():
+        if name not in names:
+            parser.error(f"no step {name!r}: known are {', '.join(names)}")
+    chosen = [step for step in steps if not options.only or step.name in options.only]
+    endings = run(chosen, folder, 60 * options.minutes)
+    print(f"written: {folder}")
+    return 0 if all(ending.state == "done" for ending in endings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
