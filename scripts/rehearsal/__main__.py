@@ -136,8 +136,7 @@ class Rehearsal:
         finally:
             for process in {*known, *(sweep.processes() if sweep.main.poll() is None else ())}:
                 _signal(process, signal.SIGKILL)
-        report = sweep.report()
-        account = ", ".join(f"{count} {state}" for state, count in report["counts"].items()) if report else "no account"
+        account = sweep.account()
         self.say(f"ended with status {status}: {account}")
         self.lines.append((", ".join(event.name for event in plan.events) or "nothing", str(status), account))
         if any(event.strike is _fill_disk for event in plan.events):

@@ -50,10 +50,10 @@ class Sweep:
         job = self.job(number)
         return job.get("state") == "running" and (Path(job["directory"]) / "metrics.csv").is_file()
 
-    def report(self) -> dict[str, Any] | None:
-        """The account; None where the sweep could not write one."""
-        path = None if self.folder is None else self.folder / "report.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else None
+    def account(self) -> str:
+        """The first line of the account, as it was printed: a full disk has no room for a file."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in lines if line.startswith("sweep of ")), "no account")
 
     def workers(self) -> list[int]:
         """The further processes of the present job."""
