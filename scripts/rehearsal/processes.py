@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,13 @@ class Sweep:
                 raise TimeoutError(f"processes {known} have not ended")
             time.sleep(0.2)
         return status
+
+
+def kill(processes: Sequence[int]) -> None:
+    """End processes at once; those that are gone are no matter."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _children(process: int) -> list[int]:
