@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gcp_repro.cli.sweep_account import Account
-from gcp_repro.cli.sweep_jobs import SWEEP_FOLDER, error_line
+from gcp_repro.cli.sweep_jobs import SWEEP_FOLDER, UNWRITTEN, error_line
 from gcp_repro.runs.sweeps import SweepDirectory
 from gcp_repro.training.processes.console import SWEEP_JOBS
 
@@ -70,6 +70,7 @@ def with_account(main: Callable[[], object]) -> Callable[[], None]:
 
     def run() -> None:
         Sweep.started = None
+        UNWRITTEN.clear()
         error: BaseException | None = None
         with _signals_to_all_jobs():
             try:

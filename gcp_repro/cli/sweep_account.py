@@ -8,9 +8,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, get_args
 
-from gcp_repro.cli.sweep_jobs import error_line
+from gcp_repro.cli.sweep_jobs import UNWRITTEN, error_line
 from gcp_repro.errors import StorageError
 from gcp_repro.runs.exit_codes import FAILED, FINISHED
 from gcp_repro.runs.files import read_json, write_json
@@ -40,7 +41,7 @@ class Account:
     @classmethod
     def of(cls, sweep: SweepDirectory) -> Account:
         """Read what the jobs have written."""
-        begun = {job.number: _with_lost(job) for job in sweep.jobs()}
+        begun = {job.number: _with_lost(job) for job in sweep.jobs()} | UNWRITTEN
         planned = sweep.planned()
         if planned is None:
             return cls(sweep, list(begun.values()))
@@ -104,14 +105,14 @@ class Account:
 
     def lines(self) -> Iterator[str]:
         """What is printed."""
-        total, shared = len(self.jobs), self._shared()
+        total, varied = len(self.jobs), self._varied()
         counts = ", ".join(
             f"{count} {state}{self._before() if state == 'skipped' else ''}" for state, count in self.counts.items()
         )
         yield f"sweep of {total}: {counts}"
         for job in self.jobs:
             if job.state in TOLD:
-                own = shlex.join(override for override in job.overrides if override not in shared)
+                own = shlex.join(override for override in job.overrides if override.partition("=")[0] in varied)
                 yield f"{job.state} [{job.number + 1}/{total}] {own or shlex.join(job.overrides)}"
                 yield from (f"  {name}: {text}" for name, text in self._details(job) if text)
         left = sum(job.state not in OVER for job in self.jobs)
@@ -133,11 +134,14 @@ class Account:
         arguments: list[str] = read_json(self.sweep.plan)["arguments"]
         return arguments
 
-    def _shared(self) -> set[str]:
-        """Overrides that all jobs have."""
-        if len(self.jobs) < 2:
-            return set()
-        return set.intersection(*(set(job.overrides) for job in self.jobs))
+    def _varied(self) -> set[str]:
+        """Options in which the jobs differ."""
+        jobs = self.sweep.planned() or [job.overrides for job in self.jobs]
+        values: dict[str, set[str]] = {}
+        for override in chain.from_iterable(jobs):
+            name, _, value = override.partition("=")
+            values.setdefault(name, set()).add(value)
+        return {name for name, found in values.items() if len(found) > 1}
 
     def command(self, job: JobRecord) -> str:
         """What runs a job alone."""

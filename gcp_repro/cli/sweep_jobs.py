@@ -7,7 +7,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -24,9 +24,12 @@ from gcp_repro.runs.outcome import exit_code_for
 from gcp_repro.runs.sweeps import JobRecord, SweepDirectory
 from gcp_repro.training.processes.console import in_parallel_worker, in_sweep, tell
 
-__all__ = ["SWEEP_FOLDER", "error_line", "job_of_sweep"]
+__all__ = ["SWEEP_FOLDER", "UNWRITTEN", "error_line", "job_of_sweep"]
 
 SWEEP_FOLDER = "GCP_SWEEP_FOLDER"  # environment variable: folder of the running sweep
+
+UNWRITTEN: dict[int, JobRecord] = {}
+"""Records of this process's jobs for which the disk had no room, by number."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -74,8 +77,11 @@ def job_of_sweep(run: RunDirectory) -> Iterator[JobRecord | None]:
 
 def _write(sweep: SweepDirectory, job: JobRecord) -> None:
     """A disk without room for the record is not what a job fails by: it has its own files to write."""
-    with suppress(StorageError):
+    try:
         sweep.write(job)
+        UNWRITTEN.pop(job.number, None)
+    except StorageError:
+        UNWRITTEN[job.number] = job
 
 
 def error_line(error: BaseException) -> str:

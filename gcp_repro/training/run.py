@@ -36,6 +36,7 @@ from gcp_repro.training.module.compilation import explained_failures
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command
+from gcp_repro.training.processes.others import OtherProcesses
 from gcp_repro.training.processes.sharding import strategy_of
 from gcp_repro.training.protocol.initial_stage import InitialStage, KeepInitialStage
 from gcp_repro.training.record.endings import session
@@ -109,14 +110,14 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
     loggers = [build(node) for node in config.logger.values()] if first_process() else []
     recorder = RunRecorder(run.metrics)
     stage = InitialStage.of(config) if experiment.swap else None
-    solvers = KeepSolvers(solver_file())
-    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, solvers)
+    solvers, others = KeepSolvers(solver_file()), OtherProcesses()
+    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, [others, solvers])
     share = _share(config, trainer)
     with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
         try:
             diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
         except BaseException as error:
-            _end_other_processes(trainer, signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
+            others.end(signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
             raise
         device = experiment.module.device
         solver = solvers.taken(experiment.module.network, device)
@@ -204,7 +205,7 @@ def _trainer(
     loggers: list[Logger],
     stage: InitialStage | None,
     request: StopRequest,
-    solvers: KeepSolvers,
+    first: list[Callback],
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
@@ -213,7 +214,7 @@ def _trainer(
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [
-        solvers,
+        *first,
         experiment.module.finite_steps,  # before all that look at gradients
         *([experiment.swap] if experiment.swap else []),
         *([KeepInitialStage(experiment.swap.swap_epoch, run, stage)] if experiment.swap and stage else []),
@@ -265,18 +266,6 @@ def _hyperparameters(config: DictConfig, experiment: Experiment) -> dict[str, An
     """What loggers record of a run: its configuration, and the epoch of the hybrid swap that follows from it."""
     options: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     return options | {"swap_epoch": experiment.swap.swap_epoch if experiment.swap else None}
-
-
-def _end_other_processes(trainer: Trainer, signum: int) -> None:
-    """Those that Lightning has started would wait for this one; where all were asked to stop they end by themselves.
-
-    Lightning watches them, and kills this process where one of them fails: in a sweep, the end of all jobs. It is left none.
-    """
-    launcher: Any = trainer.strategy.launcher
-    if hasattr(launcher, "kill"):
-        watched = launcher.procs
-        launcher.kill(signum)
-        watched.clear()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pathlib import Path
 from gcp_repro.data.tiny import Tiny, write_tiny
 from scripts.rehearsal.checks import Check, check_all
 from scripts.rehearsal.disk import Disk, disk
-from scripts.rehearsal.processes import PATIENCE, Sweep, surroundings
+from scripts.rehearsal.processes import PATIENCE, Sweep, kill, surroundings
 
 ROOT = Path(__file__).parents[2]
 IMAGES = Tiny(classes=20, train=16, val=4, size=(64, 64))
@@ -70,8 +70,7 @@ def _kill_all(sweep: Sweep, place: Disk) -> None:
 
 
 def _kill_worker(sweep: Sweep, place: Disk) -> None:
-    for worker in sweep.workers():
-        _signal(worker, signal.SIGKILL)
+    kill(sweep.workers())
 
 
 def _ask_to_stop(sweep: Sweep, place: Disk) -> None:
@@ -80,10 +79,6 @@ def _ask_to_stop(sweep: Sweep, place: Disk) -> None:
 
 def _fill_disk(sweep: Sweep, place: Disk) -> None:
     place.fill(sweep)
-
-
-def _signal(process: int, number: int) -> None:
-    subprocess.run(["kill", f"-{number}", str(process)], check=False)
 
 
 STARTS = (
@@ -134,10 +129,8 @@ class Rehearsal:
                 self.say(f"{event.name} (row {event.row + 1})")
             status = sweep.wait_for_all(known)
         finally:
-            for process in {*known, *(sweep.processes() if sweep.main.poll() is None else ())}:
-                _signal(process, signal.SIGKILL)
-        report = sweep.report()
-        account = ", ".join(f"{count} {state}" for state, count in report["counts"].items()) if report else "no account"
+            kill([*known, *(sweep.processes() if sweep.main.poll() is None else ())])
+        account = sweep.account()
         self.say(f"ended with status {status}: {account}")
         self.lines.append((", ".join(event.name for event in plan.events) or "nothing", str(status), account))
         if any(event.strike is _fill_disk for event in plan.events):

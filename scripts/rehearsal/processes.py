@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,10 @@ class Sweep:
         job = self.job(number)
         return job.get("state") == "running" and (Path(job["directory"]) / "metrics.csv").is_file()
 
-    def report(self) -> dict[str, Any] | None:
-        """The account; None where the sweep could not write one."""
-        path = None if self.folder is None else self.folder / "report.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else None
+    def account(self) -> str:
+        """The first line of the account, as it was printed: a full disk has no room for a file."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in lines if line.startswith("sweep of ")), "no account")
 
     def workers(self) -> list[int]:
         """The further processes of the present job."""
@@ -72,6 +74,13 @@ class Sweep:
                 raise TimeoutError(f"processes {known} have not ended")
             time.sleep(0.2)
         return status
+
+
+def kill(processes: Sequence[int]) -> None:
+    """End processes at once; those that are gone are no matter."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _children(process: int) -> list[int]:

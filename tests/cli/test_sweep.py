@@ -165,6 +165,5 @@ def test_a_full_disk_fails_jobs_but_not_the_account(sweep, monkeypatch, tmp_path
     monkeypatch.setattr(files, "replacing", full)
     code, said = sweep("seed=0,1", "schedule.epochs=1", "schedule.milestones=[]")
     assert code == 1
-    assert "sweep of 2: 1 finished, 1 not started" in said.out
-    assert "failed: StorageError: writing " in said.out
+    assert "sweep of 2: 1 finished, 1 failed\nfailed [2/2] seed=1\n  error: StorageError: writing " in said.out
     assert "report.json failed (No space left on device)" in said.err

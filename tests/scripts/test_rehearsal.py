@@ -1,0 +1,122 @@
+"""What the rehearsal checks, on directories in which all is well and in which each thing is not."""
+
+import csv
+import json
+import resource
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from scripts.rehearsal import checks
+from scripts.rehearsal.__main__ import CONFIGURATION, CONTROL, STARTS
+from scripts.rehearsal.disk import Limit
+from scripts.rehearsal.divergence import Divergence
+
+LAYERS = ("isqrt_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "mpn_cov")
+ROWS = [(layer, "standalone") for layer in LAYERS] + [(layer, "hybrid") for layer in LAYERS[1:]]
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def rehearsed(tmp_path):
+    """Files of a rehearsal that went well: runs, the undisturbed twin, the table, the times of results."""
+    epochs = [{"epoch": number, "val/top1_error": 90.5, "seconds": number} for number in range(3)]
+    for layer, protocol in ROWS:
+        run = tmp_path / "runs" / "alexnet_imagenet" / f"{layer}-{protocol}"
+        write(run / "metrics.csv", epochs)
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in epochs))
+        status = "diverged" if (layer, protocol) == Divergence.ROW else "finished"
+        (run / "result.json").write_text(json.dumps({"status": status, "meta_layer": layer, "protocol": protocol}))
+    twin = tmp_path / "control" / "alexnet_imagenet" / "svd_pade-standalone"
+    write(twin / "metrics.csv", [{**row, "seconds": 100} for row in epochs])
+    heads = {protocol: f"{protocol}, measured (alexnet_imagenet): final top-1" for protocol in ("standalone", "hybrid")}
+    cells = {row: "diverged" if row == Divergence.ROW else "90.00" for row in ROWS}
+    table = [{"layer": layer, **{heads[kind]: cells.get((layer, kind), "") for kind in heads}} for layer in LAYERS]
+    write(tmp_path / "errors.csv", table)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
+    return SimpleNamespace(folder=tmp_path, runs=tmp_path / "runs", twin=twin, table=tmp_path / "errors.csv", times=times)
+
+
+def failures(files):
+    found = checks.check_all(files.runs, files.twin, files.table, files.times)
+    return [check.what for check in found if not check.holds]
+
+
+def test_all_is_well(rehearsed):
+    assert failures(rehearsed) == []
+
+
+def test_a_missing_result(rehearsed):
+    (rehearsed.runs / "alexnet_imagenet" / "mpn_cov-hybrid" / "result.json").unlink()
+    rehearsed.times.clear()
+    assert failures(rehearsed) == ["13 rows have a result"]
+
+
+def test_another_row_diverged(rehearsed):
+    path = rehearsed.runs / "alexnet_imagenet" / "mpn_cov-hybrid" / "result.json"
+    path.write_text(path.read_text().replace("finished", "diverged"))
+    rehearsed.times.clear()
+    assert failures(rehearsed) == ["svd_topn standalone alone diverged"]
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "metrics.jsonl"])
+def test_an_epoch_twice(rehearsed, name):
+    path = rehearsed.runs / "alexnet_imagenet" / "mpn_cov-hybrid" / name
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    assert failures(rehearsed) == ["mpn_cov hybrid has 3 epochs, each once, in both files"]
+
+
+def test_a_result_written_again(rehearsed):
+    rehearsed.times = {path: time - 1 for path, time in rehearsed.times.items()}
+    assert failures(rehearsed) == ["no result was written twice"]
+
+
+def test_a_digit_of_the_twin(rehearsed):
+    path = rehearsed.twin / "metrics.csv"
+    path.write_text(path.read_text().replace("90.5", "90.50001", 1))
+    assert failures(rehearsed) == ["the row that was killed has every digit of its undisturbed twin"]
+
+
+def test_an_empty_cell_of_the_table(rehearsed):
+    rehearsed.table.write_text(rehearsed.table.read_text().replace("90.00", "", 1))
+    assert failures(rehearsed) == ["Table 2 has 12 numbers"]
+
+
+def test_the_sweep_is_that_of_the_table_and_the_events_come_in_the_order_of_its_rows(compose_train):
+    names = compose_train("sweep=table2", *CONFIGURATION, "row=svd_topn").callbacks.divergence
+    assert (names.layer, names.protocol) == Divergence.ROW
+    events = [event.row for start in STARTS for event in start.events]
+    assert events == sorted(events)
+    assert events[0] == CONTROL
+    assert max(events) < len(ROWS)
+
+
+def test_a_file_system_is_filled_and_emptied(tmp_path):
+    """A limit on this process's files stands for the size of the disk."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from scripts.rehearsal.disk import FileSystem\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20 + 5, -1))\n"
+        "place = FileSystem(Path(sys.argv[1])); place.fill(None); print((place.folder / 'ballast').stat().st_size); place.empty()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 3 * 2**20 + 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_stand_in_limits_the_files_of_running_processes(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        Limit(tmp_path).fill(SimpleNamespace(processes=lambda: [process.pid]))
+        assert resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[0] == 16
+    finally:
+        process.kill()
+        process.communicate()
