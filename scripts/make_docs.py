@@ -4,7 +4,8 @@
 
 `configs/meta_layer/NAME.yaml` is generated whole. In documents a generated part stands between `<!-- generated: NAME -->` and
 `<!-- end -->`: the table of layers in README.md and docs/layers/index.md, the head of every layer's page, the packages and the
-fields of result.json in docs/architecture.md, exit statuses in docs/runs.md. The rest of these files is written by hand.
+fields of result.json in docs/architecture.md, exit statuses in docs/runs.md, and in README.md and docs/findings.md what the rows
+of results/embedded say. The rest of these files is written by hand.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from embedded_docs import embedded_settings, findings_part, readme_part
 from import_rules import ROOT, rules
 
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
@@ -123,9 +125,11 @@ def _listed(names: tuple[str, ...] | None) -> str:
 
 def generated_parts() -> dict[Path, dict[str, str]]:
     """Content of every generated part, by file and name."""
+    embedded = embedded_settings(ROOT / "results" / "embedded")
     pages = {LAYERS / f"{entry.name}.md": {"head": layer_head(entry)} for entry in META_LAYERS.built_in.values()}
     return {
-        ROOT / "README.md": {"layers": layer_table("docs/layers/")},
+        ROOT / "README.md": {"layers": layer_table("docs/layers/"), "measured": readme_part(embedded)},
+        ROOT / "docs" / "findings.md": {"embedded": findings_part(embedded)},
         LAYERS / "index.md": {"layers": layer_table("")},
         ROOT / "docs" / "architecture.md": {"packages": package_table(), "results": result_table()},
         ROOT / "docs" / "runs.md": {"statuses": status_table()},

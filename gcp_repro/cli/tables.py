@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gcp_repro.errors import GCPError
+from gcp_repro.errors import GCPError, OptionError
 from gcp_repro.paper.measured.speed import read_bench
 from gcp_repro.paper.page.report import Report, build_report, render_html
 from gcp_repro.paper.plan import plan_table
@@ -34,7 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
         description="Put what was measured beside the paper's tables; Tables 6 to 10 are computed, even without runs.",
     )
     parser.add_argument(
-        "runs", nargs="*", type=Path, metavar="RUNS", help="folders with run directories of gcp-train, at any depth"
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUNS",
+        help="folders with run directories of gcp-train, at any depth, or with the runs.csv and epochs.csv of --format csv "
+        "(default: runs)",
     )
     parser.add_argument(
         "--output",
@@ -52,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="csv files of gcp-bench layers, or folders with them, for Table 5 (default: those in results/ and reports/)",
+        help="csv files of gcp-bench layers, or folders with them, for Table 5 (default: those in reports/)",
     )
     parser.add_argument(
         "--plan", action="store_true", help="write nothing; print the missing runs of the paper's tables as commands"
@@ -71,10 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        results = gather(options.runs)
+        results = gather(options.runs or _usual_runs())
         if options.plan:
             return _print_plan(results)
         output = options.output or Path(DEFAULT_OUTPUT[options.format])
+        _check_overwriting(results, output)
         report = build_report(results, output, read_bench(options.bench))
         WRITERS[options.format](report, output)
     except (GCPError, OSError) as error:
@@ -82,6 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(_account(results, output))
     return 0
+
+
+def _usual_runs() -> list[Path]:
+    """Where gcp-train writes by default, if it did."""
+    return [folder for folder in (Path(os.environ.get("GCP_RUNS_DIR", "runs")),) if folder.is_dir()]
+
+
+def _check_overwriting(results: Results, output: Path) -> None:
+    """Keep a report of runs from being replaced by one without any.
+
+    Raises:
+        OptionError: No run was found, and the output exists.
+    """
+    if not len(results.runs) and output.exists():
+        raise OptionError(
+            f"a report replaces an older one where runs were found; there were none, and '{output}' exists: name folders with "
+            "runs, or another --output"
+        )
 
 
 def _print_plan(results: Results) -> int:

@@ -244,9 +244,10 @@ def parts(tables: Tables) -> dict[str, str]:
 
 
 def render(text: str, tables: Tables) -> str:
-    """A page with its tables and numbers as the rows have them now."""
+    """A page with its tables and numbers as the rows have them now; parts of other names are another script's."""
     generated = parts(tables)
-    text = PART.sub(lambda match: match[1] + generated[match["name"]] + match[3], text)
+    own = re.compile(PART.pattern.replace(r"\w+", "|".join(generated)), re.DOTALL)
+    text = own.sub(lambda match: match[1] + generated[match["name"]] + match[3], text)
     return VALUE.sub(lambda match: match[1] + value(tables, match["name"]) + match[3], text)
 
 

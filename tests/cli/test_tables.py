@@ -73,6 +73,23 @@ def test_default_output_is_reports_index_html(tmp_path, monkeypatch):
     assert (tmp_path / "reports" / "index.html").is_file()
 
 
+def test_a_report_of_runs_is_not_replaced_by_one_without(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "elsewhere")
+    assert main([str(tmp_path / "elsewhere")]) == 0
+    before = (tmp_path / "reports" / "index.html").read_text()
+    assert main([]) == 1
+    assert "there were none, and 'reports/index.html' exists: name folders with runs" in capsys.readouterr().err
+    assert (tmp_path / "reports" / "index.html").read_text() == before
+
+
+def test_by_default_the_runs_of_gcp_train_are_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "runs")
+    assert main([]) == 0
+    assert "1 run (0 diverged)" in capsys.readouterr().out
+
+
 def test_plan_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["--plan"]) == 0

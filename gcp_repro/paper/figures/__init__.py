@@ -1,4 +1,4 @@
 """Figures 1 to 5 and those of further diagnostics.
 
-Imports: `paper.measured`.
+Imports: `paper.analytic`, `paper.measured`.
 """

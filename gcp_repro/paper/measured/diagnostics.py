@@ -12,14 +12,26 @@ from gcp_repro.paper.store.settings import Setting, Variant, cell_anchor
 from gcp_repro.paper.store.statistics import summarise
 from gcp_repro.paper.tables.table import MISSING, Cell, Column, Table, label, number_text, scientific
 
-__all__ = ["CONDITION", "CONDITION_RANK", "condition_table", "diagnostics_columns", "diagnostics_table", "metric_name"]
+__all__ = [
+    "BETA",
+    "CONDITION",
+    "CONDITION_RANGE",
+    "CONDITION_RANK",
+    "condition_table",
+    "diagnostics_columns",
+    "diagnostics_table",
+    "metric_name",
+]
 
 CONDITION = "diagnostics/condition_number"
 CONDITION_RANK = "diagnostics/condition_number_rank"
+CONDITION_RANGE = "diagnostics/condition_number_range"
+BETA = "diagnostics/beta_smoothness"
 STAGES = {1: 1, 2: 11, 3: 21}
 """Stages of the schedule and the epochs of the paper's Table 1, counted from 1, with which they begin."""
 PHRASES = {
-    "_": " ", "top1": "top-1", "top5": "top-5", "number rank": "number of the range", "time share": "time (%)",
+    "_": " ", "top1": "top-1", "top5": "top-5", "number rank": "number of the range",
+    "number range": "number, numerical range", "time share": "time (%)",
     "overflow share": "share of overflow in K", "largest quotient": "largest |K|", "eigenvalue ratio": "ratio l_1 / l_2",
 }  # fmt: skip
 SPLITS = {"val": "validation", "train": "training", "test": "test"}

@@ -40,12 +40,15 @@ def errors_table(setting: Setting) -> Table:
     reproduced = reproducing(setting.variants)
     untrained = _untrained(beside, reproduced)
     metrics = SHOWN_METRICS[beside.accuracy]
+    several = _evaluated_more_than_once(setting)
     columns: list[Column] = []
     makers: list[Callable[[Variant], Cell]] = []
     for protocol in _shown_protocols(setting, beside):
         group = f"{protocol}, measured ({setting.experiment})"
         marks = _measured_places(setting, protocol)
         for metric, name in metrics:
+            if metric.startswith("best") and not several:
+                continue
             columns.append(Column(name, group))
             shown = marks if metric == "final_top1_error" else {}
             makers.append(_measured_maker(setting, protocol, metric, shown, beside.accuracy))
@@ -73,6 +76,12 @@ def errors_table(setting: Setting) -> Table:
             'Footnotes to the published numbers are under "The paper\'s tables as published".',
         ),
     )
+
+
+def _evaluated_more_than_once(setting: Setting) -> bool:
+    """Whether the best epoch of a run may be another than the last."""
+    finished = setting.runs[setting.runs["status"] == "finished"]
+    return bool((finished["best_top1_error"] != finished["final_top1_error"]).any()) or not len(finished)
 
 
 def _shown_protocols(setting: Setting, beside: Counterpart) -> list[str]:

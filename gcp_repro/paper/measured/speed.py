@@ -19,8 +19,8 @@ __all__ = ["COMMAND", "DEFAULT_PLACES", "read_bench", "speed_table"]
 
 COMMAND = "gcp-bench layers --shapes 128x256x13x13 --device cuda"
 """What fills the table."""
-DEFAULT_PLACES = (Path("results"), Path("reports"))
-"""Where files of `gcp-bench layers` are looked for when none are given."""
+DEFAULT_PLACES = (Path("reports"),)
+"""Where files of `gcp-bench layers` are looked for when none are given: not in `results`, whose rows are of other machines."""
 PHASES = ("forward", "backward", "total")
 ALEXNET = {"channels": 256, "height": 13, "width": 13}
 NEEDED = ("origin", "layer", "route", "dtype", "batch", "device", *ALEXNET, *(f"{phase}_median" for phase in PHASES))
@@ -68,7 +68,7 @@ def speed_table(bench: pd.DataFrame, page: Path) -> Table:
         page: Where the table will be shown; links to the files of `bench` are relative to its folder.
     """
     rows = [*_published_rows(), *_measured_rows(bench, page.resolve().parent)]
-    columns = ("layer", "source", "route", "precision", "batch", "device")
+    columns = ("layer", "source", "route", "precision", "batch", "device", "rounds", "measured on")
     measured = len(rows) > len(published_table("5").rows)
     return Table(
         "table5",
@@ -76,7 +76,7 @@ def speed_table(bench: pd.DataFrame, page: Path) -> Table:
         (*map(Column, columns), *(Column(f"{phase} (s)") for phase in PHASES)),
         tuple(rows),
         caption=(
-            "Features of 256 channels at 13x13. Measured: median over rounds in which all layers took turns."
+            "Features of 256 channels at 13x13. Measured: median over so many rounds, in which all layers took turns."
             if measured
             else f"Features of 256 channels at 13x13. Nothing was measured here; to measure: {COMMAND}"
         ),
@@ -91,7 +91,7 @@ def speed_table(bench: pd.DataFrame, page: Path) -> Table:
 def _published_rows() -> Iterable[tuple[Cell, ...]]:
     for row in published_table("5").rows:
         times = (Cell(row[phase], number_text(row[phase]), "published") for phase in PHASES)
-        yield (label(row["method"]), label("published"), *(label("") for _ in range(4)), *times)
+        yield (label(row["method"]), label("published"), *(label("") for _ in range(6)), *times)
 
 
 def _measured_rows(bench: pd.DataFrame, base: Path) -> Iterable[tuple[Cell, ...]]:
@@ -108,7 +108,15 @@ def _measured_rows(bench: pd.DataFrame, base: Path) -> Iterable[tuple[Cell, ...]
         words = (f"{row['layer']} ({name})" if name else row["layer"], source, row["route"], row["dtype"])
         batch = Cell(f"{float(row['batch']):.0f}", float(row["batch"]))
         cell = partial(_time_cell, link=Path(os.path.relpath(row["file"], base)).as_posix())
-        yield (*map(label, words), batch, label(row["device"]), *(cell(row[f"{phase}_median"]) for phase in PHASES))
+        rounds = Cell(str(row.get("rounds", "")), number_text(str(row.get("rounds", ""))))
+        machine = (label(_machine(row)), rounds, label(str(row.get("date", ""))[:10]))
+        yield (*map(label, words), batch, *machine, *(cell(row[f"{phase}_median"]) for phase in PHASES))
+
+
+def _machine(row: dict[Any, Any]) -> str:
+    """The device; of a CPU also which, and how many threads worked."""
+    threads = f", {row['threads']} threads" if row.get("threads") else ""
+    return f"{row['cpu']}{threads}" if row["device"] == "cpu" and row.get("cpu") else str(row["device"])
 
 
 def _order(row: dict[Any, Any]) -> tuple[object, ...]:

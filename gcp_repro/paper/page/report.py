@@ -19,6 +19,7 @@ from gcp_repro.paper.figures.further_figures import eigenvalue_ratio_figures, qu
 from gcp_repro.paper.figures.plots import Figure
 from gcp_repro.paper.measured import diagnostics, errors, imported, run_tables, seeds, speed
 from gcp_repro.paper.measured.counterparts import counterpart
+from gcp_repro.paper.page.claims import Claim, make_claims, make_limits
 from gcp_repro.paper.page.findings import Finding, find
 from gcp_repro.paper.plan import plan_table
 from gcp_repro.paper.published.published_tables import CITATION, as_table
@@ -55,10 +56,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows, independent of its form."""
+    """All that the page shows, independent of its form.
+
+    Attributes:
+        results: What was gathered.
+        settings: What may be compared, most runs first.
+        claims: What the page begins with.
+        limits: What it does not show.
+        findings: Sentences on every setting.
+        sections: The rest, in the order of the page.
+        made: When.
+    """
 
     results: Results
     settings: tuple[Setting, ...]
+    claims: tuple[Claim, ...]
+    limits: tuple[str, ...]
     findings: tuple[Finding, ...]
     sections: tuple[Section, ...]
     made: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
@@ -131,7 +144,8 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
         ),
         Section("runs", "Runs", (), (run_tables.runs_table(settings, page), run_tables.problems_table(results, page))),
     ]
-    return Report(results, settings, tuple(find(settings)), tuple(sections))
+    claims, limits = tuple(make_claims(settings)), tuple(make_limits(settings))
+    return Report(results, settings, claims, limits, tuple(find(settings)), tuple(sections))
 
 
 def _imported_section(results: Results, page: Path) -> list[Section]:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from gcp_repro.errors import DataError, OptionError
+from gcp_repro.paper.store.tidy import is_store, read_epochs, read_runs
 from gcp_repro.runs import RunDirectory
 from gcp_repro.runs.finding import find_runs
 from gcp_repro.runs.schema import FIELDS, names_of
@@ -86,7 +87,7 @@ class Results:
         return self.runs[self.runs["status"] == "imported"]
 
     def write_store(self, folder: Path, form: Literal["csv", "parquet"]) -> None:
-        """Write the tidy tables, `runs` and `epochs`, into a folder that need not exist.
+        """Write the tidy tables, `runs` and `epochs`, into a folder that need not exist; `gather` reads those in csv back.
 
         Raises:
             OptionError: Parquet without pyarrow. "parquet files are written by pyarrow, which is not installed: ..."
@@ -109,17 +110,26 @@ def gather(roots: Iterable[str | Path]) -> Results:
     """Read every run directory below `roots`.
 
     Args:
-        roots: Folders, or run directories themselves. One below another is no harm.
+        roots: Folders, or run directories themselves. One below another is no harm. A folder that holds `runs.csv` and
+            `epochs.csv`, as `write_store` leaves them, stands for the runs in them.
 
     Raises:
         DataError: A root does not exist. "runs are gathered from folders; 'rums' does not exist: ..."
     """
+    roots = list(roots)
     problems: list[Problem] = []
     rows: list[dict[str, Any]] = []
     curves: list[pd.DataFrame] = []
     steps: list[pd.DataFrame] = []
-    for folder in _run_directories(roots, problems):
-        row = _read_run(folder, problems)
+    stores = [root for root in map(Path, roots) if is_store(root)]
+    for store in stores:
+        known = {row["run"] for row in rows}
+        rows.extend(row for row in read_runs(store) if row["run"] not in known)
+        epochs = read_epochs(store)
+        curves.append(epochs[~epochs["run"].isin(known)])
+    known = {row["run"] for row in rows}
+    for folder in _run_directories([root for root in roots if Path(root) not in stores], problems):
+        row = _read_run(folder, problems) if str(folder) not in known else None
         if row is not None:
             rows.append(row)
             # a run may diverge before its first row, and imported weights have none

@@ -20,7 +20,7 @@ from gcp_repro.paper.store.experiments import DEPENDS_ON_PROCESSES, configured_s
 from gcp_repro.paper.store.results import Results, plural
 from gcp_repro.paper.store.statistics import Difference, Summary, paired_difference, summarise
 
-__all__ = ["PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
+__all__ = ["NARROWER", "PROTOCOLS", "Setting", "Variant", "cell_anchor", "find_settings"]
 
 PROTOCOLS = ("standalone", "hybrid")
 SHOWN_CHANGES = 4
@@ -201,12 +201,12 @@ def find_settings(results: Results) -> list[Setting]:
 
 
 def _by_protocol_options(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The runs by how their hybrid protocol was set up, standalone ones with each; named where there are several ways."""
-    ways = runs.loc[runs["protocol"] == "hybrid", "protocol_options"].value_counts().index
-    if len(ways) < 2:
+    """The runs by how their hybrid protocol was set up, standalone ones with each; named where a layer has several ways."""
+    hybrid = runs[runs["protocol"] == "hybrid"]
+    if (hybrid.groupby(VARIANT_COLUMNS)["protocol_options"].nunique() < 2).all():
         yield "", runs
         return
-    for way in ways:
+    for way in hybrid["protocol_options"].value_counts().index:
         yield way or "as usual", runs[(runs["protocol"] != "hybrid") | (runs["protocol_options"] == way)]
 
 

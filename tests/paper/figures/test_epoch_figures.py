@@ -80,7 +80,7 @@ def test_hybrid_curves_stand_beside_newton_schulz(figures):
 
 
 def test_float32_is_dotted(figures):
-    drawn = lines(figures["Validation top-1 error, standalone (digits)"])
+    drawn = lines(figures["Gradient error, standalone (digits)"])
     assert (drawn["mpn_cov"].line.dash, drawn["mpn_cov float32"].line.dash) == ("solid", "dot")
     assert drawn["mpn_cov"].line.color == drawn["mpn_cov float32"].line.color
 
@@ -107,3 +107,47 @@ def test_json_is_valid_and_safe_inside_a_script_element(figures):
     for figure in figures.values():
         assert "<" not in figure.json
         assert json.loads(figure.json)["data"]
+
+
+def of(root, title):
+    (setting,) = find_settings(gather([root]))
+    return next((figure for figure in curve_figures(setting) if figure.title == title), None)
+
+
+def test_a_diverged_run_does_not_set_the_axis(tmp_path):
+    write_run(tmp_path, meta_layer="isqrt_cov", final=3.0)
+    run = write_run(tmp_path, meta_layer="svd_pade", status="diverged")
+    rows = (run / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val/top1_error")
+    changed = [",".join("900" if number == column else cell for number, cell in enumerate(row.split(","))) for row in rows[1:]]
+    (run / "metrics.csv").write_text("\n".join([rows[0], *changed]) + "\n")
+    figure = of(tmp_path, "Validation top-1 error, standalone (digits)")
+    assert figure.plot.layout.yaxis.range[1] < 60
+    assert "Runs that diverged do not set the scale." in figure.caption
+
+
+def test_one_value_throughout_is_no_figure(tmp_path):
+    run = write_run(tmp_path)
+    rows = [row.split(",") for row in (run / "metrics.csv").read_text().splitlines()]
+    column = rows[0].index("diagnostics/gradient_error")
+    lines = [rows[0], *([*row[:column], "0", *row[column + 1 :]] for row in rows[1:])]
+    (run / "metrics.csv").write_text("\n".join(",".join(line) for line in lines) + "\n")
+    assert of(tmp_path, "Gradient error, standalone (digits)") is None
+    assert of(tmp_path, "Condition number, standalone (digits)") is not None
+
+
+def test_one_seed_has_no_band_and_the_caption_names_none(tmp_path):
+    write_run(tmp_path)
+    figure = of(tmp_path, "Validation top-1 error, standalone (digits)")
+    assert figure.caption.startswith("One run a line;")
+    assert len(figure.plot.data) == 1
+
+
+def test_lines_on_one_another_are_one_with_their_names_beside(tmp_path):
+    for layer in ("isqrt_cov", "svd_pade", "svd_taylor", "svd_trunc"):
+        for seed in range(3):
+            write_run(tmp_path, meta_layer=layer, seed=seed, final=3.0 + seed)
+    write_run(tmp_path, meta_layer="svd_topn", final=60.0)
+    figure = of(tmp_path, "Validation top-1 error, standalone (digits)")
+    assert set(lines(figure)) == {"4 level with one another", "svd_topn"}
+    assert figure.notes[0].endswith("drawn as one: isqrt_cov, svd_pade, svd_taylor, svd_trunc.")

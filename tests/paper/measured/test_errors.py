@@ -16,6 +16,14 @@ def test_a_cell_is_the_mean_over_seeds_beside_the_published_number(tmp_path):
     assert row["hybrid, measured (digits)", "final top-1"].origin == "missing"
 
 
+def test_the_best_epoch_is_shown_only_where_it_may_be_another_than_the_last(tmp_path, sweep_setting):
+    measured = ("standalone, measured (digits)", "best top-1")
+    write_run(tmp_path, final=3.0, best_top1_error=3.0)
+    (once,) = find_settings(gather([tmp_path]))
+    assert measured not in cells_of(errors_table(once), "isqrt_cov")
+    assert measured in cells_of(errors_table(sweep_setting), "isqrt_cov")
+
+
 def test_diverged_runs_are_counted_beside_the_finished_ones(sweep_setting):
     row = cells_of(errors_table(sweep_setting), "mpn_cov", "float32")
     assert row["standalone, measured (digits)", "runs"].text == "4 + 1 diverged"

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from gcp_repro.paper.page.findings import find
@@ -45,11 +47,11 @@ def test_layers_that_do_not_differ_are_said_not_to(tmp_path):
     for seed in range(5):
         write_run(tmp_path, meta_layer="isqrt_cov", seed=seed, final=3.0 + seed)
         write_run(tmp_path, meta_layer="svd_pade", seed=seed, final=3.0 + seed + 0.1 * (-1) ** seed)
-    end = "from isqrt_cov by more than its interval over seeds."
-    assert f"Standalone, float64: svd_pade does not differ {end}" in sentences(tmp_path)
+    end = r"from isqrt_cov by more than its interval over seeds \(intervals reach from -0\.1\d to \+0\.1\d points\)\."
+    assert any(re.fullmatch(f"Standalone, float64: svd_pade does not differ {end}", text) for text in sentences(tmp_path))
     for seed in range(5):
         write_run(tmp_path, meta_layer="svd_taylor", seed=seed, final=3.0 + seed + 0.1 * (-1) ** seed)
-    assert f"Standalone, float64: none of 2 layers differs {end}" in sentences(tmp_path)
+    assert any(re.fullmatch(f"Standalone, float64: none of 2 layers differs {end}", text) for text in sentences(tmp_path))
 
 
 def test_layers_that_differ_are_named_with_the_number_expected_by_chance(tmp_path):
@@ -58,7 +60,7 @@ def test_layers_that_differ_are_named_with_the_number_expected_by_chance(tmp_pat
         write_run(tmp_path, meta_layer="svd_pade", seed=seed, final=3.0 + 0.1 * (-1) ** seed)
         write_run(tmp_path, meta_layer="svd_topn", seed=seed, final=60.0 + seed)
     (text,) = [text for text in sentences(tmp_path) if text.startswith("Standalone, float64")]
-    assert "1 of 2 layers can be told apart" in text
+    assert "1 of 2 layers can be told apart from isqrt_cov, worse (points" in text
     assert "svd_topn +59.00" in text
     assert "0.1 would be by chance" in text
 
@@ -71,6 +73,27 @@ def test_precision_divergence_condition_and_gradients(tmp_path):
     assert "Diverged: 1 of 90 runs: mpn_cov float32 (1)." in texts
     assert "floored at EPS as in the paper, fell from 3.5e14" in texts
     assert "Gradient error, median over epochs and seeds: isqrt_cov " in texts
+
+
+def test_runs_that_diverged_count_as_worse_and_a_layer_that_always_does_is_named(tmp_path):
+    for seed in range(5):
+        status = "diverged" if seed == 3 else "finished"
+        write_run(tmp_path, meta_layer="mpn_cov", dtype="float32", seed=seed, status=status, final=4.0 + seed)
+        write_run(tmp_path, meta_layer="mpn_cov", seed=seed, final=4.5 if seed == 0 else 3.0)
+        write_run(tmp_path, meta_layer="svd_pade", dtype="float32", seed=seed, status="diverged")
+        write_run(tmp_path, meta_layer="svd_pade", seed=seed, final=3.0)
+    texts = sentences(tmp_path)
+    assert any("4 pairs; worse or diverged in 4 of 5 pairs); 1 of 5 runs diverged." in text for text in texts)
+    assert "svd_pade float32: all of 5 runs diverged." in texts
+
+
+def test_smoothness_is_told_by_precision(tmp_path):
+    write_sweep(tmp_path)
+    (text,) = [text for text in sentences(tmp_path) if "beta-smoothness" in text]
+    assert re.search(
+        r"isqrt_cov \d[\d.]*, 7 other layers in float64 [\d.]+( to [\d.]+)?, isqrt_cov float32 [\d.]+, mpn_cov float32 [\d.]+\.",
+        text,
+    )
 
 
 def test_precisions_are_compared_on_the_same_route(tmp_path):

@@ -97,10 +97,21 @@ def test_sections_are_there_with_their_tables(page):
     assert page.tables > 15
 
 
-def test_both_settings_are_told_apart(page_file):
+def test_the_page_begins_with_the_claims_and_ends_them_with_what_they_do_not_show(page_file):
     text = page_file.read_text()
+    order = [text.index(f'id="{key}"') for key in ("claim-errors", "claim-precision", "claim-smoothness", "claim-condition")]
+    order += [text.index(f'id="{key}"') for key in ("limits", "settings", "findings", "condition")]
+    assert order == sorted(order)
     assert "ImageNet (1.28 million photographs, 1000 classes)" in text
-    assert "not what they\n      would reach on ImageNet" in text
+
+
+def test_every_figure_has_an_alternative_in_words(page_file):
+    text = page_file.read_text()
+    described = re.findall(r'class="canvas" role="img" aria-label="[^"]{20,}" aria-describedby="(words-[^"]+)"', text)
+    assert len(described) == text.count('class="canvas"') > 20
+    for key in described:
+        (words,) = re.findall(rf'<ul id="{re.escape(key)}">(.*?)</ul>', text, re.DOTALL)
+        assert re.search(r"<li>.*\d", words), key
 
 
 def test_text_from_runs_is_escaped(tmp_path):

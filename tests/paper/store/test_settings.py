@@ -44,6 +44,15 @@ def test_ways_of_the_hybrid_protocol_are_kept_apart_beside_the_same_standalone_r
     assert [len(setting.select(pade, name)) for setting in settings for name in ("standalone", "hybrid")] == [1, 1, 1, 1]
 
 
+def test_layers_with_one_way_each_stand_in_one_table(tmp_path):
+    """As float32 layers that start from the float64 iteration that float64 layers start from by default."""
+    write_run(tmp_path, meta_layer="svd_pade", protocol="hybrid")
+    write_run(tmp_path, meta_layer="svd_pade", protocol="hybrid", dtype="float32", protocol_options="initial.dtype=float64")
+    (setting,) = find_settings(gather([tmp_path]))
+    assert [len(setting.select(variant, "hybrid")) for variant in setting.variants] == [1, 1]
+    assert "protocol" not in setting.changes
+
+
 def test_names_tell_routes_apart_only_where_there_are_several(tmp_path):
     write_run(tmp_path, meta_layer="svd_pade")
     write_run(tmp_path / "gram", meta_layer="svd_pade", route="gram")

@@ -26,9 +26,18 @@
     const options = { displayModeBar: touch.matches ? true : "hover", displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
     drawn.add(canvas);
     Plotly.newPlot(canvas, data, layout, options).then(() => {
+      canvas.on("plotly_afterplot", () => letScale(canvas));
+      letScale(canvas);
       Plotly.relayout(canvas, colours());
       new ResizeObserver(() => Plotly.Plots.resize(canvas)).observe(canvas);
     });
+  }
+
+  // Print scales a figure by its viewBox: paper has another width than the screen, and nothing is drawn again for it.
+  function letScale(canvas) {
+    const { width, height } = canvas._fullLayout;
+    canvas.style.setProperty("--ratio", `${width} / ${height}`);
+    canvas.querySelectorAll("svg.main-svg").forEach((svg) => svg.setAttribute("viewBox", `0 0 ${width} ${height}`));
   }
 
   function setTheme(theme) {
@@ -73,10 +82,22 @@
     [...table.rows].filter((row) => row !== groups).forEach((row) => edges.forEach((edge) => row.cells[edge].classList.add("edge")));
   }
 
+  function hintAtColumns(scroll) {
+    const hint = scroll.previousElementSibling;
+    const update = () => {
+      const more = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft > 4;
+      scroll.classList.toggle("more", more);
+      hint.hidden = !more;
+    };
+    scroll.addEventListener("scroll", update, { passive: true });
+    new ResizeObserver(update).observe(scroll);
+  }
+
   setTheme(remembered() ?? (system.matches ? "dark" : "light"));
   system.addEventListener("change", (event) => { if (!remembered()) setTheme(event.matches ? "dark" : "light"); });
   button.addEventListener("click", () => { const theme = root.dataset.theme === "dark" ? "light" : "dark"; remember(theme); setTheme(theme); });
   document.querySelectorAll("table").forEach(markGroupEdges);
+  document.querySelectorAll(".scroll").forEach(hintAtColumns);
   document.querySelectorAll("tr:not(.groups) > th > button").forEach((b) => b.addEventListener("click", () => sortBy(b.parentElement)));
 
   // Figures in view are drawn first and the others one by one while the page is idle, so that long screenshots have them too.
@@ -94,6 +115,9 @@
   waiting.forEach((canvas) => watcher.observe(canvas));
   whenIdle(drawRest, { timeout: 200 });
 
-  window.addEventListener("beforeprint", () => { [...waiting].forEach(drawOnce); setTheme("light"); });
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("#findings details").forEach((part) => { part.open = true; });
+    [...waiting].forEach(drawOnce); setTheme("light");
+  });
   window.addEventListener("afterprint", () => setTheme(remembered() ?? (system.matches ? "dark" : "light")));
 })();
