@@ -37,3 +37,10 @@ def test_a_search_takes_the_error_of_each_run(gcp_train, tmp_path):
             values = [value for (value,) in database.execute("select value from trial_values order by trial_id")]
         assert len(values) == trials
     assert values[0] in errors  # the same first trial, a run that was there already
+
+
+def test_a_trial_that_diverges_does_not_end_the_search(gcp_train, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    gcp_train("-m", "launch=optuna", "optimizer.lr=choice(1.0e+30, 1.0e+20)", "hydra.sweeper.n_trials=2")
+    statuses = {read_json(RunDirectory(path).result)["status"] for path in (tmp_path / "runs" / "digits").iterdir()}
+    assert statuses == {"diverged"}

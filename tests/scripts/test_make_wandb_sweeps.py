@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gcp_repro.cli.sweep import sweep_size
+from gcp_repro.cli.sweep import jobs_of_grid
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "scripts" / "wandb_sweeps").glob("*.yaml"))
@@ -27,6 +27,6 @@ def test_a_file_has_as_many_runs_as_the_sweep_of_hydra_and_their_values(path, co
     runs = 1
     for entry in content["parameters"].values():
         runs *= len(entry["values"])
-    assert runs == sweep_size([f"{name}={values}" for name, values in params.items()])
+    assert runs == len(jobs_of_grid([f"{name}={values}" for name, values in params.items()]))
     first = [f"{name}={entry['values'][-1]}" for name, entry in content["parameters"].items()]
     assert compose_train(*first).experiment_name == content["parameters"]["experiment"]["values"][0]

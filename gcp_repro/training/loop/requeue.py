@@ -31,7 +31,7 @@ def handed_over(*, requeue: bool) -> Iterator[None]:
     except TrainingInterrupted as interruption:
         number = next((number for number in PREEMPTIONS if number.name == interruption.reason), None)
         listener = None if number is None else before[number]
-        if callable(listener):
+        if number is not None and callable(listener):
             listener(number, None)
         elif requeue and first_process() and (number is not None or interruption.reason == "trainer.max_time"):
             _requeue()
