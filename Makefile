@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce rehearsal test test-quick test-portable test-min mutants gpu lint format type docs tables site wheel clean
+.PHONY: help reproduce rehearsal test test-quick test-portable test-min test-launchers mutants gpu lint format type docs tables site wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,10 @@ test-portable: $(VENV)/.installed-dev ## Run the numerical tests as other CPUs c
 
 rehearsal: $(VENV)/.installed ## Train Table 2 on generated images through kills, a full disk and a requeue; 15 minutes on 2 cores
 	$(BIN)/python -m scripts.rehearsal
+
+test-launchers: $(VENV)/.installed-dev ## Run jobs by submitit, SLURM, Ray, Optuna and a W&B agent (minutes; SLURM: apt install slurm-wlm munge)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[slurm,ray,optuna]'
+	$(BIN)/python -m pytest -n 0 -m launcher tests/launch $(PYTEST_ARGS)
 
 mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers that no test sees (hours); MUTANTS='*[147]' samples
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8'

@@ -2,6 +2,8 @@
 
 import signal
 
+from gcp_repro.runs.scheduler import PREEMPTIONS
+
 __all__ = ["DIVERGED", "FAILED", "FINISHED", "INTERRUPTED", "LOCKED", "MEANINGS", "MISCONFIGURED"]
 
 FINISHED, FAILED, MISCONFIGURED, DIVERGED, LOCKED = range(5)
@@ -17,5 +19,8 @@ MEANINGS = {
     INTERRUPTED: "stopped by `trainer.max_time` or `trainer.max_steps`; the same command goes on",
     SIGNALLED + signal.SIGINT: "stopped by Ctrl-C; the same command goes on",
     SIGNALLED + signal.SIGTERM: "stopped by SIGTERM; the same command goes on",
+    **{
+        SIGNALLED + number: f"stopped by {number.name}, a scheduler's warning; the same command goes on" for number in PREEMPTIONS
+    },
 }
 """What each says, in words."""

@@ -30,7 +30,7 @@ PLACES_AND_MEANS = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.accumulate_grad_batches", "trainer.images_per_device",
     "trainer.num_threads", "trainer.deterministic", "trainer.benchmark", "trainer.detect_anomaly", "trainer.profiler",
-    "trainer.progress_bar", "trainer.log_every_n_steps", "trainer.max_time", "trainer.max_steps",
+    "trainer.progress_bar", "trainer.log_every_n_steps", "trainer.max_time", "trainer.max_steps", "trainer.requeue",
 )  # fmt: skip
 """Entries of the configuration that decide where, how fast and how visibly a run is made, but not its numbers."""
 

@@ -30,6 +30,7 @@ from gcp_repro.training.build import Experiment, build, build_experiment
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, best_row, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
+from gcp_repro.training.loop.requeue import handed_over
 from gcp_repro.training.loop.solvers import KeepSolvers
 from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, as_interruption
 from gcp_repro.training.module.compilation import explained_failures
@@ -93,7 +94,8 @@ def train(config: DictConfig) -> dict[str, Any]:
         tell("already %s, skipped: %s", result["status"], summary(result, run))
         return {"result": result}
     check_targets(config, "the command", config.trusted)
-    with StopRequest(_seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")) as request, _environment(config):
+    limits = _seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")
+    with handed_over(requeue=config.trainer.get("requeue", False)), StopRequest(*limits) as request, _environment(config):
         check_evaluation(config.trainer)
         check_loggers(map(str, config.logger))
         check_hardware(config.trainer, config.callbacks)
@@ -208,7 +210,7 @@ def _trainer(
     first: list[Callback],
 ) -> Trainer:
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
-    for name in ("num_threads", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
+    for name in ("num_threads", "requeue", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
         options.pop(name, None)
     options["strategy"] = strategy_of(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))

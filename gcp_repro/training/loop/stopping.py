@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and limits of time or steps end a run at a point from which it resumes exactly."""
+"""Ctrl-C, SIGTERM, a scheduler's warning and limits of time or steps end a run at a point from which it resumes exactly."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from gcp_repro.runs.interruption import TrainingInterrupted
+from gcp_repro.runs.scheduler import PREEMPTIONS
 
 __all__ = ["StopRequest", "StopWhenAsked"]
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *PREEMPTIONS)
 
 
 class StopRequest:

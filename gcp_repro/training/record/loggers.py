@@ -54,12 +54,17 @@ def wandb_logger(
         tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
         save_dir=str(Path(save_dir).resolve()),  # W&B's service may have been started in another folder
         offline=mode == "offline",
-        id=remembered(Path(save_dir) / "wandb" / "run-id.txt", lambda: uuid4().hex[:12]),
+        id=_number_of_agent() or remembered(Path(save_dir) / "wandb" / "run-id.txt", lambda: uuid4().hex[:12]),
         **online_only,
     )
     logger.experiment.define_metric("*", step_metric="epoch")
     logger.experiment.define_metric("step/*", step_metric="step/number")
     return logger
+
+
+def _number_of_agent() -> str | None:
+    """The run that an agent of W&B has announced; None where no agent has started this process."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
 def remembered(path: Path, make: Callable[[], str]) -> str:
