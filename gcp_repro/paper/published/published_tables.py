@@ -1,4 +1,4 @@
-"""Published numbers, the paper's and those of later work, as printed, with footnotes where they contradict themselves, their code, or arithmetic."""
+"""Published numbers, the paper's and those of later work, with footnotes where they contradict themselves, code, or arithmetic."""
 
 from __future__ import annotations
 
