@@ -18,8 +18,10 @@ from pathlib import Path
 from import_rules import ROOT, rules
 
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
+from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
 from gcp_repro.linalg.options import in_words, options_of
-from gcp_repro.metalayers import META_LAYERS, MetaLayerEntry
+from gcp_repro.metalayers import META_LAYERS, CovariancePooling, MetaLayerEntry
+from gcp_repro.metalayers.prepared import PreparedPooling
 from gcp_repro.runs import FIELDS
 from gcp_repro.runs.exit_codes import MEANINGS
 
@@ -45,8 +47,8 @@ def yaml_value(value: object) -> str:
 
 def option_words(entry: MetaLayerEntry, name: str) -> str:
     """What an option of a layer may be, from the annotation in the function, rule or class that takes it."""
-    takers = [entry.factory, PoolingSpec]
-    for registry, part in ((SPECTRAL_FUNCTIONS, "forward"), (GRADIENT_RULES, "gradient")):
+    takers = [entry.factory, PoolingSpec, CovariancePooling, PreparedPooling]
+    for registry, part in ((SPECTRAL_FUNCTIONS, "forward"), (GRADIENT_RULES, "gradient"), (MATRIX_STEPS, "step")):
         takers += [registry[entry.fixed[part]]] if part in entry.fixed else []
     annotations = [options_of(taker)[name].annotation for taker in takers if name in options_of(taker)]
     return in_words(annotations[0]) if annotations else ""

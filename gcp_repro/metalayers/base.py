@@ -45,6 +45,11 @@ class MetaLayer(nn.Module, ABC):
         self.options: dict[str, Any] | None = None
         self.layout = "auto"
 
+    @property
+    def second_order(self) -> bool:
+        """Whether it pools covariances or second moments."""
+        return True
+
     @abstractmethod
     def output_dim(self, channels: int) -> int:
         """Length of the output vector for so many channels."""
@@ -78,6 +83,11 @@ class MetaLayer(nn.Module, ABC):
         return {}
 
     @property
+    def kind(self) -> str:
+        """What gives `computes` its meaning: the class."""
+        return type(self).__name__
+
+    @property
     def statistic(self) -> str:
         """What is known of the features: classifiers can go on from a layer to another of the same statistic and length."""
         return type(self).__name__
@@ -104,7 +114,7 @@ class MetaLayer(nn.Module, ABC):
             )
 
     def _identity(self) -> dict[str, Any]:
-        identity = {"name": self.name, "class": type(self).__name__, "computes": dict(self.computes())}
+        identity = {"name": self.name, "class": self.kind, "computes": dict(self.computes())}
         plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True))
         return plain
 

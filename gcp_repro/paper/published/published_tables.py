@@ -1,4 +1,4 @@
-"""Published numbers, the paper's and those of later work, with footnotes where they contradict themselves, code, or arithmetic."""
+"""Published numbers, the paper's and those of later work, with footnotes where they contradict themselves or their code."""
 
 from __future__ import annotations
 
