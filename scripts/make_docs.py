@@ -62,7 +62,7 @@ def layer_config(entry: MetaLayerEntry) -> str:
         f"name: {entry.name}",
     ]
     for name, value in entry.defaults.items():
-        written = f"{value:.1e}" if isinstance(value, float) and value >= 1e6 else yaml_value(value)
+        written = f"{value:.1e}" if isinstance(value, float) and not 1e-4 <= value < 1e6 else yaml_value(value)
         words = EXPLANATIONS.get(name, "{}").format(option_words(entry, name))
         lines.append(f"{name}: {written}".ljust(22) + f" # {words}" if words else f"{name}: {written}")
     return "\n".join(lines) + "\n"

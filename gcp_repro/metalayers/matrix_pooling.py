@@ -50,7 +50,6 @@ class MatrixPooling(MetaLayer):
         super().__init__()
         self.operator = StepPooling(MATRIX_STEPS.resolve(step, **options), moment, getattr(torch, dtype))
         self.finish = Finish(signed_root=signed_root)
-        _ = self.operator.text  # written now: a compiler that traces a layer reads it
 
     def extra_repr(self) -> str:
         return str(self.operator.text)
