@@ -18,11 +18,12 @@ from gcp_repro.metalayers.distributed import pool_spread
 __all__ = ["MetaLayer", "is_extra_state"]
 
 EXTRA_STATE = "_extra_state"  # torch's name for it in a state dict
+RANDOM_STATE = ".dropout.state"  # that of PreparedPooling
 
 
 def is_extra_state(name: str) -> bool:
-    """Whether an entry of a network's state dict says which layer it was trained with, and so is no weight."""
-    return name.split(".")[-1] == EXTRA_STATE
+    """Whether an entry of a network's state dict is no weight: which layer it was trained with, or a layer's random state."""
+    return name.split(".")[-1] == EXTRA_STATE or name.endswith(RANDOM_STATE)
 
 
 class MetaLayer(nn.Module, ABC):

@@ -77,6 +77,7 @@ _IN_PUBLIC_CODE = {**_COMMON, "float32_centering": False}
 _ONE_ROUTE = {"dtype": "float64", "accuracy": "standard", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
 _POWER = {"exponent": 0.5, "num_iterations": None}
+_RIEMGCP = "RiemGCP"
 _CHEN = "Chen et al., ICLR 2025"
 _DIFFERENTIABLE_SVD, _FAST_MPN_COV = "DifferentiableSVD", "fast-MPN-COV"
 
@@ -147,9 +148,9 @@ _ROWS = [  # in the order of the paper's tables
     _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact",
               facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("pow_tmlr", "svd", "matrix power less the identity, over the exponent: (P^t - I) / t", f"{_CHEN}, Pow-TMLR", power_pooling,
-                   {"scaling": "tangent"}, {**_COMMON, **_POWER}),
+                   {"scaling": "tangent"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(_RIEMGCP,)),
     MetaLayerEntry("scale_pow_emlr", "svd", "matrix power over the exponent: P^t / t", f"{_CHEN}, ScalePow-EMLR", power_pooling,
-                   {"scaling": "power"}, {**_COMMON, **_POWER}),
+                   {"scaling": "power"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(_RIEMGCP,)),
     _by_step("log_cholesky", "Cholesky factor with the logarithm of its diagonal", f"{_CHEN}, Cho-TMLR", epsilon=1e-6),
     _by_step("dropcov", "covariance of channels, some of which training drops", "Wang et al., NeurIPS 2022", "identity", dropout="adaptive"),
     _by_step("svpn", "largest singular values of the covariance to a power, the rest scaled alike", "Xie et al., arXiv:2104.10935",
