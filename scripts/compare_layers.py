@@ -117,9 +117,9 @@ def _their_rate(network: Any, covariance: Any, x: Tensor) -> Tensor:
 def so_vit(clone: Path) -> Iterator[Comparison]:
     """Normalisations of the covariance of all channels, and of the cross-covariance of two halves.
 
-    Their covariances take away one mean over all channels and positions of an image, and that of one set of channels is
-    divided by the channels instead of the positions. So that the normalisations are compared, they get features of mean 0 in every channel
-    and a covariance that is scaled back, but for the line that is about both.
+    Their covariances take away one mean over all channels and positions of an image, and the covariance of one set is
+    divided by the channels instead of the positions. So that the normalisations are compared, they get features of mean 0 in every
+    channel and a covariance that is scaled back, but for the line that is about both.
     """
     source = clone / "sot_src"
     normalization, covariance = load(source / "normalization", "svPN"), load(source / "representation", "covariance")
@@ -217,8 +217,9 @@ def difference(comparison: Comparison, features: Tensor) -> tuple[float, float |
 
 
 CODES: dict[str, Callable[[Path], Iterator[Comparison]]] = {
-    "riemgcp": riemgcp, "dropcov": dropcov, "so-vit": so_vit, "isice": isice, "run": run,
+    "--riemgcp": riemgcp, "--dropcov": dropcov, "--so-vit": so_vit, "--isice": isice, "--run": run,
 }  # fmt: skip
+"""By the option that takes the clone."""
 
 
 def rows(clones: dict[str, Path]) -> Iterator[str]:
@@ -239,10 +240,10 @@ def main() -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for code in CODES:
-        parser.add_argument(f"--{code}", type=Path, metavar="CLONE", dest=code)
+        parser.add_argument(code, type=Path, metavar="CLONE", dest=code)
     clones = {code: path for code, path in vars(parser.parse_args()).items() if path is not None}
     if not clones:
-        parser.error(f"needs at least one clone: {', '.join(f'--{code}' for code in CODES)}")
+        parser.error(f"needs at least one clone: {', '.join(CODES)}")
     torch.Tensor.cuda = nn.Module.cuda = lambda self, *arguments, **options: self  # type: ignore[method-assign, assignment]
     torch.set_num_threads(1)
     torch.manual_seed(0)

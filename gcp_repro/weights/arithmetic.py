@@ -70,7 +70,8 @@ def _require_counterpart(meta_layer: str) -> None:
     if not (getattr(layer, "approximates_root", False) or meta_layer in ALSO):
         raise OptionError(
             "published weights need the layer that they were trained with: a square root of the covariance, as isqrt_cov and "
-            f"svd_pade, or {', '.join(ALSO)}; got {meta_layer!r}, which the code bases lack or compute otherwise: change --meta-layer"
+            f"svd_pade, or {', '.join(ALSO)}; got {meta_layer!r}, which the code bases lack or compute otherwise: change "
+            "--meta-layer"
         )
 
 
