@@ -117,9 +117,9 @@ def _their_rate(network: Any, covariance: Any, x: Tensor) -> Tensor:
 def so_vit(clone: Path) -> Iterator[Comparison]:
     """Normalisations of the covariance of all channels, and of the cross-covariance of two halves.
 
-    Their covariances take away one mean over all channels and positions of an image, and the covariance of one set is
-    divided by the channels instead of the positions. So that the normalisations are compared, they get features of mean 0 in every
-    channel and a covariance that is scaled back, but for the line that is about both.
+    Their covariances take away one mean over all channels and positions of an image, and that of one set of channels has the
+    number of channels for divisor instead of that of positions. So that the normalisations are compared, they get features of
+    mean 0 in every channel and a covariance that is scaled back, but for the line that is about both.
     """
     source = clone / "sot_src"
     normalization, covariance = load(source / "normalization", "svPN"), load(source / "representation", "covariance")
