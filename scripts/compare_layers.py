@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import DataError, GCPError
+from gcp_repro.linalg import upper_triangle
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.metalayers.dropout import adaptive_rate
 
@@ -175,7 +176,7 @@ def run(clone: Path) -> Iterator[Comparison]:
         finally:
             torch.rand = original
         moment = updated.mT @ updated / x[0, 0].numel()
-        return moment[:, *torch.triu_indices(x.shape[1], x.shape[1])]
+        return upper_triangle(moment)
 
     yield Comparison("BCNN-RUN: rank1_update", theirs, _layer("rank1_update", signed_root=False))
 

@@ -11,6 +11,7 @@ from scripts import compare_layers
 
 POWERS = """
 import torch
+from gcp_repro.linalg import upper_triangle
 from gcp_repro.metalayers import build_meta_layer
 
 
@@ -18,7 +19,7 @@ class MPNCOV(torch.nn.Module):
     def __init__(self, iterNum, input_dim, transformed_mode):
         super().__init__()
         self.root = build_meta_layer("isqrt_cov", num_iterations=iterNum, layout="nchw").cuda()
-        self.shift = FACTOR * (transformed_mode == "PowTMLR") * torch.eye(input_dim)[*torch.triu_indices(input_dim, input_dim)]
+        self.shift = FACTOR * (transformed_mode == "PowTMLR") * upper_triangle(torch.eye(input_dim))
         self.scale = 1 if transformed_mode == "PowEMLR" else 2
 
     def forward(self, x):
@@ -26,6 +27,7 @@ class MPNCOV(torch.nn.Module):
 """
 CHOLESKY = """
 import torch
+from gcp_repro.linalg import upper_triangle
 
 
 class LCMCOV(torch.nn.Module):
@@ -37,7 +39,7 @@ class LCMCOV(torch.nn.Module):
         x = x - x.mean(-1, keepdim=True)
         factor = torch.linalg.cholesky(x @ x.mT / x.shape[-1] + 1e-6 * torch.eye(x.shape[1], dtype=x.dtype))
         matrix = factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=-2, dim2=-1).log())
-        return (matrix + matrix.mT)[:, *torch.triu_indices(x.shape[1], x.shape[1])].float()
+        return upper_triangle(matrix + matrix.mT).float()
 """
 
 
