@@ -42,7 +42,7 @@ class WeightFile:
         weights: Tensors by name, without the components that DataParallel and torch.compile add.
         architecture: The code bases' `arch`, if the file has it.
         epoch: Epochs trained, if the file has it.
-        best_top1_accuracy: Their `best_prec1` in percent, if the file has it.
+        best_top1_accuracy: Their `best_prec1`, or DropCov's `best_acc1`, in percent, if the file has it.
         modules: Names of the network's modules, also of those without tensors; empty if the file has lost them.
     """
 
@@ -71,7 +71,7 @@ def read_weights(path: Path) -> WeightFile:
         )
     key = next((key for key in STATE_DICTS if isinstance(content.get(key), Mapping)), None)
     state, facts = (content, {}) if key is None else (content[key], content)
-    epoch, accuracy = _number(facts.get("epoch")), _number(facts.get("best_prec1"))
+    epoch, accuracy = _number(facts.get("epoch")), _number(facts.get("best_prec1", facts.get("best_acc1")))
     return WeightFile(
         path,
         _tensors(state, path),

@@ -20,8 +20,10 @@ from embedded_docs import embedded_settings, findings_part, readme_part
 from import_rules import ROOT, rules
 
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
+from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
 from gcp_repro.linalg.options import in_words, options_of
-from gcp_repro.metalayers import META_LAYERS, MetaLayerEntry
+from gcp_repro.metalayers import META_LAYERS, CovariancePooling, MetaLayerEntry
+from gcp_repro.metalayers.prepared import PreparedPooling
 from gcp_repro.runs import FIELDS
 from gcp_repro.runs.exit_codes import MEANINGS
 
@@ -47,8 +49,8 @@ def yaml_value(value: object) -> str:
 
 def option_words(entry: MetaLayerEntry, name: str) -> str:
     """What an option of a layer may be, from the annotation in the function, rule or class that takes it."""
-    takers = [entry.factory, PoolingSpec]
-    for registry, part in ((SPECTRAL_FUNCTIONS, "forward"), (GRADIENT_RULES, "gradient")):
+    takers = [entry.factory, PoolingSpec, CovariancePooling, PreparedPooling]
+    for registry, part in ((SPECTRAL_FUNCTIONS, "forward"), (GRADIENT_RULES, "gradient"), (MATRIX_STEPS, "step")):
         takers += [registry[entry.fixed[part]]] if part in entry.fixed else []
     annotations = [options_of(taker)[name].annotation for taker in takers if name in options_of(taker)]
     return in_words(annotations[0]) if annotations else ""
@@ -62,7 +64,7 @@ def layer_config(entry: MetaLayerEntry) -> str:
         f"name: {entry.name}",
     ]
     for name, value in entry.defaults.items():
-        written = f"{value:.1e}" if isinstance(value, float) and value >= 1e6 else yaml_value(value)
+        written = f"{value:.1e}" if isinstance(value, float) and not 1e-4 <= value < 1e6 else yaml_value(value)
         words = EXPLANATIONS.get(name, "{}").format(option_words(entry, name))
         lines.append(f"{name}: {written}".ljust(22) + f" # {words}" if words else f"{name}: {written}")
     return "\n".join(lines) + "\n"

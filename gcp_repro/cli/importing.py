@@ -21,8 +21,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="gcp-import",
-        description="Turn a checkpoint of DifferentiableSVD or fast-MPN-COV, or of a ResNet of torchvision or timm, into a run "
-        "directory that gcp-eval scores. Reads weights only and runs no code from the file.",
+        description="Turn a checkpoint of DifferentiableSVD, fast-MPN-COV, RiemGCP or DropCov, or of a ResNet of torchvision or "
+        "timm, into a run directory that gcp-eval scores. Reads weights only and runs no code from the file.",
     )
     parser.add_argument(
         "checkpoint", type=Path, help="file with a state dict; with --export a run directory or a checkpoint in it"

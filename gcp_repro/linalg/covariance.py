@@ -18,6 +18,7 @@ __all__ = [
     "contrasts",
     "count_contrasts",
     "covariance",
+    "diagonal_of_triangle",
     "fill_diagonal",
     "from_upper_triangle",
     "published_center",
@@ -231,3 +232,15 @@ def upper_pairs(values: Tensor) -> tuple[Tensor, Tensor]:
 def fill_diagonal(triangle: Tensor, size: int, value: float) -> Tensor:
     """Set the diagonal entries of an upper triangle `(..., n (n + 1) / 2)`, in place."""
     return triangle.index_fill_(-1, _triangle(size, triangle.device).diagonal, value)
+
+
+def diagonal_of_triangle(triangle: Tensor) -> Tensor:
+    """The upper triangle `(n (n + 1) / 2,)` of the identity that goes with upper triangles `(..., n (n + 1) / 2)`.
+
+    Example:
+        >>> diagonal_of_triangle(torch.zeros(2, 6)).tolist()
+        [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    """
+    size = int((2 * triangle.shape[-1]) ** 0.5)  # between n and n + 1; a graph with open sizes has no math.isqrt
+    ones = torch.ones(size, dtype=triangle.dtype, device=triangle.device)
+    return upper_triangle(torch.diag_embed(ones))

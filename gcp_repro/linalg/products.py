@@ -10,7 +10,6 @@ range has converged, the matrices are decomposed instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +19,7 @@ from gcp_repro.linalg.covariance import center, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import gradient_rule
-from gcp_repro.linalg.modes import recording
-from gcp_repro.linalg.operator import Operator, differentiate_twice
+from gcp_repro.linalg.recomputed import Recomputed
 from gcp_repro.linalg.spectral import SpectralPooling
 
 __all__ = ["ProductsPooling"]
@@ -34,10 +32,8 @@ class _NotConvergedError(Exception):
 
 
 @dataclass(frozen=True)
-class ProductsPooling(Operator):
+class ProductsPooling(Recomputed):
     """Upper triangle of the root of the covariance, by products of `n x n` matrices with `n = min(C, N)`.
-
-    The backward computes the forward again and differentiates it, so nothing is kept in between.
 
     Attributes:
         num_iterations: Newton-Schulz steps (iSQRT-COV); `None` iterates to convergence, which is the root with its exact
@@ -49,41 +45,31 @@ class ProductsPooling(Operator):
     num_iterations: int | None = None
     dtype: torch.dtype = torch.float64
 
-    def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
-        return (rows * (rows + 1) // 2,)
-
-    def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
-        return ()
-
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         try:
-            output.copy_(self._pool(self.widened(x)))
+            super().forward(x, output)
         except _NotConvergedError:
             self._decompose(x, output)
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         try:
-            with recording():
-                wide = self.widened(x.detach()).requires_grad_()
-                (by_x,) = torch.autograd.grad(self._pool(wide), wide, upstream.to(self.dtype))
-            gradient.copy_(by_x)
+            super().backward(upstream, x, gradient)
         except _NotConvergedError:
             x = x.detach()
             self._decomposition.backward(upstream, x, gradient, *self._decompose(x, torch.empty_like(upstream)))
 
     def tangent(self, direction: Tensor, x: Tensor, tangent: Tensor, *saved: Tensor) -> None:
-        """The gradient's gradient by the upstream one, at which it is linear."""
-        zeros = x.new_zeros(len(x), *self.output_shape(*x.shape[-2:]), dtype=self.dtype)
         try:
-            tangent.copy_(differentiate_twice(self._pool, direction.to(self.dtype), zeros, x.to(self.dtype))[0])
+            super().tangent(direction, x, tangent)
         except _NotConvergedError:
-            self._decomposition.tangent(direction, x, tangent, *self._decompose(x, zeros))
+            output = x.new_empty(len(x), *self.output_shape(*x.shape[-2:]), dtype=self.dtype)
+            self._decomposition.tangent(direction, x, tangent, *self._decompose(x, output))
 
     def double_backward(self, direction: Tensor, upstream: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the iteration twice; the root decomposes."""
         if self.num_iterations is None:
             return self._decomposition.double_backward(direction, upstream, x)
-        return differentiate_twice(self._pool, *(tensor.to(self.dtype) for tensor in (direction, upstream, x)))
+        return super().double_backward(direction, upstream, x)
 
     @property
     def _decomposition(self) -> SpectralPooling:
@@ -96,7 +82,7 @@ class ProductsPooling(Operator):
         self._decomposition.forward(x, output, *saved)
         return saved
 
-    def _pool(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         features = center(x)
         by_positions = x.shape[-1] < x.shape[-2]
         gram = features.mT @ features if by_positions else features @ features.mT

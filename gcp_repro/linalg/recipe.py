@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES
+from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
 from gcp_repro.linalg.parts import OWN_PARTS, Part, Parts
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS
 from gcp_repro.registry import number_of_changes
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "read_recipe"]
 
-REGISTRIES: dict[str, Parts[Any]] = {"function": SPECTRAL_FUNCTIONS, "rule": GRADIENT_RULES}
+REGISTRIES: dict[str, Parts[Any]] = {"function": SPECTRAL_FUNCTIONS, "rule": GRADIENT_RULES, "step": MATRIX_STEPS}
 """Of the parts of a recipe, by the field that holds them."""
 
 _classes: dict[str, type[Recipe]] = {}

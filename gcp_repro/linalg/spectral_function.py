@@ -84,6 +84,11 @@ class SpectralFunction(Part):
         """Whether it is the square root of this package, and not one of the same name."""
         return self.kind == "sqrt"
 
+    @property
+    def exponent(self) -> float | None:
+        """`t` of the matrix power `P^t` that it is or stands for; None for other functions."""
+        return 0.5 if self.approximates_root else self.options.get("exponent")
+
 
 SPECTRAL_FUNCTIONS: Parts[SpectralFunction] = Parts("spectral function")
 """Factories of the spectral functions by name."""

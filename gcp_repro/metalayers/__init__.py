@@ -5,9 +5,17 @@ Imports: `linalg`; of others `numpy`, `torch`.
 
 from gcp_repro.metalayers.base import MetaLayer, is_extra_state
 from gcp_repro.metalayers.covariance_pooling import CovariancePooling
-from gcp_repro.metalayers.registry import META_LAYERS, REFERENCE_LAYER, MetaLayerEntry, build_meta_layer, register_meta_layer
+from gcp_repro.metalayers.registry import (
+    COMMON_OPTIONS,
+    META_LAYERS,
+    REFERENCE_LAYER,
+    MetaLayerEntry,
+    build_meta_layer,
+    register_meta_layer,
+)
 
 __all__ = [
+    "COMMON_OPTIONS",
     "META_LAYERS",
     "REFERENCE_LAYER",
     "CovariancePooling",

@@ -12,6 +12,10 @@ __all__ = ["GlobalAveragePooling"]
 class GlobalAveragePooling(MetaLayer):
     """Mean over positions, `D = C`."""
 
+    @property
+    def second_order(self) -> bool:
+        return False
+
     def output_dim(self, channels: int) -> int:
         return channels
 

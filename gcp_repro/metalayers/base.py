@@ -18,11 +18,12 @@ from gcp_repro.metalayers.distributed import pool_spread
 __all__ = ["MetaLayer", "is_extra_state"]
 
 EXTRA_STATE = "_extra_state"  # torch's name for it in a state dict
+RANDOM_STATE = ".dropout.state"  # that of PreparedPooling
 
 
 def is_extra_state(name: str) -> bool:
-    """Whether an entry of a network's state dict says which layer it was trained with, and so is no weight."""
-    return name.split(".")[-1] == EXTRA_STATE
+    """Whether an entry of a network's state dict is no weight: which layer it was trained with, or a layer's random state."""
+    return name.split(".")[-1] == EXTRA_STATE or name.endswith(RANDOM_STATE)
 
 
 class MetaLayer(nn.Module, ABC):
@@ -44,6 +45,11 @@ class MetaLayer(nn.Module, ABC):
         self.name = type(self).__name__
         self.options: dict[str, Any] | None = None
         self.layout = "auto"
+
+    @property
+    def second_order(self) -> bool:
+        """Whether it pools covariances or second moments."""
+        return True
 
     @abstractmethod
     def output_dim(self, channels: int) -> int:
@@ -78,6 +84,11 @@ class MetaLayer(nn.Module, ABC):
         return {}
 
     @property
+    def kind(self) -> str:
+        """What gives `computes` its meaning: the class."""
+        return type(self).__name__
+
+    @property
     def statistic(self) -> str:
         """What is known of the features: classifiers can go on from a layer to another of the same statistic and length."""
         return type(self).__name__
@@ -104,7 +115,7 @@ class MetaLayer(nn.Module, ABC):
             )
 
     def _identity(self) -> dict[str, Any]:
-        identity = {"name": self.name, "class": type(self).__name__, "computes": dict(self.computes())}
+        identity = {"name": self.name, "class": self.kind, "computes": dict(self.computes())}
         plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True))
         return plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
-from gcp_repro.linalg.options import checked
+from gcp_repro.linalg.options import AtLeast, Finite, Not, checked
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
-from gcp_repro.linalg.signed_root import signed_root_and_normalise
 from gcp_repro.linalg.solvers import active_solvers
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, SpectralFunction
 from gcp_repro.metalayers.base import MetaLayer
+from gcp_repro.metalayers.finish import Finish, Scaling
 from gcp_repro.metalayers.plain import PlainCovariancePooling
 
-__all__ = ["CovariancePooling"]
+__all__ = ["CovariancePooling", "power_pooling"]
 
 OF_SPEC = tuple(field.name for field in fields(PoolingSpec) if field.name not in ("function", "rule"))
-OWN_OPTIONS = (*OF_SPEC, "on_nonfinite", "signed_root")
+OWN_OPTIONS = (*OF_SPEC, "on_nonfinite", "scaling", "signed_root")
 
 
 class CovariancePooling(MetaLayer):
@@ -35,6 +35,8 @@ class CovariancePooling(MetaLayer):
             derivative of `forward`.
         on_nonfinite: `"raise"`, or `"propagate"`: images with NaN or infinite features, or ones whose squares overflow, get
             NaN as output.
+        scaling: What becomes of a matrix power `P^t` of exponent `t`: `"power"` divides it by `t`, and `"tangent"` takes the
+            identity away first, `(P^t - I) / t`.
         signed_root: End with the signed square root of every entry and division by the l2 norm.
         **options: Fields of `linalg.PoolingSpec` (`dtype`, `accuracy`, `route`, `solver`, `moment`, `top_n`,
             `float32_centering`), and options of the forward function or of the gradient rule (`num_iterations`, `degree`,
@@ -43,10 +45,11 @@ class CovariancePooling(MetaLayer):
 
     Attributes:
         spec: What is computed and how, as `linalg.operator_for` takes it.
+        finish: What is done to its result.
 
     Raises:
         UnknownNameError: No such function or rule.
-        OptionError: An option is unknown, out of range, or contradicts another.
+        OptionError: An option is unknown, out of range, or contradicts another, as a scaling of what is no matrix power.
     """
 
     @checked
@@ -56,6 +59,7 @@ class CovariancePooling(MetaLayer):
         gradient: str | Mapping[str, Any] | GradientRule = "exact",
         *,
         on_nonfinite: Literal["raise", "propagate"] = "raise",
+        scaling: Scaling = "none",
         signed_root: bool = False,
         **options: Any,
     ) -> None:
@@ -65,7 +69,13 @@ class CovariancePooling(MetaLayer):
         self.spec = PoolingSpec(
             SPECTRAL_FUNCTIONS.resolve(forward, **of_function), GRADIENT_RULES.resolve(gradient, **of_rule), **of_spec
         )
-        self.on_nonfinite, self.signed_root = on_nonfinite, signed_root
+        self.on_nonfinite = on_nonfinite
+        if scaling != "none" and self.spec.function.exponent is None:
+            raise OptionError(
+                f"scaling={scaling!r} needs a matrix power or what stands for the root; got forward={self.spec.function}: choose "
+                "forward=power, or leave scaling out"
+            )
+        self.finish = Finish(scaling, self.spec.function.exponent or 1.0, signed_root)
 
     def extra_repr(self) -> str:
         return str(self.spec)
@@ -75,7 +85,7 @@ class CovariancePooling(MetaLayer):
         return size * (size + 1) // 2
 
     def in_plain_torch(self, features: Tensor) -> nn.Module:
-        return PlainCovariancePooling(self.name, self.spec, self.signed_root, self.layout)
+        return PlainCovariancePooling(self.name, self.spec, self.finish, self.layout)
 
     def computes(self) -> Mapping[str, Any]:
         spec = self.spec
@@ -84,17 +94,18 @@ class CovariancePooling(MetaLayer):
             "gradient": str(spec.rule),
             "moment": spec.moment,
             "top_n": spec.top_n,
-            "signed_root": self.signed_root,
+            "signed_root": self.finish.signed_root,
+            **({} if self.finish.scaling == "none" else {"scaling": self.finish.scaling}),
         }
 
     @property
     def statistic(self) -> str:
-        return f"{type(self).__name__} of {self.spec.moment}{', signed root' if self.signed_root else ''}"
+        return f"{type(self).__name__} of {self.spec.moment}{self.finish}"
 
     @property
     def approximates_root(self) -> bool:
         """Whether the value is the square root of the covariance, or stands for it."""
-        return self.spec.function.approximates_root and self.spec.moment == "covariance" and not self.signed_root
+        return self.spec.function.approximates_root and self.spec.moment == "covariance" and not str(self.finish)
 
     def pool(self, features: Tensor) -> Tensor:
         if self.spec.moment == "gaussian":
@@ -104,11 +115,38 @@ class CovariancePooling(MetaLayer):
             valid = features.to(DTYPES[self.spec.dtype]).square().sum((-1, -2)).isfinite()
             features = torch.where(valid[:, None, None], features, 0.0)
         recipe = active_solvers().recipe(self.spec, features)
-        if self.signed_root:
-            pooled = signed_root_and_normalise(apply_operator(recipe, features, torch.float64), features.dtype)
-        else:
-            pooled = apply_operator(recipe, features)
+        dtype = self.finish.dtype(features.dtype)
+        pooled = self.finish(apply_operator(recipe, features, dtype), features.dtype)
         return pooled if valid is None else torch.where(valid[:, None], pooled, torch.nan)
+
+
+@checked
+def power_pooling(
+    scaling: Scaling,
+    exponent: Annotated[float, Finite(), Not(0)] = 0.5,
+    num_iterations: Annotated[int, AtLeast(1)] | None = None,
+    **options: Any,
+) -> CovariancePooling:
+    """A scaled matrix power of the covariance with its exact gradient.
+
+    Args:
+        scaling: See `CovariancePooling`.
+        exponent: `t`, of the power.
+        num_iterations: Steps of the Newton-Schulz iteration in the place of a power by decomposition; for `exponent=0.5`.
+        **options: Further ones of `CovariancePooling`.
+
+    Raises:
+        OptionError: A value out of range, or `num_iterations` for an exponent that Newton-Schulz iterations do not have.
+    """
+    if num_iterations is None:
+        return CovariancePooling({"name": "power", "exponent": exponent}, scaling=scaling, **options)
+    if exponent != 0.5:
+        raise OptionError(
+            f"num_iterations of Newton-Schulz steps need exponent=0.5; got exponent={exponent}: leave num_iterations out for the "
+            "power by decomposition"
+        )
+    forward = {"name": "newton_schulz", "num_iterations": num_iterations}
+    return CovariancePooling(forward, scaling=scaling, **options)
 
 
 def _shared_out(forward: Any, gradient: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.covariance import center
+from gcp_repro.linalg.matrix_steps import power_of_largest
 from gcp_repro.linalg.modes import without_autocast
 from gcp_repro.linalg.options import Above, AtLeast, checked
 from gcp_repro.linalg.signed_root import signed_root_and_normalise
@@ -43,6 +43,10 @@ class MultiHeadPooling(MetaLayer):
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"
+
+    @property
+    def second_order(self) -> bool:
+        return self.layer.second_order
 
     def output_dim(self, channels: int) -> int:
         if channels % self.heads:
@@ -124,22 +128,8 @@ class CrossCovariancePooling(MetaLayer):
             centered = center(features.double())
             moment = centered[:, : max(half, 1)] @ centered[:, half:].mT
             if self.normalization == "svpn":
-                moment = self._power_of_largest(moment)
+                moment = power_of_largest(moment, self.exponent, self.num_values, self.num_iterations)
             flat = moment.flatten(1)
             if self.normalization == "epn":
                 return signed_root_and_normalise(flat, features.dtype)
             return flat.to(features.dtype)
-
-    def _power_of_largest(self, moment: Tensor) -> Tensor:
-        """Singular values `num_values` at a time to `exponent`, for `(B, c, d)`."""
-        tiny = moment.new_tensor(1e-30)  # a zero matrix has no slope at 0
-        powered, rest = moment.new_zeros(()), moment
-        for _ in range(self.num_values):
-            right = moment.new_ones(moment.shape[0], moment.shape[-1], 1)
-            for _ in range(self.num_iterations):
-                left = normalize(rest @ right, dim=1, eps=1e-30)
-                right = normalize(rest.mT @ left, dim=1, eps=1e-30)
-            value = (left.mT @ rest @ right).maximum(tiny)
-            plane = left @ right.mT
-            powered, rest = powered + value**self.exponent * plane, rest - value * plane
-        return powered + rest / (value ** (1 - self.exponent) + 1e-5)

@@ -12,9 +12,10 @@ from gcp_repro.linalg.covariance import upper_triangle
 from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.functions import TAYLOR_ROOT
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
-from gcp_repro.linalg.signed_root import signed_root_and_normalise
+from gcp_repro.linalg.recomputed import StepPooling
+from gcp_repro.metalayers.finish import Finish
 
-__all__ = ["PlainCovariancePooling", "PlainHeads"]
+__all__ = ["PlainCovariancePooling", "PlainHeads", "PlainMatrixPooling"]
 
 
 class PlainCovariancePooling(nn.Module):
@@ -23,16 +24,16 @@ class PlainCovariancePooling(nn.Module):
     Args:
         name: Of the layer, for the message.
         spec: What it computes; the rule and the solver do not matter.
-        signed_root: See `CovariancePooling`.
+        finish: What is done to its upper triangle.
         layout: Of the features.
 
     Raises:
         OptionError: The function needs a decomposition.
     """
 
-    def __init__(self, name: str, spec: PoolingSpec, signed_root: bool, layout: str = "auto") -> None:
+    def __init__(self, name: str, spec: PoolingSpec, finish: Finish, layout: str = "auto") -> None:
         super().__init__()
-        self.spec, self.signed_root, self.layout = spec, signed_root, layout
+        self.spec, self.finish, self.layout = spec, finish, layout
         if spec.function.kind not in FUNCTIONS or spec.top_n is not None:
             raise OptionError(
                 f"an ONNX file needs layers made of matrix products; got {name}, forward={spec.function}, top_n={spec.top_n}, "
@@ -49,9 +50,35 @@ class PlainCovariancePooling(nn.Module):
             x = x - x.mean(-1, keepdim=True)
         matrix = x @ x.mT / x.shape[-1]  # exporters round other constants to float32
         pooled = upper_triangle(FUNCTIONS[str(self.spec.function.kind)](matrix, **self.spec.function.options))
-        if self.signed_root:
-            return signed_root_and_normalise(pooled.double(), features.dtype)
-        return pooled.to(features.dtype)
+        return self.finish(pooled, features.dtype)
+
+
+class PlainMatrixPooling(nn.Module):
+    """The value of a `MatrixPooling`.
+
+    Args:
+        name: Of the layer, for the message.
+        operator: What it computes.
+        finish: What is done to its upper triangle.
+        layout: Of the features.
+
+    Raises:
+        OptionError: The step needs more than products of matrices.
+    """
+
+    def __init__(self, name: str, operator: StepPooling, finish: Finish, layout: str = "auto") -> None:
+        super().__init__()
+        self.operator, self.finish, self.layout = operator, finish, layout
+        if not operator.step.is_products:
+            raise OptionError(
+                f"an ONNX file needs layers made of matrix products; got {name}, step={operator.step}, which factorises "
+                "matrices: put isqrt_cov in its place, or use torch.export, where the layer stays one operator"
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features."""
+        x = as_positions(features, self.layout).to(self.operator.dtype)
+        return self.finish(self.operator.pool(x), features.dtype)
 
 
 class PlainHeads(nn.Module):

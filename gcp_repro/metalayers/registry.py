@@ -17,8 +17,10 @@ from gcp_repro.linalg.options import options_of
 from gcp_repro.metalayers.average_pooling import GlobalAveragePooling
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.bilinear import BilinearPooling, CompactBilinearPooling
-from gcp_repro.metalayers.covariance_pooling import CovariancePooling
+from gcp_repro.metalayers.covariance_pooling import CovariancePooling, power_pooling
+from gcp_repro.metalayers.matrix_pooling import MatrixPooling
 from gcp_repro.metalayers.multi_head import CrossCovariancePooling, MultiHeadPooling
+from gcp_repro.metalayers.prepared import PreparedPooling
 from gcp_repro.registry import Registry
 
 __all__ = ["COMMON_OPTIONS", "META_LAYERS", "REFERENCE_LAYER", "MetaLayerEntry", "build_meta_layer", "register_meta_layer"]
@@ -74,6 +76,9 @@ _COMMON = {"dtype": "float64", "accuracy": "standard", "route": "auto", "solver"
 _IN_PUBLIC_CODE = {**_COMMON, "float32_centering": False}
 _ONE_ROUTE = {"dtype": "float64", "accuracy": "standard", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
+_POWER = {"exponent": 0.5, "num_iterations": None}
+_RIEMGCP = "RiemGCP"
+_CHEN = "Chen et al., ICLR 2025"
 _DIFFERENTIABLE_SVD, _FAST_MPN_COV = "DifferentiableSVD", "fast-MPN-COV"
 
 
@@ -84,6 +89,14 @@ def _spectral(
     """The row of a spectral function with a gradient table; `own` are its options."""
     arguments = {"forward": forward, "gradient": gradient, **fixed}
     return MetaLayerEntry(name, family, description, source, CovariancePooling, arguments, {**common, **own}, **facts)
+
+
+def _by_step(
+    name: str, description: str, source: str, step: str = "", fixed: Mapping[str, Any] = MappingProxyType({}), **own: Any
+) -> MetaLayerEntry:
+    """The row of a covariance with a step, which has the layer's name if none is given; `own` are its options."""
+    arguments = {"step": step or name, **fixed}
+    return MetaLayerEntry(name, "other", description, source, MatrixPooling, arguments, own)
 
 
 def _published(published: str, colour: str, *peers: str, code_bases: tuple[str, ...] = (_DIFFERENTIABLE_SVD,)) -> dict[str, Any]:
@@ -113,7 +126,7 @@ _ROWS = [  # in the order of the paper's tables
     _spectral("svd_power_iteration", "svd", "root by SVD, gradient of deflated power iteration", "Wang et al., NeurIPS 2019; eq. 13",
               "sqrt", "power_iteration", _IN_PUBLIC_CODE, num_iterations=19, deflate=True, facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("spectral", "other", "any forward function with any gradient table", "docs/mathematics.md", CovariancePooling, {},
-                   {"forward": "sqrt", "gradient": "exact", **_COMMON, "moment": "covariance", "top_n": None, "signed_root": False},
+                   {"forward": "sqrt", "gradient": "exact", **_COMMON, "moment": "covariance", "top_n": None, "scaling": "none", "signed_root": False},
                    further_options=True),
     _spectral("deep_o2p", "svd", "matrix logarithm of the second moment", "Ionescu et al., ICCV 2015", "log", "exact", _ONE_ROUTE,
               {"moment": "second_moment"}, epsilon=1e-3),
@@ -134,6 +147,20 @@ _ROWS = [  # in the order of the paper's tables
                    {"heads": 1, "normalization": "svpn", "exponent": 0.5, "num_values": 1, "num_iterations": 1}),
     _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact",
               facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
+    MetaLayerEntry("pow_tmlr", "svd", "matrix power less the identity, over the exponent: (P^t - I) / t", f"{_CHEN}, Pow-TMLR", power_pooling,
+                   {"scaling": "tangent"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(_RIEMGCP,)),
+    MetaLayerEntry("scale_pow_emlr", "svd", "matrix power over the exponent: P^t / t", f"{_CHEN}, ScalePow-EMLR", power_pooling,
+                   {"scaling": "power"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(_RIEMGCP,)),
+    _by_step("log_cholesky", "Cholesky factor with the logarithm of its diagonal", f"{_CHEN}, Cho-TMLR", epsilon=1e-6),
+    _by_step("dropcov", "covariance of channels, some of which training drops", "Wang et al., NeurIPS 2022", "identity", dropout="adaptive"),
+    _by_step("svpn", "largest singular values of the covariance to a power, the rest scaled alike", "Xie et al., arXiv:2104.10935",
+             exponent=0.5, num_values=1, num_iterations=1),
+    _by_step("epn", "covariance, signed square root of every entry, l2 norm", "Xie et al., arXiv:2104.10935", "identity",
+             {"signed_root": True}),
+    _by_step("rank1_update", "second moment less the direction of its large eigenvalues, signed root, l2 norm", "Yu, Cai, Li, ECCV 2020",
+             eta=1.0, num_iterations=2, seed=0, moment="second_moment", signed_root=True),
+    _by_step("isice", "sparse inverse covariance by proximal steps, inverses by Newton-Schulz", "Rahman et al., CVPR 2023",
+             sparsity=0.01, step_size=1.0, num_iterations=5, inverse_iterations=7),
 ]  # fmt: skip
 
 META_LAYERS: Registry[MetaLayerEntry] = Registry("meta-layer")
@@ -194,8 +221,12 @@ def register_meta_layer(
     return entry
 
 
-COMMON_OPTIONS: Mapping[str, Any] = MappingProxyType({"layout": "auto", "heads": 1})
-"""Options of every layer, with their defaults: where the channels of its features are, and groups of channels pooled apart."""
+PREPARATIONS: Mapping[str, Any] = MappingProxyType({"dropout": "none", "correlation": False, "shrinkage": "none"})
+"""Options of what happens to the features first, with their defaults: nothing (`PreparedPooling`)."""
+
+COMMON_OPTIONS: Mapping[str, Any] = MappingProxyType({"layout": "auto", "heads": 1, **PREPARATIONS})
+"""Options of every layer, with their defaults: where the channels of its features are, groups of channels pooled apart, and
+what happens to the features first."""
 
 
 def build_meta_layer(name: str, **options: Any) -> MetaLayer:
@@ -204,8 +235,9 @@ def build_meta_layer(name: str, **options: Any) -> MetaLayer:
     Args:
         name: A key of `META_LAYERS`.
         **options: Those in the entry's `defaults`, and those of every layer: `layout` as in
-            `linalg.feature_layout.as_positions`, and `heads`, groups of channels that are pooled apart (`MultiHeadPooling`).
-            For `spectral` also the options of the chosen function and rule.
+            `linalg.feature_layout.as_positions`; `heads`, groups of channels that are pooled apart (`MultiHeadPooling`); and
+            `dropout`, `correlation` and `shrinkage`, what happens to the features of each first (`PreparedPooling`). For
+            `spectral` also the options of the chosen function and rule.
 
     Raises:
         UnknownNameError: No such layer. "no meta-layer 'svd_pad'; nearest: 'svd_pade', ...; known: ..."
@@ -227,8 +259,12 @@ def build_meta_layer(name: str, **options: Any) -> MetaLayer:
         raise OptionError(f"{name} has no option {unknown[0]!r}{hint}; it has: {', '.join(entry.defaults) or 'none'}")
     arguments = {**COMMON_OPTIONS, **entry.fixed, **entry.defaults, **options}
     layout, heads = check_layout(arguments.pop("layout")), arguments.pop("heads")
+    preparations = {option: arguments.pop(option) for option in PREPARATIONS}
     layer = entry.factory(**arguments)
     layer.name = name
+    if preparations != PREPARATIONS:
+        layer = PreparedPooling(layer, **preparations)
+        layer.name = name
     if heads != 1:
         layer = MultiHeadPooling(layer, heads)
     layer.name, layer.options, layer.layout = name, options, layout

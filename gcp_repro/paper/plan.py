@@ -1,4 +1,4 @@
-"""The runs behind the paper's tables: which are missing, the command for each, and what they would cost.
+"""The runs behind the paper's tables and those of later work: which are missing, the command for each, and what they would cost.
 
 Costs are given only from throughput that was measured: runs of the same network (and, where there are some, of the
 same layer) in the results
@@ -14,12 +14,13 @@ from importlib.resources import files
 
 import pandas as pd
 
+from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.paper.layers import LAYERS, REFERENCE_LAYER
 from gcp_repro.paper.store.experiments import DEPENDS_ON_PROCESSES, configured_setting, differences
 from gcp_repro.paper.store.results import Results
 from gcp_repro.paper.tables.table import MISSING, Cell, Column, Table, label
 
-__all__ = ["Benchmark", "PlannedRun", "gpu_hours", "missing_runs", "plan_table", "planned_runs"]
+__all__ = ["Benchmark", "LaterBenchmark", "PlannedRun", "gpu_hours", "missing_runs", "plan_table", "planned_runs"]
 
 IMAGENET_IMAGES = 1_281_167
 NOT_GPU = ("cpu", "mps", "")
@@ -31,7 +32,7 @@ class PlannedRun:
     """One training run of a table.
 
     Attributes:
-        table: Number in the paper.
+        table: Number in the paper, or work and table.
         experiment: As in `gcp-train experiment=...`.
         meta_layer: Registered name.
         protocol: "standalone" or "hybrid".
@@ -40,6 +41,9 @@ class PlannedRun:
         epochs: Length of training.
         train_images: Size of the training set.
         dtype: Of the meta-layer.
+        options: Of the meta-layer, those that differ from its defaults, as results have them.
+        row: The choice of `configs/row` that makes it; empty for a run that is written out.
+        weights: What it starts from, where that is no run of the plan.
     """
 
     table: str
@@ -51,6 +55,9 @@ class PlannedRun:
     epochs: int
     train_images: int
     dtype: str = "float64"
+    options: str = ""
+    row: str = ""
+    weights: str = "random weights"
 
     @property
     def images(self) -> int:
@@ -60,6 +67,8 @@ class PlannedRun:
     @property
     def command(self) -> str:
         """What to type."""
+        if self.row:
+            return f"gcp-train experiment={self.experiment} row={self.row} seed={self.seed}"
         warmup = "" if self.warmup_epochs is None else f" protocol.warmup_epochs={self.warmup_epochs}"
         route = f" meta_layer.route={self.route}" if self.route else ""
         dtype = "" if self.dtype == "float64" else f" meta_layer.dtype={self.dtype}"
@@ -76,8 +85,8 @@ class PlannedRun:
 
     @property
     def route(self) -> str:
-        """The dense route, whose rounding is part of what the paper measured; average pooling has none."""
-        return "" if self.meta_layer == "gap" else "dense"
+        """The dense route, whose rounding is part of what the paper measured; layers without a decomposition have none."""
+        return "dense" if "route" in META_LAYERS[self.meta_layer].defaults else ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,24 @@ class Benchmark:
                 )
 
 
+@dataclass(frozen=True)
+class LaterBenchmark:
+    """An experiment of later work: rows of `configs/row`, with the options of their layers."""
+
+    table: str
+    experiment: str
+    epochs: int
+    train_images: int
+    rows: tuple[tuple[str, str], ...]
+    weights: str = "random weights"
+
+    def runs(self) -> Iterable[PlannedRun]:
+        """One run for each row."""
+        for row, options in self.rows:
+            place = (self.table, self.experiment, row, "standalone", None, 0, self.epochs, self.train_images)
+            yield PlannedRun(*place, options=options, row=row, weights=self.weights)
+
+
 ALEXNET, RESNET = (30, IMAGENET_IMAGES), (60, IMAGENET_IMAGES)
 BENCHMARKS = (
     Benchmark("2", "alexnet_imagenet", *ALEXNET, (REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
@@ -118,28 +145,41 @@ BENCHMARKS = (
     Benchmark("appendix G", "alexnet_imagenet", *ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
 )
 """Rows of the tables that training fills. Table 1 and the other figures come from the runs of Table 2; Table 5 needs none."""
+_FIVE_STEPS = "num_iterations=5"
+_RIEMGCP = (("log_cholesky", ""), ("pow_tmlr", _FIVE_STEPS), ("scale_pow_emlr", _FIVE_STEPS), (REFERENCE_LAYER, ""))
+_DROPCOV = (("gap", ""), ("dropcov", ""))
+LATER_BENCHMARKS = (
+    LaterBenchmark("RiemGCP 5", "riemgcp_aircraft", 50, 6_667, _RIEMGCP),
+    LaterBenchmark("RiemGCP 5", "riemgcp_birds", 100, 5_994, _RIEMGCP),
+    LaterBenchmark("RiemGCP 5", "riemgcp_cars", 100, 8_144, _RIEMGCP),
+    *(LaterBenchmark("DropCov", f"dropcov_resnet{depth}", 100, IMAGENET_IMAGES, _DROPCOV) for depth in (34, 50, 101)),
+    LaterBenchmark("iSICE", "isice_birds", 100, 5_994, ((REFERENCE_LAYER, ""), ("isice", "")), "torchvision's ImageNet weights"),
+)
+"""Rows of later tables whose configurations are public. RiemGCP's ImageNet column has none; the vision transformers of So-ViT and
+DropCov need tokens from a network of their own, and the whitening of the fast matrix square root is no pooling."""
+EVERY_BENCHMARK: tuple[Benchmark | LaterBenchmark, ...] = (*BENCHMARKS, *LATER_BENCHMARKS)
 SWEEPS = (
     ("alexnet_imagenet", "table2"), ("resnet50_imagenet", "table3"), ("resnet101_imagenet", "table3_resnet101"),
     ("resnet50_birds,resnet50_dogs,resnet50_cars", "table4"), ("alexnet_imagenet", "table11"), ("alexnet_imagenet", "figure2"),
-    ("alexnet_imagenet", "appendix_g"),
+    ("alexnet_imagenet", "appendix_g"), ("", "riemgcp_table5"), ("", "dropcov_main"), ("", "isice_birds"),
 )  # fmt: skip
-"""Experiment and configuration of the group `sweep` that train them."""
+"""Experiment, where the sweep does not name it, and configuration of the group `sweep` that train them."""
 
 
-def planned_runs(benchmarks: Sequence[Benchmark] = BENCHMARKS) -> list[PlannedRun]:
-    """All runs of the paper's tables."""
+def planned_runs(benchmarks: Sequence[Benchmark | LaterBenchmark] = EVERY_BENCHMARK) -> list[PlannedRun]:
+    """All runs of the tables, the paper's first."""
     return [run for benchmark in benchmarks for run in benchmark.runs()]
 
 
-def missing_runs(results: Results, benchmarks: Sequence[Benchmark] = BENCHMARKS) -> list[PlannedRun]:
+def missing_runs(results: Results) -> list[PlannedRun]:
     """Planned runs that have no result; one that diverged has one."""
-    return [run for run in planned_runs(benchmarks) if not _done(run, results.runs)]
+    return [run for run in planned_runs() if not _done(run, results.runs)]
 
 
 def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
     """Whether there is a result of this very run: of the experiment as it is configured, and no other."""
     mask = (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer) & (runs["protocol"] == run.protocol)
-    mask &= (runs["meta_layer_options"] == "") & (runs["protocol_options"] == "")
+    mask &= (runs["meta_layer_options"] == run.options) & (runs["protocol_options"] == "")
     mask &= (runs["seed"] == run.seed) & ((runs["dtype"] == "float32") == (run.dtype == "float32")) & (runs["route"] == run.route)
     if run.warmup_epochs is not None:
         mask &= runs["warmup_epochs"] == run.warmup_epochs
@@ -192,20 +232,22 @@ def _start(run: PlannedRun, results: Results) -> str:
     """The weights a run starts from, and whether they are there."""
     source = run.starts_from
     if source is None:
-        return "random weights"
+        return run.weights
     state = "done" if _done(source, results.runs) else "missing: train it first"
     return f"{source.experiment} {source.meta_layer} {source.protocol} ({state})"
 
 
 def _not_configured() -> tuple[str, ...]:
-    names = dict.fromkeys(benchmark.experiment for benchmark in BENCHMARKS)
+    names = dict.fromkeys(benchmark.experiment for benchmark in EVERY_BENCHMARK)
     folder = files("gcp_repro.configs").joinpath("experiment")
     absent = [name for name in names if not folder.joinpath(f"{name}.yaml").is_file()]
     return (f"This version has no configuration for {', '.join(absent)}: their commands will not run.",) if absent else ()
 
 
 def _sweeps() -> tuple[str, ...]:
-    commands = "; ".join(f"gcp-train -m experiment={experiment} sweep={sweep}" for experiment, sweep in SWEEPS)
+    commands = "; ".join(
+        f"gcp-train -m {experiment and f'experiment={experiment} '}sweep={sweep}" for experiment, sweep in SWEEPS
+    )
     return (f"One command a table, which skips finished runs: {commands}.",)
 
 

@@ -23,7 +23,7 @@ from gcp_repro.runs.directory import RunDirectory
 __all__ = ["config_hash", "initial_stage_hash", "register_resolvers", "run_directory", "run_name", "setting_of"]
 
 PLACES_AND_MEANS = (
-    "hydra", "paths", "logger", "progress", "replay", "trusted", "compile",
+    "hydra", "paths", "logger", "progress", "replay", "trusted", "compile", "by_layer",
     "data.root", "data.index_dir", "data.cache_dir", "data.download",
     "data.num_workers", "data.pin_memory", "data.eval_batch_size", "data.channels_last",
     "protocol.share_initial_stage",

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gcp_repro.errors import DivergedError
-from gcp_repro.metalayers import META_LAYERS
+from gcp_repro.metalayers import COMMON_OPTIONS, META_LAYERS
 from gcp_repro.runs.files import Row
 from gcp_repro.runs.identity import config_hash, setting_of
 from gcp_repro.runs.schema import SCHEMA
@@ -171,14 +171,16 @@ def _circumstances(config: DictConfig, experiment: Experiment, device: torch.dev
 
 
 def layer_options(layer: DictConfig) -> str:
-    """The options of a meta-layer that differ from its defaults, as in "top_n=14"; not precision and route.
+    """The options of a meta-layer that differ from its defaults, as in "top_n=14"; not precision and route, and no layout.
+
+    Those of every layer (`heads`, `shrinkage`) and of a chosen function or rule (`degree`) are among them.
 
     Args:
         layer: Its configuration.
     """
-    defaults = META_LAYERS[layer.name].defaults
-    own = {str(name): value for name, value in layer.items() if name not in ("dtype", "route")}
-    return _listed({name: value for name, value in own.items() if name in defaults and value != defaults[name]})
+    defaults = {**COMMON_OPTIONS, **META_LAYERS[layer.name].defaults}
+    own = {str(name): value for name, value in layer.items() if name not in ("_target_", "name", "dtype", "route", "layout")}
+    return _listed({name: value for name, value in own.items() if name not in defaults or value != defaults[name]})
 
 
 def protocol_options(config: DictConfig) -> str:

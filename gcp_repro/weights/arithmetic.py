@@ -1,7 +1,7 @@
 """In which arithmetic a published layer is computed: that of the code base that trained the weights, to the last bit.
 
-Both code bases have a layer MPNCOV with the same tensors. DifferentiableSVD's computes in float64, fast-MPN-COV's in float32,
-both with a centring matrix that is rounded to float32. Logits differ by a few millionths of the largest.
+Three code bases have a layer MPNCOV with the same tensors. That of DifferentiableSVD and RiemGCP computes in float64, that of
+fast-MPN-COV in float32, all with a centring matrix that is rounded to float32. Logits differ by a few millionths of the largest.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ from gcp_repro.weight_files import WeightFile
 __all__ = ["ARITHMETICS", "choose_arithmetic", "layer_overrides"]
 
 AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, EXACT = "auto", "DifferentiableSVD", "fast-MPN-COV", "exact"
+RIEMGCP = "RiemGCP"
 
-ARITHMETICS = (AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, EXACT)
+ARITHMETICS = (AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP, EXACT)
 
-DTYPES = {DIFFERENTIABLE_SVD: "float64", FAST_MPN_COV: "float32"}
+DTYPES = {DIFFERENTIABLE_SVD: "float64", FAST_MPN_COV: "float32", RIEMGCP: "float64"}
 
 LAYERS = {
     code_base: tuple(name for name, entry in META_LAYERS.built_in.items() if code_base in entry.code_bases)
-    for code_base in (DIFFERENTIABLE_SVD, FAST_MPN_COV)
+    for code_base in (DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP)
 }
 """Layers of the code bases that compute otherwise than those of this package, by the last bits."""
+
+ALSO = ("gap", "seb", "pow_tmlr", "scale_pow_emlr", "log_cholesky", "dropcov")
+"""Layers of the code bases beside the square roots of the covariance."""
+
+STEPS_OF_RIEMGCP = 5
+"""Newton-Schulz steps of its scaled powers."""
 
 DROPPED_BY_TOPN = 50
 """Eigenvalues that SVD_TopN leaves out, however many there are."""
@@ -60,10 +67,11 @@ def choose_arithmetic(asked: str, meta_layer: str, source: WeightFile, architect
 
 def _require_counterpart(meta_layer: str) -> None:
     layer = build_meta_layer(meta_layer)
-    if not (getattr(layer, "approximates_root", False) or meta_layer in ("gap", "seb")):
+    if not (getattr(layer, "approximates_root", False) or meta_layer in ALSO):
         raise OptionError(
-            "published weights need the layer that they were trained with: gap, seb, or a square root of the covariance, as "
-            f"isqrt_cov and svd_pade; got {meta_layer!r}, which the code bases lack or compute otherwise: change --meta-layer"
+            "published weights need the layer that they were trained with: a square root of the covariance, as isqrt_cov and "
+            f"svd_pade, or {', '.join(ALSO)}; got {meta_layer!r}, which the code bases lack or compute otherwise: change "
+            "--meta-layer"
         )
 
 
@@ -82,6 +90,9 @@ def layer_overrides(name: str, arithmetic: str, channels: int) -> list[str]:
         arithmetic: As `choose_arithmetic` gives it.
         channels: That the layer pools.
     """
+    if name in LAYERS[RIEMGCP]:
+        steps = [f"meta_layer={name}", f"meta_layer.num_iterations={STEPS_OF_RIEMGCP}"]
+        return steps if arithmetic == EXACT else [*steps, "meta_layer.route=dense", "meta_layer.float32_centering=true"]
     if arithmetic == EXACT:
         return [f"meta_layer={name}"]
     entry = META_LAYERS[name]

@@ -117,16 +117,16 @@ def import_weights(
     arithmetic: str = AUTO,
     overrides: Sequence[str] = (),
 ) -> ConvertedWeights:
-    """Read a checkpoint of DifferentiableSVD or fast-MPN-COV, or of a ResNet of torchvision or timm.
+    """Read a checkpoint of DifferentiableSVD, fast-MPN-COV, RiemGCP or DropCov, or of a ResNet of torchvision or timm.
 
     Args:
         path: The file.
         architecture: A name in `ARCHITECTURES`; None takes the file's own `arch`.
         meta_layer: What the weights were trained with.
         num_classes: Checked if given; None takes the classifier's.
-        arithmetic: "DifferentiableSVD" and "fast-MPN-COV" compute the layer as that code base does, to the last bit, with its
-            dtype, its order of operations and its centring matrix rounded to float32; "auto" finds out which of the two; "exact"
-            takes the layers of this package as they are.
+        arithmetic: "DifferentiableSVD", "fast-MPN-COV" and "RiemGCP" compute the layer as that code base does, to the last
+            bit, with its dtype, its order of operations and its centring matrix rounded to float32; "auto" finds out which of
+            them; "exact" takes the layers of this package as they are.
         overrides: Of `configs/train.yaml`, as in `["meta_layer.top_n=206", "data=birds"]`.
 
     Raises:

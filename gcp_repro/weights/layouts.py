@@ -1,8 +1,9 @@
 """How the published code bases name the tensors of their networks: one table of prefixes a layout, read in both directions.
 
-DifferentiableSVD and fast-MPN-COV cut a network into `features`, `representation` and `classifier`, where `features` numbers the
-children of the original network. fast-MPN-COV's released ResNets keep the names of the original network instead, as do
-torchvision and timm.
+DifferentiableSVD, RiemGCP and fast-MPN-COV cut a network into `features`, `representation` and `classifier`, where `features`
+numbers the children of the original network. fast-MPN-COV's released ResNets and DropCov's keep the names of the original network
+instead, as do torchvision and timm. RiemGCP keeps an identity matrix beside the weights, DropCov the weights of an attention
+that only training uses.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Layout:
         name: For messages and for `--layout`.
         prefixes: Pairs (theirs, ours); what follows the prefix is the same.
         hidden_dims: Widths of the classifier's hidden layers where the layout decides them.
+        ignored: Beginnings of the names of tensors that no score depends on.
 
     Example:
         >>> layout = Layout("named", (("fc.", "classifier.0."),))
@@ -33,6 +35,11 @@ class Layout:
     name: str
     prefixes: tuple[tuple[str, str], ...]
     hidden_dims: tuple[int, ...] | None = None
+    ignored: tuple[str, ...] = ()
+
+    def ignores(self, name: str) -> bool:
+        """Whether a tensor of theirs needs no place."""
+        return name.startswith(self.ignored)
 
     def to_ours(self, name: str) -> str | None:
         """Our name of their tensor; None if the layout has no such part."""
@@ -71,7 +78,7 @@ _NUMBERED = tuple((f"features.{place}.", f"backbone.network.{part}.") for part, 
 _REDUCTION = (("representation.conv_dr_block.", "reduce."),)
 
 _RESNET_LAYOUTS = (
-    Layout("sequential", (*_NUMBERED, *_REDUCTION, ("classifier.", "classifier.0."))),
+    Layout("sequential", (*_NUMBERED, *_REDUCTION, ("classifier.", "classifier.0.")), ignored=("representation.I",)),
     Layout(
         "named",
         (
@@ -80,6 +87,7 @@ _RESNET_LAYOUTS = (
             ("layer_reduce_bn.", "reduce.1."),
             ("fc.", "classifier.0."),
         ),
+        ignored=("eca_layer.",),
     ),
     Layout(
         "finetuned", (*_NUMBERED, ("features.8.", "reduce.0."), ("features.9.", "reduce.1."), ("classifier.", "classifier.0."))
@@ -106,15 +114,20 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     **{name: _resnet(name) for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")},
     **{f"mpncov{name}": _resnet(name, "model.backbone.last_stride=1") for name in ("resnet50", "resnet101")},
+    **{
+        f"{name}_ACD": _resnet(name, "model.backbone.last_stride=1", hint="this is DropCov's network, with --meta-layer dropcov")
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+    },
 }
-"""By the names of `--arch` in both code bases; `mpncovresnet50` and `mpncovresnet101` have stride 1 in the last stage."""
+"""By the names of `--arch` in the code bases; `mpncovresnet50`, `mpncovresnet101` and DropCov's `_ACD` have stride 1 in the last
+stage."""
 
 
 def find_architecture(name: str) -> Architecture:
     """The architecture of a name.
 
     Raises:
-        UnknownNameError: There is none; both code bases have more, whose weights this package does not read.
+        UnknownNameError: There is none; the code bases have more, whose weights this package does not read.
     """
     if name not in ARCHITECTURES:
         raise UnknownNameError("architecture", name, ARCHITECTURES)

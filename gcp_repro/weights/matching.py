@@ -47,7 +47,7 @@ def fit(
     """
     ours = {layout.to_ours(name): name for name in weights}
     missing = [name for name in expected if name not in ours and not name.endswith(BATCHES)]
-    unexpected = [name for name in weights if layout.to_ours(name) not in expected]
+    unexpected = [name for name in weights if layout.to_ours(name) not in expected and not layout.ignores(name)]
     wrong = [name for name in expected if name in ours and weights[ours[name]].shape != expected[name].shape]
     present = [ours[name] for name, tensor in expected.items() if name in ours and tensor.is_floating_point()]
     unusable = [name for name in present if not _is_dense_floating_point(weights[name])]

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gcp_repro.paper.plan import planned_runs
-from gcp_repro.runs.identity import config_hash
+from gcp_repro.runs.identity import config_hash, setting_of
 
 SWEEPS = (
     ("table2", "alexnet_imagenet", "2"),
@@ -55,6 +55,40 @@ def test_jobs_are_the_rows_of_the_table(sweep, experiment, table):
     swept = {config_hash(config) for config in jobs(sweep, f"experiment={experiment}")}
     assert swept == {config_hash(config) for config in planned(experiment, table)}
     assert len(swept) > 1
+
+
+@pytest.mark.parametrize("sweep", ["riemgcp_table5", "dropcov_main", "isice_birds"])
+def test_jobs_are_the_rows_of_later_tables(sweep):
+    """Experiments are named by the sweep."""
+    composed = jobs(sweep)
+    experiments = dict.fromkeys(config.experiment_name for config in composed)
+    expected = [config for name in experiments for config in planned(name, "RiemGCP 5", "DropCov", "iSICE")]
+    assert {config_hash(config) for config in composed} == {config_hash(config) for config in expected}
+    assert len(composed) == len(expected) > 1
+
+
+def test_rates_that_differ_by_layer_are_those_of_the_published_commands():
+    """dataset.training.lr, classifier_factor, batch_size and epochs of RiemGCP's experiments.sh and conf/dataset."""
+    found = {
+        (c.experiment_name, c.meta_layer.name): (c.optimizer.lr, c.classifier_lr_multiplier, c.data.batch_size, c.schedule.epochs)
+        for c in jobs("riemgcp_table5")
+    }
+    assert len(found) == 12
+    assert {found["riemgcp_aircraft", name] for _, name in found} == {(5e-3, 5.0, 8, 50)}
+    assert found["riemgcp_birds", "pow_tmlr"] == (5e-3, 1.0, 6, 100)
+    assert found["riemgcp_cars", "pow_tmlr"] == (5e-3, 1.0, 10, 100)
+    for name in ("isqrt_cov", "scale_pow_emlr", "log_cholesky"):
+        assert found["riemgcp_birds", name] == found["riemgcp_cars", name] == (5e-2, 10.0, 10, 100)
+
+
+def test_what_follows_from_the_layer_is_no_other_setting():
+    """Rows with rates of their own stand in one table; a rate that is typed does not."""
+    settings = [setting_of(config) for config in jobs("riemgcp_table5") if config.experiment_name == "riemgcp_birds"]
+    assert all(setting == settings[0] for setting in settings)
+    other = jobs("riemgcp_table5", "optimizer.lr=0.3")
+    assert setting_of(next(c for c in other if c.experiment_name == "riemgcp_birds")) != settings[0]
+    strides = {(c.meta_layer.name, c.model.backbone.last_stride) for c in jobs("dropcov_main")}
+    assert strides == {("gap", 2), ("dropcov", 1)}
 
 
 def test_warm_ups_and_seeds():

@@ -38,10 +38,10 @@ def test_the_root_is_that_of_the_decomposition_at_any_condition_number(decades, 
 
 def test_the_iteration_is_used_where_it_converges_and_given_up_where_noise_would_win():
     pooling = ProductsPooling()
-    pooling._pool(_features(4, 8, 20))
+    pooling.pool(_features(4, 8, 20))
     for hopeless in (_features(14, 8, 20), _features(4, 8, 20).float()):
         with pytest.raises(_NotConvergedError):
-            ProductsPooling(None, hopeless.dtype)._pool(hopeless)
+            ProductsPooling(None, hopeless.dtype).pool(hopeless)
 
 
 @pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcp_repro.linalg import covariance
-from gcp_repro.metalayers import META_LAYERS
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
 VARIANTS = [
     pytest.param(name, {"route": route} if route else {}, id=f"{name}-{route}" if route else name)
@@ -24,6 +24,11 @@ PRECISE = [
 
 SMALLER = {"cbp": {"projection_dim": 64}}
 """Options of layers whose Jacobian at the default options has thousands of rows."""
+
+
+def build(name, **options):
+    """A layer in evaluation, where none draws random numbers."""
+    return build_meta_layer(name, **options).eval()
 
 
 def features_of(*shape, seed=0, dtype=torch.float64):

@@ -14,7 +14,7 @@ from gcp_repro.errors import NonFiniteError
 from gcp_repro.linalg import SpectralFunction, gradient_rule, matrix_log, matrix_sqrt
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.metalayers import build_meta_layer
-from tests.metalayers.inputs import PRECISE, VARIANTS, features_of, gradient_of
+from tests.metalayers.inputs import PRECISE, VARIANTS, build, features_of, gradient_of
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def _compile(function, **options):
 
 @pytest.mark.parametrize(("name", "options"), [*VARIANTS, *PRECISE])
 def test_one_graph_for_batches_of_any_size(name, options):
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     compiled = _compile(layer, dynamic=True)
     graphs = []
     for batch in (3, 5):
@@ -59,7 +59,7 @@ def test_a_network_in_training():
     [("isqrt_cov", {}), ("svd_trunc", {"route": "dense"}), ("g2denet", {}), ("cbp", {}), ("svd_pade", {"dtype": "mixed"})],
 )
 def test_exported_saved_and_loaded(name, options, strict):
-    layer, features = build_meta_layer(name, **options), features_of(7, 4, 3, 3)
+    layer, features = build(name, **options), features_of(7, 4, 3, 3)
     program = torch.export.export(layer, (features[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=strict)
     file = io.BytesIO()
     torch.export.save(program, file)
@@ -101,7 +101,7 @@ def test_errors_in_a_graph_are_those_of_this_package():
 @pytest.mark.parametrize("name", ["svd_pade", "svd_lyapunov"])
 def test_transforms_inside_a_graph_are_refused_or_right_but_never_silently_zero(name):
     """A forward derivative through an operator of torch that autograd is registered for is zero, without a word."""
-    layer, x, direction = build_meta_layer(name), features_of(2, 4, 9), features_of(2, 4, 9, seed=1)
+    layer, x, direction = build(name), features_of(2, 4, 9), features_of(2, 4, 9, seed=1)
 
     def jvp(x, direction):
         return torch.func.jvp(layer, (x,), (direction,))[1]

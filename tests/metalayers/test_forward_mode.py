@@ -10,15 +10,15 @@ from gcp_repro.errors import OptionError
 from gcp_repro.linalg import GRADIENT_RULES, matrix_log, matrix_sqrt
 from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.metalayers import build_meta_layer
-from tests.metalayers.inputs import PRECISE, VARIANTS
+from tests.metalayers.inputs import PRECISE, VARIANTS, build
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own forward mode
 
 SOLVED = [
     pytest.param(name, {**options, "solver": solver}, id=f"{name}-{options.get('route', 'only')}-{solver}")
     for name, options in (variant.values for variant in VARIANTS)
-    if hasattr(build_meta_layer(name), "spec")
-    for solver in operators_for(build_meta_layer(name, **options).spec, 4)
+    if hasattr(build(name), "spec")
+    for solver in operators_for(build(name, **options).spec, 4)
     if solver != "host"  # on a CPU it is the same as "device"
 ]
 PLAIN = [("gap", {}), ("bcnn", {}), ("cbp", {"projection_dim": 50})]
@@ -38,7 +38,7 @@ def _features(channels, positions):
 @pytest.mark.parametrize(("name", "options"), [*SOLVED, *PLAIN])
 def test_jvp_is_the_jacobian_times_the_direction(name, options):
     """Where the covariance is singular too, but for the dense route, whose gradient is its rounding noise there."""
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     for channels, positions in [(4, 9), (6, 4)] if options.get("route") != "dense" else [(4, 9)]:
         x, direction = _features(channels, positions), _random(1, channels, positions, seed=1)
         value, tangent = torch.func.jvp(layer, (x,), (direction,))
@@ -50,7 +50,7 @@ def test_jvp_is_the_jacobian_times_the_direction(name, options):
 @pytest.mark.parametrize(("name", "options"), PRECISE)
 def test_in_every_precision(name, options):
     """Forward and reverse round some ten products each, in float32 where they are formed in it."""
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     for channels, positions in [(4, 9), (6, 4)]:
         x, direction = _features(channels, positions), _random(1, channels, positions, seed=1)
         tangent = torch.func.jvp(layer, (x,), (direction,))[1]
@@ -81,7 +81,7 @@ def test_without_torch_func_and_in_the_features_dtype():
 @pytest.mark.parametrize(("name", "options"), TWICE)
 def test_hessians_agree_whichever_way_they_are_taken(name, options):
     def loss(x):
-        return build_meta_layer(name, **options)(x).square().sum()
+        return build(name, **options)(x).square().sum()
 
     x = _features(3, 5)
     reverse = torch.func.jacrev(torch.func.jacrev(loss))(x)

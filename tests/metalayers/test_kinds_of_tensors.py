@@ -10,14 +10,14 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from gcp_repro.linalg import matrix_sqrt
-from gcp_repro.metalayers import META_LAYERS, build_meta_layer
-from tests.metalayers.inputs import PRECISE, VARIANTS, features_of, gradient_of
+from gcp_repro.metalayers import META_LAYERS
+from tests.metalayers.inputs import PRECISE, VARIANTS, build, features_of, gradient_of
 
 
 @pytest.mark.parametrize(("name", "options"), [*VARIANTS, *PRECISE])
 def test_fake_tensors_have_shapes_and_leave_nothing_behind(name, options):
     """What is kept between calls must be neither theirs nor given to them; a size that no other test has."""
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     for _ in range(2):
         with FakeTensorMode():
             output, gradient = gradient_of_fake(layer, torch.empty(2, 29, 3, 4, requires_grad=True))
@@ -37,7 +37,7 @@ def gradient_of_fake(layer, features):
 def test_with_the_meta_device_as_default(name, options):
     """Layers can be built and used under it; tensors keep their own device."""
     with torch.device("meta"):
-        layer = build_meta_layer(name, **options)
+        layer = build(name, **options)
         features = torch.rand(2, 27, 3, 4, requires_grad=True)
         output, gradient = gradient_of_fake(layer, features)
         assert output.is_meta
@@ -56,7 +56,7 @@ def test_functions_of_fake_matrices():
 
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_functional_tensors_leave_nothing_behind(name):
-    layer, features = build_meta_layer(name), features_of(2, 26, 3, 4)  # a size that no other test has
+    layer, features = build(name), features_of(2, 26, 3, 4)  # a size that no other test has
     torch.testing.assert_close(torch.func.functionalize(layer)(features), layer(features), rtol=0, atol=0)
 
 
@@ -68,7 +68,7 @@ from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 mesh = init_device_mesh("cpu", (1,))
 for name in META_LAYERS:
-    layer, features = build_meta_layer(name), torch.rand(3, 4, 2, 3, dtype=torch.float64)
+    layer, features = build_meta_layer(name).eval(), torch.rand(3, 4, 2, 3, dtype=torch.float64)
     expected = features.clone().requires_grad_()
     layer(expected).sum().backward()
     for placement in (Shard(0), Replicate()):
@@ -96,7 +96,7 @@ def test_features_that_are_spread_along_the_batch():
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_training_after_a_first_pass_in_inference_mode(name):
     """Index tensors that are kept between calls must not be those of inference mode."""
-    layer, x = build_meta_layer(name), features_of(2, 23, 9)  # a size that no other test has
+    layer, x = build(name), features_of(2, 23, 9)  # a size that no other test has
     with torch.inference_mode():
         layer(x)
     assert gradient_of(layer, x)[1].isfinite().all()

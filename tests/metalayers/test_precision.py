@@ -12,7 +12,7 @@ import torch
 from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from tests.linalg import reference
-from tests.metalayers.inputs import features_of, gradient_of
+from tests.metalayers.inputs import build, features_of, gradient_of
 from tests.metalayers.test_hostile_features import HOSTILE
 
 F32, F64 = torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps
@@ -135,13 +135,13 @@ def test_direct_decomposition_in_float32_reaches_further_than_the_gram_matrix(ca
 @pytest.mark.parametrize("name", DECOMPOSING)
 def test_all_layers_agree_in_every_precision_on_ordinary_features(name, shape):
     features = features_of(*shape)
-    value, gradient = gradient_of(build_meta_layer(name), features)
+    value, gradient = gradient_of(build(name), features)
     for options, tolerance in (
         ({"accuracy": "high"}, 1e-9),
         ({"dtype": "mixed"}, 4e-6),
         ({"dtype": "mixed", "accuracy": "high"}, 4e-6),
     ):
-        other_value, other_gradient = gradient_of(build_meta_layer(name, **options), features)
+        other_value, other_gradient = gradient_of(build(name, **options), features)
         assert (other_value - value).norm() < tolerance * value.norm(), options
         assert (other_gradient - gradient).norm() < tolerance * gradient.norm(), options
 
@@ -191,7 +191,7 @@ def test_what_is_kept_for_the_backward_is_the_thin_decomposition(name):
     numbers = {"bcnn": 3, "cbp": channels**2}.get(name, 2 * channels**2)  # cbp: places of all pairs, shared by the batch
     if name == "g2denet":
         numbers += channels * positions  # the features with a constant
-    assert _kept_bytes(build_meta_layer(name), features) <= 8 * numbers
+    assert _kept_bytes(build(name), features) <= 8 * numbers
 
 
 def test_mixed_precision_keeps_half():
@@ -203,7 +203,7 @@ def test_mixed_precision_keeps_half():
 @pytest.mark.parametrize("name", DECOMPOSING)
 @pytest.mark.parametrize("options", [{"dtype": "mixed"}, {"accuracy": "high"}, {"dtype": "float32", "accuracy": "high"}], ids=str)
 def test_hostile_features_have_finite_gradients(name, options):
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     for case, features in HOSTILE.items():
         for dtype in (torch.float64, torch.float32):
             output, gradient = gradient_of(layer, features.to(dtype))

@@ -14,7 +14,7 @@ from gcp_repro.errors import OptionError, ShapeError, UnknownNameError
 from gcp_repro.linalg import SpectralFunction, gradient_rule, spectral_function
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.metalayers import META_LAYERS, CovariancePooling, MetaLayer, build_meta_layer, register_meta_layer
-from tests.metalayers.inputs import SMALLER, VARIANTS, condition_of, features_of, gradient_of
+from tests.metalayers.inputs import SMALLER, VARIANTS, build, condition_of, features_of, gradient_of
 from tests.tolerances import relative_error, rounding
 
 ROOTS = [
@@ -25,7 +25,7 @@ ROOTS = [
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 @pytest.mark.parametrize("shape", [(2, 6, 3, 4), (1, 6, 12), (3, 1, 5), (2, 7, 1), (1, 1, 1, 1), (0, 6, 3, 4), (1, 40, 2, 2)])
 def test_shapes(name, options, shape):
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     output, gradient = gradient_of(layer, features_of(*shape))
     assert output.shape == (shape[0], layer.output_dim(shape[1]))
     assert type(layer.output_dim(shape[1])) is int
@@ -38,9 +38,9 @@ def test_shapes(name, options, shape):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_dtype_of_the_features_is_kept(name, dtype):
     features = features_of(2, 6, 3, 3).to(dtype)
-    output, gradient = gradient_of(build_meta_layer(name), features)
+    output, gradient = gradient_of(build(name), features)
     assert output.dtype == gradient.dtype == dtype
-    wide, _ = gradient_of(build_meta_layer(name), features.double())
+    wide, _ = gradient_of(build(name), features.double())
     assert relative_error(output, wide) <= 5 * torch.finfo(dtype).eps  # 9 roundings of gap's mean, and one to `dtype`, of eps / 2
 
 
@@ -48,7 +48,7 @@ def test_dtype_of_the_features_is_kept(name, dtype):
 def test_autocast_does_not_touch_the_spectral_part(name):
     features = features_of(2, 6, 3, 3, dtype=torch.float32)
     for options in [{"dtype": "float32"}, {"dtype": "float64"}] if "dtype" in META_LAYERS[name].defaults else [{}]:
-        layer = build_meta_layer(name, **options)
+        layer = build(name, **options)
         expected, expected_gradient = gradient_of(layer, features)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output, gradient = gradient_of(layer, features)
@@ -60,7 +60,7 @@ def test_autocast_does_not_touch_the_spectral_part(name):
 def test_a_batch_is_a_loop_over_its_images(name, options):
     """Also when it is cut into chunks for several threads."""
     features = features_of(9, 6, 3, 3)
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     output, gradient = gradient_of(layer, features)
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).double()
     tolerance = rounding(9, condition_of(features))
@@ -74,7 +74,7 @@ def test_a_batch_is_a_loop_over_its_images(name, options):
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_modes_without_gradients_and_any_number_of_threads(name, options):
     features = features_of(9, 6, 3, 3)
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     threads = torch.get_num_threads()
     try:
         outputs = []
@@ -96,7 +96,7 @@ def test_modes_without_gradients_and_any_number_of_threads(name, options):
 def test_order_of_positions_does_not_matter(seed, channels, positions, name):
     features = features_of(2, channels, positions, seed=seed)
     order = torch.randperm(positions, generator=torch.Generator().manual_seed(seed))
-    layer = build_meta_layer(name)
+    layer = build(name)
     tolerance = rounding(8) ** 0.5  # |P^1/2 - (P + E)^1/2| <= |E|^1/2, at any rank
     assert relative_error(layer(features[..., order]), layer(features)) < tolerance
 
@@ -107,8 +107,8 @@ def test_routes_agree_on_full_rank(name):
     features = torch.randn(2, 4, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     features = features * torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[:, None]
     options = {"degree": 300} if name == "svd_taylor" else {}
-    gram = gradient_of(build_meta_layer(name, route="gram", **options), features)
-    dense = gradient_of(build_meta_layer(name, route="dense", **options), features)
+    gram = gradient_of(build(name, route="gram", **options), features)
+    dense = gradient_of(build(name, route="dense", **options), features)
     for found, expected in zip(gram, dense, strict=True):
         assert relative_error(found, expected) < rounding(300, condition_of(features))
 
@@ -117,8 +117,8 @@ def test_routes_agree_on_full_rank(name):
 def test_routes_agree_whatever_the_rank_where_the_gradient_is_bounded(name):
     features = features_of(3, 12, 2, 3)
     for first, second in zip(
-        gradient_of(build_meta_layer(name, route="gram"), features),
-        gradient_of(build_meta_layer(name, route="dense"), features),
+        gradient_of(build(name, route="gram"), features),
+        gradient_of(build(name, route="dense"), features),
         strict=True,
     ):
         assert relative_error(first, second) < rounding(12, condition_of(features))
@@ -126,7 +126,7 @@ def test_routes_agree_whatever_the_rank_where_the_gradient_is_bounded(name):
 
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_functorch(name):
-    layer = build_meta_layer(name, **SMALLER.get(name, {}))
+    layer = build(name, **SMALLER.get(name, {}))
     features = features_of(3, 2, 4, 3)
     torch.testing.assert_close(torch.func.vmap(layer)(features.unsqueeze(1)).squeeze(1), layer(features))
     jacobian = torch.func.jacrev(layer)(features[:1])
@@ -136,13 +136,13 @@ def test_functorch(name):
 
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_copies_pickles_and_has_no_weights(name):
-    layer = build_meta_layer(name)
+    layer = build(name)
     features = features_of(2, 5, 3, 3)
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert torch.equal(twin(features), layer(features))
         assert twin.name == name
     assert not list(layer.parameters())
-    assert not list(layer.buffers())
+    assert [key for key, _ in layer.named_buffers()] == (["dropout.state"] if name == "dropcov" else [])
 
 
 def test_spectral_takes_names_callables_and_the_options_of_both():
@@ -162,7 +162,7 @@ def test_forward_and_gradient_are_independent():
     features = features_of(2, 5, 4, 4)
     root = build_meta_layer("svd_lyapunov")(features)
     for name in ("svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_power_iteration", "mpn_cov"):
-        torch.testing.assert_close(build_meta_layer(name)(features), root)
+        torch.testing.assert_close(build(name)(features), root)
     newton = gradient_of(build_meta_layer("isqrt_cov", num_iterations=10), features)[1]
     torch.testing.assert_close(gradient_of(build_meta_layer("svd_newton", num_iterations=10), features)[1], newton)
 
@@ -273,7 +273,7 @@ def test_errors():
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_gpu_agrees_with_cpu(name, options):
     features = features_of(3, 12, 4, 4)
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     output, gradient = gradient_of(layer, features)
     on_gpu = features.cuda().requires_grad_()
     gpu_output = layer(on_gpu)
@@ -289,8 +289,8 @@ def test_gpu_agrees_with_cpu(name, options):
 def test_products_compute_the_same_as_the_decomposition(name, shape):
     features = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     for route in ("gram", "dense") if name == "isqrt_cov" else ("gram",):
-        expected = gradient_of(build_meta_layer(name, route=route), features)
-        found = gradient_of(build_meta_layer(name, route=route, solver="products"), features)
+        expected = gradient_of(build(name, route=route), features)
+        found = gradient_of(build(name, route=route, solver="products"), features)
         for first, second in zip(found, expected, strict=True):
             assert relative_error(first, second) < rounding(25, condition_of(features))
 

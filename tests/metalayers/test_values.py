@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import mpmath as mp
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from gcp_repro.metalayers import META_LAYERS
 from tests.linalg.reference import DIGITS, features_with_spectrum, to_mp
 from tests.metalayers import formulas
+from tests.metalayers.inputs import build
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -34,7 +36,20 @@ SPECTRA = {
     "repeated and deficient": features_with_spectrum([3.0, 1.0, 1.0, 0.0, 0.0], positions=4, seed=5),
     "nearly repeated": features_with_spectrum([2.0, 2.0 + 1e-9, 2.0 - 1e-13, 0.5], positions=7, seed=6),
 }
-SMOOTH = ("svd_lyapunov", "isqrt_cov", "svd_newton", "deep_o2p", "seb", "mpa_lya", "mtp_lya")
+SMOOTH = (
+    "svd_lyapunov",
+    "isqrt_cov",
+    "svd_newton",
+    "deep_o2p",
+    "seb",
+    "mpa_lya",
+    "mtp_lya",
+    "pow_tmlr",
+    "scale_pow_emlr",
+    "log_cholesky",
+    "dropcov",
+    "isice",
+)
 """Layers whose gradient is right, by its own formula, for such spectra too."""
 
 FLOORED = ("mpn_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "svd_power_iteration")
@@ -64,7 +79,14 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"exponent": 0.3, "num_iterations": 3},
         {"num_values": 2, "num_iterations": 2},
     ],
+    "pow_tmlr": [{"exponent": 0.3}, {"exponent": 2.0}, {"num_iterations": 5}],
+    "scale_pow_emlr": [{"exponent": 0.7}, {"num_iterations": 3}],
+    "log_cholesky": [{"epsilon": 0.1}],
+    "svpn": [{"exponent": 0.3, "num_iterations": 3}, {"num_values": 2, "num_iterations": 2}],
+    "rank1_update": [{"eta": 0.6, "num_iterations": 1}, {"num_iterations": 0}, {"moment": "covariance", "signed_root": False}],
+    "isice": [{"sparsity": 0.3, "step_size": 0.5, "num_iterations": 3, "inverse_iterations": 4}],
     "spectral": [
+        {"forward": "power", "exponent": 0.3, "scaling": "tangent"},
         {"forward": "power", "exponent": 0.3},
         {"forward": "newton_schulz", "num_iterations": 3, "gradient": "taylor", "degree": 7, "moment": "gaussian"},
         {"forward": "log", "epsilon": 0.1, "moment": "second_moment", "signed_root": True},
@@ -99,7 +121,7 @@ def test_value_and_gradient_are_those_of_the_formula(name, options, features):
     if floored:
         features = 0.03 * features  # rounding noise of the null space is then below the floor
     features = features.clone().requires_grad_()
-    layer = build_meta_layer(name, **options)
+    layer = build(name, **options)
     output = layer(features)
     weights, direction = _random(output.shape, 7), _random(features.shape, 8)
     (gradient,) = torch.autograd.grad(output, features, weights)
@@ -109,6 +131,10 @@ def test_value_and_gradient_are_those_of_the_formula(name, options, features):
         given["floor"] = EPS
     if name == "cbp":
         given["places"], given["signs"] = (part.tolist() for part in layer.hashes(features.shape[1], features.device))
+    if name == "rank1_update":
+        given["start"] = (
+            np.random.default_rng((given.pop("seed", 0), features.shape[1])).standard_normal(features.shape[1]).tolist()
+        )
     with mp.workdps(DIGITS):
         x, dx = to_mp(features[0]), to_mp(direction[0])
         expected = torch.tensor([[float(v) for v in formulas.VALUES[name](x, **given)]], dtype=torch.float64)
@@ -128,10 +154,12 @@ def _random(shape: torch.Size, seed: int) -> Tensor:
 
 def _condition(name: str, x: Tensor, options: dict[str, Any]) -> float:
     """Of the layer: the condition number of its matrix on the range, times what its function adds."""
-    matrices = {"g2denet": torch.cat([x, torch.ones_like(x[:, :1])], 1), "deep_o2p": x, "improved_bcnn": x}
+    matrices = {"g2denet": torch.cat([x, torch.ones_like(x[:, :1])], 1), "deep_o2p": x, "improved_bcnn": x, "rank1_update": x}
     singular = torch.linalg.svdvals(matrices.get(name, x - x.mean(-1, keepdim=True)))[0]
     largest, smallest = singular[0] ** 2, singular[singular > 1e-7 * singular[0]][-1] ** 2
     if name == "deep_o2p":
         smallest = torch.tensor(options.get("epsilon", 1e-3))  # rounding errors of null eigenvalues, times the slope there
+    if name == "log_cholesky":
+        smallest = singular[min(x.shape[1:]) - 1] ** 2 * (x.shape[2] >= x.shape[1]) + options.get("epsilon", 1e-6)
     cancellation = 522 if name == "mpa_lya" else 1  # of the Pade denominator at a null eigenvalue: sum |q_k| / |sum q_k|
     return cancellation * (largest / smallest).item()

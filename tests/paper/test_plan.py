@@ -74,3 +74,17 @@ def test_fine_tuning_names_the_run_it_starts_from(tmp_path):
     assert starts(gather([]))["isqrt_cov"].startswith("resnet50_imagenet isqrt_cov standalone")
     write_run(tmp_path, "resnet50_imagenet", "svd_pade", "hybrid", epochs=60)
     assert starts(gather([tmp_path]))["svd_pade"] == "resnet50_imagenet svd_pade hybrid (done)"
+
+
+def test_later_work_is_planned_after_the_paper(tmp_path):
+    runs = planned_runs()
+    later = [run for run in runs if run.row]
+    assert runs[-len(later) :] == later
+    assert {run.table for run in later} == {"RiemGCP 5", "DropCov", "iSICE"}
+    assert "gcp-train experiment=riemgcp_birds row=pow_tmlr seed=0" in [run.command for run in later]
+    write_run(tmp_path, "riemgcp_birds", "pow_tmlr", "standalone", seed=0, epochs=100, meta_layer_options="num_iterations=5")
+    write_run(tmp_path, "riemgcp_birds", "scale_pow_emlr", "standalone", seed=0, epochs=100)  # by decomposition
+    missing = [(run.experiment, run.meta_layer) for run in missing_runs(gather([tmp_path])) if run.row]
+    assert ("riemgcp_birds", "pow_tmlr") not in missing
+    assert ("riemgcp_birds", "scale_pow_emlr") in missing
+    assert "gcp-train -m sweep=riemgcp_table5" in plan_table(gather([])).notes[0]

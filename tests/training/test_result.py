@@ -1,10 +1,11 @@
 import subprocess
 
 import pytest
+from omegaconf import OmegaConf
 
 from gcp_repro.training import result
 from gcp_repro.training.processes.batches import BatchShare
-from gcp_repro.training.result import batch_norm_setting, protocol_options
+from gcp_repro.training.result import batch_norm_setting, layer_options, protocol_options
 
 
 @pytest.fixture
@@ -59,3 +60,19 @@ def test_batch_norm_over_less_than_a_step_is_part_of_the_setting():
     assert batch_norm_setting(normal, share) == {"batch_norm_images": 8}
     assert batch_norm_setting(synchronous, share) == {"batch_norm_images": 16}
     assert batch_norm_setting(normal, BatchShare(32, 1, 1)) == {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ({"name": "svd_topn", "top_n": 14, "dtype": "float32", "route": "dense"}, "top_n=14"),
+        ({"name": "isqrt_cov", "num_iterations": 5, "heads": 4, "layout": "tokens"}, "heads=4"),
+        ({"name": "svd_lyapunov", "shrinkage": "oas", "correlation": False}, "shrinkage=oas"),
+        ({"name": "spectral", "gradient": "taylor", "degree": 20}, "gradient=taylor, degree=20"),
+        ({"name": "dropcov", "dropout": "adaptive"}, ""),
+        ({"name": "dropcov", "dropout": 0.2}, "dropout=0.2"),
+    ],
+)
+def test_options_that_tell_layers_apart_are_named(layer, words):
+    """Runs whose layers differ must not share a cell of a table."""
+    assert layer_options(OmegaConf.create({"_target_": "gcp_repro.metalayers.build_meta_layer", **layer})) == words

@@ -68,6 +68,25 @@ def test_resuming_is_exact(compose_tiny, uninterrupted, monkeypatch, read_rows, 
         torch.testing.assert_close(weights(run_dir)[name], expected, rtol=0, atol=0, msg=name)
 
 
+def test_dropped_channels_are_those_of_the_run_that_was_not_stopped(compose_tiny, monkeypatch, read_rows, weights):
+    """The layer's own random state is in the checkpoint."""
+    options = ["meta_layer=dropcov", "meta_layer.dropout=0.5"]
+    whole, config = compose_tiny(*options, runs="uninterrupted"), compose_tiny(*options)
+    train(whole)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, 1)
+        with pytest.raises(TrainingInterrupted):
+            train(config)
+    train(config)
+    run_dir, uninterrupted = Path(config.paths.run_dir), Path(whole.paths.run_dir)
+    assert read_rows(run_dir / "metrics.csv") == read_rows(uninterrupted / "metrics.csv")
+    found, expected = weights(run_dir), weights(uninterrupted)
+    batches = [value for name, value in expected.items() if name.endswith("dropout.state")]
+    assert batches[0][1] == 4 * (LAST_EPOCH + 1)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
+
+
 @pytest.mark.parametrize(("epoch", "saved_epoch"), [(0, 0), (SWAP_EPOCH - 1, SWAP_EPOCH - 1), (LAST_EPOCH, LAST_EPOCH)])
 @pytest.mark.parametrize("batch", [0, 1])
 def test_resuming_in_validation_is_exact(compose_tiny, monkeypatch, read_rows, weights, epoch, batch, saved_epoch):

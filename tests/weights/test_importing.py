@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.linalg import covariance, upper_triangle
 from gcp_repro.linalg.pooling import operators_for
+from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.weights import import_weights
 from tests.tolerances import rounding
 from tests.weights.foreign import CLASSES, foreign_alexnet, foreign_resnet, named_resnet
@@ -49,6 +51,43 @@ def test_scores_are_those_of_the_foreign_network(save, make, arch, layout, overr
         save(checkpoint(network, arch)), arch, "svd_pade", num_classes=CLASSES, arithmetic="exact", overrides=overrides
     )
     assert converted.layout.name == layout
+    assert_equal_scores(network, converted)
+
+
+def test_dropcov_networks_have_an_attention_that_no_score_depends_on(save, monkeypatch):
+    """`nn.DataParallel` over all, `best_acc1`, and weights that only training uses."""
+
+    def covariance_of(features):
+        return upper_triangle(covariance(features.flatten(2).double())).float()
+
+    monkeypatch.setattr("tests.weights.foreign.root", covariance_of)
+    network = named_resnet()
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    state["module.eca_layer.conv.weight"] = torch.randn(1, 1, 3)
+    path = save({"epoch": 30, "arch": "resnet50_ACD", "state_dict": state, "best_acc1": torch.tensor(61.5)})
+    converted = import_weights(path, meta_layer="dropcov")
+    assert (converted.architecture, converted.layout.name) == ("resnet50_ACD", "named")
+    assert converted.provenance()["best_top1_accuracy"] == 61.5
+    assert_equal_scores(network, converted)
+    assert not any("dropout" in name for name in converted.state)
+
+
+@pytest.mark.parametrize("arithmetic", ["auto", "exact"])
+@pytest.mark.parametrize(("name", "shift"), [("pow_tmlr", 1.0), ("scale_pow_emlr", 0.0)])
+def test_riemgcp_networks_have_an_identity_beside_their_weights(save, monkeypatch, arithmetic, name, shift):
+    """Five Newton-Schulz steps, whatever the layer's default."""
+
+    def scaled_root(features):
+        root = build_meta_layer("isqrt_cov")(features.double())
+        return (2 * (root - shift * upper_triangle(torch.eye(8)))).float()
+
+    monkeypatch.setattr("tests.weights.foreign.root", scaled_root)
+    network = foreign_resnet()
+    content = checkpoint(network, "resnet50")
+    content["state_dict"]["representation.I"] = torch.eye(8, dtype=torch.float64)
+    converted = import_weights(save(content), meta_layer=name, arithmetic=arithmetic)
+    assert converted.arithmetic == ("RiemGCP" if arithmetic == "auto" else "exact")
+    assert converted.network().meta_layer.spec.float32_centering == (arithmetic == "auto")
     assert_equal_scores(network, converted)
 
 

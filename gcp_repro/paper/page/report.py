@@ -22,7 +22,7 @@ from gcp_repro.paper.measured.counterparts import counterpart
 from gcp_repro.paper.page.claims import Claim, make_claims, make_limits
 from gcp_repro.paper.page.findings import Finding, find
 from gcp_repro.paper.plan import plan_table
-from gcp_repro.paper.published.published_tables import CITATION, as_table
+from gcp_repro.paper.published.published_tables import CITATION, PAPER, as_table, published_tables, works
 from gcp_repro.paper.store.results import Results, plural
 from gcp_repro.paper.store.settings import Setting, find_settings
 from gcp_repro.paper.tables.table import Table
@@ -142,6 +142,7 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
         Section(
             "published", "The paper's tables as published", (), tuple(as_table(number) for number in AS_PUBLISHED), folded=True
         ),
+        _later_work_section(),
         Section("runs", "Runs", (), (run_tables.runs_table(settings, page), run_tables.problems_table(results, page))),
     ]
     claims, limits = tuple(make_claims(settings)), tuple(make_limits(settings))
@@ -151,6 +152,13 @@ def build_report(results: Results, page: Path, bench: pd.DataFrame | None = None
 def _imported_section(results: Results, page: Path) -> list[Section]:
     table = imported.imported_table(results, page)
     return [Section("imported", "Published weights, scored here", (), (table,))] if table.rows else []
+
+
+def _later_work_section() -> Section:
+    later = [work for work in works().values() if work.key != PAPER]
+    text = tuple(f"{work.name}: {work.citation}; {work.code}" for work in later)
+    tables = tuple(as_table(number, work.key) for work in later for number in published_tables(work.key))
+    return Section("later-work", "Tables of later work as published", text, tables, folded=True)
 
 
 def _setting_section(setting: Setting) -> Section:

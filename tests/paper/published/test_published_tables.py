@@ -1,7 +1,9 @@
 import pytest
 
 from gcp_repro.errors import UnknownNameError
-from gcp_repro.paper.published.published_tables import as_table, published_table, published_tables, published_value
+from gcp_repro.paper.published.published_tables import PAPER, as_table, published_table, published_tables, published_value, works
+
+EVERY_TABLE = [(number, work) for work in works() for number in published_tables(work)]
 
 
 def test_every_table_of_the_paper_is_there():
@@ -22,17 +24,35 @@ def test_tables_agree_with_each_other_where_the_paper_repeats_a_number():
     assert warm["best_top5"] == table2["hybrid_best_top5"]
 
 
-def test_footnotes_name_rows_that_exist():
-    for table in published_tables().values():
-        names = {value for row in table.rows for value in row.values()}
-        assert {note.row for note in table.footnotes if note.row} <= names
+def test_later_work_has_its_numbers_too():
+    assert next(iter(works())) == PAPER
+    assert published_value("5", "birds_top1", "riemgcp", method="Pow-TMLR") == 52.97
+    assert published_value("5", "imagenet_top1", "riemgcp", method="Cho-TMLR") is None  # "N/A"
+    assert published_value("4", "so_vit_10_top5", "mpa", method="MPA-Lya") == 94.58
+    assert published_value("main results", "top1", "dropcov", backbone="ResNet-50", method="DropCov") == 78.19
+    assert published_value("released models", "cars", "isice", backbone="VGG-16", method="iSICE") == 94.0
 
 
-@pytest.mark.parametrize("number", published_tables())
-def test_every_table_can_be_shown(number):
-    table = as_table(number)
-    assert len(table.rows) == len(published_table(number).rows)
+@pytest.mark.parametrize(("number", "work"), EVERY_TABLE)
+def test_footnotes_and_unranked_columns_name_what_exists(number, work):
+    table = published_table(number, work)
+    names = {value for row in table.rows for value in row.values()}
+    assert {note.row for note in table.footnotes if note.row} <= names
+    assert table.unranked <= set(table.columns)
+
+
+@pytest.mark.parametrize(("number", "work"), EVERY_TABLE)
+def test_every_table_can_be_shown(number, work):
+    table = as_table(number, work)
+    assert len(table.rows) == len(published_table(number, work).rows)
     assert any(cell.origin == "published" and cell.value is not None for row in table.rows for cell in row)
+
+
+def test_keys_and_titles_tell_works_apart():
+    tables = [as_table(number, work) for number, work in EVERY_TABLE]
+    assert len({table.key for table in tables}) == len({table.title for table in tables}) == len(tables)
+    assert as_table("5", "riemgcp").title.startswith("RiemGCP, Table 5: ")
+    assert as_table("main results", "dropcov").title.startswith("DropCov, main results: ")
 
 
 def test_unknown_names_are_explained():
@@ -42,6 +62,10 @@ def test_unknown_names_are_explained():
         published_value("2", "hybrid_best_top1", method="SVD-Pad")
     with pytest.raises(UnknownNameError, match="no column of Table 2 'hybrid_best'"):
         published_value("2", "hybrid_best", method="SVD-Pade")
+    with pytest.raises(UnknownNameError, match="no published work 'riemgpc'; nearest: 'riemgcp'"):
+        published_table("5", "riemgpc")
+    with pytest.raises(UnknownNameError, match="no table of DropCov '5'; known: main results"):
+        published_table("5", "dropcov")
 
 
 @pytest.mark.parametrize(
@@ -64,3 +88,12 @@ def test_networks_are_ranked_apart():
     at = [heading.name for heading in table.columns].index("hybrid top-1")
     best = [(row[0].text, row[1].text) for row in table.rows if row[at].place == 1]
     assert best == [("ResNet-50", "SVD-Pade"), ("ResNet-101", "SVD-Pade")]
+
+
+def test_times_and_sizes_are_not_ranked():
+    table = as_table("4", "mpa")
+    names = [heading.name for heading in table.columns]
+    places = {name: [row[at].place for row in table.rows if row[at].place] for at, name in enumerate(names)}
+    assert not places["time ms"]
+    assert not places["so vit 14 epochs"]
+    assert sorted(places["so vit 7 top-1"]) == [1, 2, 3]

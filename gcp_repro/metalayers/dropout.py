@@ -1,0 +1,72 @@
+"""Dropout of whole channels before a covariance, with a random state of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gcp_repro.linalg.random_numbers import uniform
+
+__all__ = ["ChannelDropout"]
+
+STATE = "state"
+
+
+class ChannelDropout(nn.Module):
+    """Sets channels of an image to 0 with probability p in training, and divides the others by `1 - p`; off in evaluation.
+
+    Random numbers follow from `state`, a buffer of two numbers: a seed, which is drawn from torch's global generator when the
+    module is made, and the number of batches so far. A checkpoint holds it, so that a run that goes on draws what it would have
+    drawn.
+
+    Args:
+        rate: p, or `"adaptive"`: `1 - 10 / log2(C) rho`, within 0 and 1. `rho` is the mean over the batch of the cosine of the
+            angle between two vectors of C numbers: the importance of the channels, the softmax of their means over positions,
+            and the sums of the rows of their covariance.
+
+    Source:
+        Wang et al., DropCov (NeurIPS 2022), with their code, where the importance is a convolution of the means over neighbouring
+        channels by three learned weights, here (0, 1, 0), and in training also scales the features by one plus itself.
+    """
+
+    def __init__(self, rate: float | Literal["adaptive"]) -> None:
+        super().__init__()
+        self.rate = rate
+        seed = int(torch.randint(2**31, (1,), device="cpu"))
+        self.register_buffer(STATE, torch.tensor([seed, 0], device="cpu"))
+        self.state: Tensor
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Drop channels of `(B, C, N)`."""
+        if not self.training:
+            return features
+        rate = adaptive_rate(features) if self.rate == "adaptive" else features.new_tensor(self.rate)
+        numbers = uniform(self.state.clone(), features.shape[0], features.shape[1], features.device)
+        with torch.no_grad():
+            self.state.add_(torch.tensor([0, 1], device=self.state.device))
+        kept = (numbers >= rate) / torch.where(rate < 1, 1 - rate, 1.0)
+        return features * kept.to(features.dtype).unsqueeze(-1)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *strict_and_faults: Any
+    ) -> None:
+        """As torch, but weights of a network without dropout leave the state as it is."""
+        super()._load_from_state_dict({prefix + STATE: self.state, **state_dict}, prefix, local_metadata, *strict_and_faults)
+
+
+@torch.no_grad()
+def adaptive_rate(features: Tensor) -> Tensor:
+    """The probability that `ChannelDropout("adaptive")` takes for features `(B, C, N)`; one number."""
+    features = features.double()
+    mean = features.mean(-1, keepdim=True)
+    centered = features - mean
+    importance = mean.squeeze(-1).softmax(-1)
+    sums = (centered @ centered.sum(-2).unsqueeze(-1)).squeeze(-1) / features.shape[-1]
+    alike = torch.nn.functional.cosine_similarity(importance, sums, dim=-1, eps=1e-300).mean()
+    return (1 - 10 / math.log2(max(features.shape[1], 2)) * alike).clamp(0, 1)
