@@ -40,7 +40,8 @@ def check_values(configured: Mapping[str, Any], arguments: Sequence[str]) -> Non
         gcp_repro.errors.OptionError: optimizer.lr needs a number; got 'fast': 0.1 is the default
     """
     for override in OverridesParser.create().parse_overrides(list(arguments)):
-        key, default = override.key_or_group, configured
+        key = override.key_or_group
+        default: Any = configured
         for part in key.split("."):
             default = default.get(part) if isinstance(default, Mapping) else None
         if type(default) not in KINDS or key.startswith(SAY_IT_THEMSELVES) or override.is_delete():
