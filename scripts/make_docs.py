@@ -1,11 +1,12 @@
-"""Write what follows from the code: configurations of layers, tables of layers, packages, results and statuses.
+"""Write what follows from the code: configurations of layers, rows and sweeps, tables of layers, packages, results and statuses.
 
     python scripts/make_docs.py [--check]
 
-`configs/meta_layer/NAME.yaml` is generated whole. In documents a generated part stands between `<!-- generated: NAME -->` and
-`<!-- end -->`: the table of layers in README.md and docs/layers/index.md, the head of every layer's page, the packages and the
-fields of result.json in docs/architecture.md, exit statuses in docs/runs.md, and in README.md and docs/findings.md what the rows
-of results/embedded say. The rest of these files is written by hand.
+`configs/meta_layer/NAME.yaml` is generated whole, and so are the rows and sweeps of the paper's tables, from their plan. In
+documents a generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`: the table of layers in README.md and
+docs/layers/index.md, the head of every layer's page, the packages and the fields of result.json in docs/architecture.md, exit
+statuses in docs/runs.md, and in README.md and docs/findings.md what the rows of results/embedded say. The rest of these files
+is written by hand.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from embedded_docs import embedded_settings, findings_part, readme_part
 from import_rules import ROOT, rules
+from sweep_configs import configurations
 
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
 from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
@@ -28,7 +30,6 @@ from gcp_repro.runs import FIELDS
 from gcp_repro.runs.exit_codes import MEANINGS
 
 LAYERS = ROOT / "docs" / "layers"
-CONFIGS = ROOT / "configs" / "meta_layer"
 EXPLANATIONS = {  # of options that need more than their values, which take the place of {}
     "accuracy": "{}: high decomposes the features instead of a Gram matrix",
     "solver": "{}: where and how matrices are decomposed",
@@ -153,15 +154,16 @@ def render(text: str, parts: dict[str, str]) -> str:
 
 
 def write_configs(check: bool) -> Iterator[str]:
-    """Write the configurations of the layers; yields what is out of date if they are only to be checked."""
-    for entry in META_LAYERS.built_in.values():
-        path = CONFIGS / f"{entry.name}.yaml"
-        if path.exists() and path.read_text(encoding="utf-8") == layer_config(entry):
+    """Write the configurations of layers, rows and sweeps; yields what is out of date if they are only to be checked."""
+    layers = {f"meta_layer/{entry.name}.yaml": layer_config(entry) for entry in META_LAYERS.built_in.values()}
+    for name, text in {**layers, **configurations()}.items():
+        path = ROOT / "configs" / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         if check:
             yield f"{path.relative_to(ROOT)} is out of date: run `make docs`"
         else:
-            path.write_text(layer_config(entry), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(ROOT)}")
 
 

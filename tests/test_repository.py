@@ -60,3 +60,12 @@ def test_the_changelog_knows_the_version():
     assert next(iter(dates)) == "Unreleased"
     assert (release in dates) == (not development)
     assert all(re.fullmatch(r" - \d{4}-\d{2}-\d{2}", date) for version, date in dates.items() if version != "Unreleased")
+
+
+def test_forms_ask_for_commands_that_exist():
+    scripts = re.findall(r'^(gcp-\w+) = "', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    asked = {
+        word for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") for word in re.findall(r"gcp-\w+", path.read_text())
+    }
+    assert "gcp-status" in asked
+    assert asked <= set(scripts)

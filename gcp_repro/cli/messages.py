@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,9 +14,10 @@ from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.initialize import initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gcp_repro.cli.values import check_values
 from gcp_repro.errors import GCPError, UnknownNameError
 from gcp_repro.runs.exit_codes import MISCONFIGURED
 from gcp_repro.runs.outcome import exit_code_for
@@ -42,6 +44,7 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
     os.environ[WHOLE_TRACEBACK] = "1"  # or Hydra would print errors itself and exit
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
+        _check_values(config_name)
         main()
     except (GCPError, HydraException, OmegaConfBaseException) as error:
         print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
@@ -75,12 +78,25 @@ def describe(error: Exception, config_name: str) -> str:
     return f"{error}{cause}"
 
 
-def _known_keys(config_name: str, wrong: str) -> list[str]:
-    """Groups and keys of the configuration that was chosen; those in the folder of `wrong` where there is such a folder."""
+def _check_values(config_name: str) -> None:
+    """Values of the command line are of the kinds that the configuration has; what else is wrong with it Hydra finds."""
+    values = [argument for argument in sys.argv[1:] if re.match(r"[a-z_]+(\.[a-z_0-9]+)*=", argument)]
+    with contextlib.suppress(HydraException, OmegaConfBaseException):
+        _, config = _chosen(config_name)
+        check_values(OmegaConf.to_container(config, resolve=False), values)  # type: ignore[arg-type]
+
+
+def _chosen(config_name: str) -> tuple[list[str], DictConfig]:
+    """All groups, and the configuration with the options of groups that were chosen, but without other values."""
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         groups = GlobalHydra.instance().config_loader().list_groups("")
-        config = compose(config_name, _choices(groups))
+        return groups, compose(config_name, _choices(groups))
+
+
+def _known_keys(config_name: str, wrong: str) -> list[str]:
+    """Groups and keys of the configuration that was chosen; those in the folder of `wrong` where there is such a folder."""
+    groups, config = _chosen(config_name)
     known = {*_keys(config), *groups}
     parent = wrong.rpartition(".")[0]
     return sorted({key for key in known if key.rpartition(".")[0] == parent} or known)

@@ -153,6 +153,20 @@ _FASHION_MNIST = ArraySet(
     ),
 )
 
+_CIFAR10 = ArraySet(
+    title="CIFAR-10",
+    expected=Expected(classes=10, train=50_000, val=10_000),
+    in_channels=3,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
+    subfolders=("cifar-10-batches-py",),
+    marker="data_batch_1",
+    read=_read_cifar10,
+    download=torchvision_datasets.CIFAR10,
+    augment=True,
+    advice="unpack cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there, or set data.download=true",
+)
+
 ARRAY_SETS: dict[str, ArraySet] = {
     "fashion_mnist": _FASHION_MNIST,
     "fashion_mnist_small": replace(
@@ -163,31 +177,18 @@ ARRAY_SETS: dict[str, ArraySet] = {
         advice="its files are part of gcp_repro: install that again",
         packaged=Path(__file__).parent / "fashion_mnist_small",
     ),
-    "cifar10": ArraySet(
-        title="CIFAR-10",
-        expected=Expected(classes=10, train=50_000, val=10_000),
-        in_channels=3,
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        subfolders=("cifar-10-batches-py",),
-        marker="data_batch_1",
-        read=_read_cifar10,
-        download=torchvision_datasets.CIFAR10,
-        augment=True,
-        advice="unpack cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there, or set data.download=true",
-    ),
-    "cifar100": ArraySet(
+    "cifar10": _CIFAR10,
+    "cifar100": replace(
+        _CIFAR10,
         title="CIFAR-100",
         expected=Expected(classes=100, train=50_000, val=10_000),
-        in_channels=3,
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
         subfolders=("cifar-100-python",),
         marker="train",
         read=_read_cifar100,
         download=torchvision_datasets.CIFAR100,
-        augment=True,
-        advice="unpack cifar-100-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there, or set data.download=true",
+        advice=_CIFAR10.advice.replace("cifar-10-", "cifar-100-"),
     ),
 }
 

@@ -10,10 +10,11 @@ import functools
 import inspect
 import math
 import numbers
+import operator
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gcp_repro.errors import OptionError, nearest_names
 
@@ -36,55 +37,42 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class AtLeast:
-    """Numbers from `low` on."""
+class Compared:
+    """Numbers that compare in one way with a bound: subclasses say in which, and how that reads."""
 
-    low: float
-
-    def __str__(self) -> str:
-        return f">= {self.low:g}"
-
-    def __call__(self, value: Any) -> bool:
-        return bool(value >= self.low)
-
-
-@dataclass(frozen=True)
-class Above:
-    """Numbers beyond `low`."""
-
-    low: float
+    bound: float
+    words: ClassVar[str]
+    holds: ClassVar[Callable[[Any, float], bool]]
 
     def __str__(self) -> str:
-        return f"> {self.low:g}"
+        return f"{self.words} {self.bound:g}"
 
     def __call__(self, value: Any) -> bool:
-        return bool(value > self.low)
+        return bool(type(self).holds(value, self.bound))
 
 
-@dataclass(frozen=True)
-class Below:
-    """Numbers before `high`."""
+class AtLeast(Compared):
+    """Numbers from the bound on."""
 
-    high: float
-
-    def __str__(self) -> str:
-        return f"< {self.high:g}"
-
-    def __call__(self, value: Any) -> bool:
-        return bool(value < self.high)
+    words, holds = ">=", operator.ge
 
 
-@dataclass(frozen=True)
-class Not:
+class Above(Compared):
+    """Numbers beyond the bound."""
+
+    words, holds = ">", operator.gt
+
+
+class Below(Compared):
+    """Numbers before the bound."""
+
+    words, holds = "<", operator.lt
+
+
+class Not(Compared):
     """All numbers but one."""
 
-    excluded: float
-
-    def __str__(self) -> str:
-        return f"other than {self.excluded:g}"
-
-    def __call__(self, value: Any) -> bool:
-        return bool(value != self.excluded)
+    words, holds = "other than", operator.ne
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,16 @@ from gcp_repro.paper.store.experiments import DEPENDS_ON_PROCESSES, configured_s
 from gcp_repro.paper.store.results import Results
 from gcp_repro.paper.tables.table import MISSING, Cell, Column, Table, label
 
-__all__ = ["Benchmark", "LaterBenchmark", "PlannedRun", "gpu_hours", "missing_runs", "plan_table", "planned_runs"]
+__all__ = [
+    "Benchmark",
+    "LaterBenchmark",
+    "PlannedRun",
+    "gpu_hours",
+    "missing_runs",
+    "plan_table",
+    "planned_runs",
+    "sweep_commands",
+]
 
 IMAGENET_IMAGES = 1_281_167
 NOT_GPU = ("cpu", "mps", "")
@@ -91,9 +100,24 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """An experiment of the paper: its tables' rows as layers by protocol."""
+    """An experiment of the paper, its tables' rows as layers by protocol: what the plan, `row` and `sweep` are made from.
+
+    Attributes:
+        table: Number in the paper.
+        sweep: Name of its configuration in the group `sweep`.
+        experiment: As in `gcp-train experiment=...`.
+        epochs: Length of training.
+        train_images: Size of the training set.
+        standalone: Layers that train from the first epoch on.
+        hybrid: Layers of the hybrid protocol.
+        warmups: Its lengths; empty for the experiment's own.
+        seeds: Of initialisation and data order.
+        dtype: Of the meta-layers.
+        of_table2: Warm-up or seed whose run is one of Table 2, where the plan has it.
+    """
 
     table: str
+    sweep: str
     experiment: str
     epochs: int
     train_images: int
@@ -102,6 +126,7 @@ class Benchmark:
     warmups: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
     dtype: str = "float64"
+    of_table2: int | None = None
 
     def runs(self) -> Iterable[PlannedRun]:
         """One run for each row and protocol; the reference layer is its own hybrid."""
@@ -109,9 +134,22 @@ class Benchmark:
         rows += [(layer, "hybrid", warmup) for layer in self.hybrid for warmup in self.warmups or (None,)]
         for seed in self.seeds:
             for layer, protocol, warmup in rows:
-                yield PlannedRun(
-                    self.table, self.experiment, layer, protocol, warmup, seed, self.epochs, self.train_images, self.dtype
-                )
+                if (seed if warmup is None else warmup) != self.of_table2:
+                    yield PlannedRun(
+                        self.table, self.experiment, layer, protocol, warmup, seed, self.epochs, self.train_images, self.dtype
+                    )
+
+    @property
+    def choices(self) -> dict[str, tuple[str | int, ...]]:
+        """What a sweep over all rows varies, by key of the configuration."""
+        choices: dict[str, tuple[str | int, ...]] = {"row": (*self.standalone, *(f"{layer}_hybrid" for layer in self.hybrid))}
+        if self.warmups:
+            choices["protocol.warmup_epochs"] = self.warmups
+        if self.dtype != "float64":
+            choices["meta_layer.dtype"] = (self.dtype,)
+        if len(self.seeds) > 1:
+            choices["seed"] = self.seeds
+        return choices
 
 
 @dataclass(frozen=True)
@@ -133,16 +171,18 @@ class LaterBenchmark:
 
 
 ALEXNET, RESNET = (30, IMAGENET_IMAGES), (60, IMAGENET_IMAGES)
+ALL = (REFERENCE_LAYER, *SVD_LAYERS)
+SOME = ("svd_pade", "mpn_cov")
 BENCHMARKS = (
-    Benchmark("2", "alexnet_imagenet", *ALEXNET, (REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
-    Benchmark("3", "resnet50_imagenet", *RESNET, ("gap", REFERENCE_LAYER, *SVD_LAYERS), SVD_LAYERS),
-    Benchmark("3", "resnet101_imagenet", *RESNET, ("gap", REFERENCE_LAYER, "svd_pade", "mpn_cov"), ("svd_pade", "mpn_cov")),
-    Benchmark("4", "resnet50_birds", 50, 5_994, (REFERENCE_LAYER, *SVD_LAYERS), ()),
-    Benchmark("4", "resnet50_dogs", 50, 12_000, (REFERENCE_LAYER, *SVD_LAYERS), ()),
-    Benchmark("4", "resnet50_cars", 50, 8_144, (REFERENCE_LAYER, *SVD_LAYERS), ()),
-    Benchmark("11", "alexnet_imagenet", *ALEXNET, (), ("svd_pade",), warmups=(0, 2, 3)),
-    Benchmark("Figure 2", "alexnet_imagenet", *ALEXNET, (REFERENCE_LAYER, "mpn_cov"), (), dtype="float32"),
-    Benchmark("appendix G", "alexnet_imagenet", *ALEXNET, ("svd_pade",), (), seeds=(1, 2, 3, 4)),
+    Benchmark("2", "table2", "alexnet_imagenet", *ALEXNET, ALL, SVD_LAYERS),
+    Benchmark("3", "table3", "resnet50_imagenet", *RESNET, ("gap", *ALL), SVD_LAYERS),
+    Benchmark("3", "table3_resnet101", "resnet101_imagenet", *RESNET, ("gap", REFERENCE_LAYER, *SOME), SOME),
+    Benchmark("4", "table4", "resnet50_birds", 50, 5_994, ALL, ()),
+    Benchmark("4", "table4", "resnet50_dogs", 50, 12_000, ALL, ()),
+    Benchmark("4", "table4", "resnet50_cars", 50, 8_144, ALL, ()),
+    Benchmark("11", "table11", "alexnet_imagenet", *ALEXNET, (), ("svd_pade",), warmups=(0, 1, 2, 3), of_table2=1),
+    Benchmark("Figure 2", "figure2", "alexnet_imagenet", *ALEXNET, (REFERENCE_LAYER, "mpn_cov"), (), dtype="float32"),
+    Benchmark("appendix G", "appendix_g", "alexnet_imagenet", *ALEXNET, ("svd_pade",), (), seeds=(0, 1, 2, 3, 4), of_table2=0),
 )
 """Rows of the tables that training fills. Table 1 and the other figures come from the runs of Table 2; Table 5 needs none."""
 _FIVE_STEPS = "num_iterations=5"
@@ -158,12 +198,17 @@ LATER_BENCHMARKS = (
 """Rows of later tables whose configurations are public. RiemGCP's ImageNet column has none; the vision transformers of So-ViT and
 DropCov need tokens from a network of their own, and the whitening of the fast matrix square root is no pooling."""
 EVERY_BENCHMARK: tuple[Benchmark | LaterBenchmark, ...] = (*BENCHMARKS, *LATER_BENCHMARKS)
-SWEEPS = (
-    ("alexnet_imagenet", "table2"), ("resnet50_imagenet", "table3"), ("resnet101_imagenet", "table3_resnet101"),
-    ("resnet50_birds,resnet50_dogs,resnet50_cars", "table4"), ("alexnet_imagenet", "table11"), ("alexnet_imagenet", "figure2"),
-    ("alexnet_imagenet", "appendix_g"), ("", "riemgcp_table5"), ("", "dropcov_main"), ("", "isice_birds"),
-)  # fmt: skip
-"""Experiment, where the sweep does not name it, and configuration of the group `sweep` that train them."""
+LATER_SWEEPS = ("riemgcp_table5", "dropcov_main", "isice_birds")
+"""Of the group `sweep`, which name their experiments."""
+
+
+def sweep_commands() -> dict[str, str]:
+    """The command that trains all rows of a table, by sweep."""
+    experiments: dict[str, list[str]] = {}
+    for benchmark in BENCHMARKS:
+        experiments.setdefault(benchmark.sweep, []).append(benchmark.experiment)
+    commands = {sweep: f"gcp-train -m experiment={','.join(names)} sweep={sweep}" for sweep, names in experiments.items()}
+    return commands | {sweep: f"gcp-train -m sweep={sweep}" for sweep in LATER_SWEEPS}
 
 
 def planned_runs(benchmarks: Sequence[Benchmark | LaterBenchmark] = EVERY_BENCHMARK) -> list[PlannedRun]:
@@ -245,10 +290,7 @@ def _not_configured() -> tuple[str, ...]:
 
 
 def _sweeps() -> tuple[str, ...]:
-    commands = "; ".join(
-        f"gcp-train -m {experiment and f'experiment={experiment} '}sweep={sweep}" for experiment, sweep in SWEEPS
-    )
-    return (f"One command a table, which skips finished runs: {commands}.",)
+    return (f"One command a table, which skips finished runs: {'; '.join(sweep_commands().values())}.",)
 
 
 def _plan_caption(results: Results) -> str:

@@ -8,18 +8,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from gcp_repro.paper.plan import planned_runs
+from gcp_repro.paper.plan import BENCHMARKS, LATER_BENCHMARKS, planned_runs
 from gcp_repro.runs.identity import config_hash, setting_of
 
-SWEEPS = (
-    ("table2", "alexnet_imagenet", "2"),
-    ("table3", "resnet50_imagenet", "3"),
-    ("table3_resnet101", "resnet101_imagenet", "3"),
-    ("table4", "resnet50_birds", "4"),
-    ("figure2", "alexnet_imagenet", "Figure 2"),
-)
-
-
+SWEEPS = [(benchmark.sweep, benchmark.experiment, benchmark.table) for benchmark in BENCHMARKS if benchmark.of_table2 is None]
 SWEEP_FILES = Path(str(files("gcp_repro.configs"))) / "sweep"
 
 
@@ -100,6 +92,12 @@ def test_warm_ups_and_seeds():
     seeds = jobs("appendix_g", "experiment=alexnet_imagenet")
     assert [c.seed for c in seeds] == list(range(5))
     assert {c.protocol.name for c in seeds} == {"standalone"}
+
+
+def test_every_row_is_one_of_the_plan():
+    rows = {row for benchmark in BENCHMARKS for row in benchmark.choices["row"]}
+    rows |= {row for benchmark in LATER_BENCHMARKS for row, _ in benchmark.rows}
+    assert {path.stem for path in (SWEEP_FILES.parent / "row").glob("*.yaml")} == rows
 
 
 @pytest.mark.parametrize("experiment", ["study", "resnet50_imagenet"])

@@ -9,7 +9,8 @@ import pandas as pd
 
 __all__ = ["EPOCHS", "RUNS", "is_store", "read_epochs", "read_runs"]
 
-RUNS, EPOCHS = "runs.csv", "epochs.csv"
+RUNS = "runs.csv"
+EPOCHS = "epochs.csv"
 
 
 def is_store(folder: Path) -> bool:

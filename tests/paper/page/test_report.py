@@ -1,8 +1,11 @@
+import base64
+import gzip
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from gcp_repro.paper.page.report import build_report, render_html
 from gcp_repro.paper.store.results import gather
@@ -56,8 +59,10 @@ def test_figures_offer_no_upload(page_file):
     assert "showSendToCloud: false" in page_file.read_text()
 
 
-def test_plotly_is_embedded_once(page_file):
-    assert page_file.read_text().count("plotly.js v") == 1
+def test_plotly_is_embedded_once_and_packed(page_file):
+    (packed,) = re.findall(r'<script type="application/gzip" id="plotly">([\w+/=]+)</script>', page_file.read_text())
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+    assert page_file.stat().st_size < len(get_plotlyjs()) / 2
 
 
 def test_links_lead_somewhere(page, page_file):

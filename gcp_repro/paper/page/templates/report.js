@@ -100,6 +100,13 @@
   document.querySelectorAll(".scroll").forEach(hintAtColumns);
   document.querySelectorAll("tr:not(.groups) > th > button").forEach((b) => b.addEventListener("click", () => sortBy(b.parentElement)));
 
+  async function unpackPlotly() {
+    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (letter) => letter.charCodeAt(0));
+    const script = document.createElement("script");
+    script.textContent = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+    document.head.append(script);
+  }
+
   // Figures in view are drawn first and the others one by one while the page is idle, so that long screenshots have them too.
   const waiting = new Set(document.querySelectorAll(".canvas"));
   const drawOnce = (canvas) => { if (waiting.delete(canvas)) draw(canvas); };
@@ -112,12 +119,17 @@
   };
   const watcher = new IntersectionObserver(
     (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => drawOnce(entry.target)), { rootMargin: "600px" });
-  waiting.forEach((canvas) => watcher.observe(canvas));
-  whenIdle(drawRest, { timeout: 200 });
+  let drawable = false;
+  unpackPlotly().then(() => {
+    drawable = true;
+    waiting.forEach((canvas) => watcher.observe(canvas));
+    whenIdle(drawRest, { timeout: 200 });
+  }, () => waiting.forEach((canvas) => { canvas.textContent = "Figures need a browser of 2023 or newer."; }));
 
   window.addEventListener("beforeprint", () => {
     document.querySelectorAll("#findings details").forEach((part) => { part.open = true; });
-    [...waiting].forEach(drawOnce); setTheme("light");
+    if (drawable) [...waiting].forEach(drawOnce);
+    setTheme("light");
   });
   window.addEventListener("afterprint", () => setTheme(remembered() ?? (system.matches ? "dark" : "light")));
 })();
