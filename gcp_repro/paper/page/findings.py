@@ -157,7 +157,7 @@ def precision(setting: Setting) -> Iterable[str]:
         diverged = setting.diverged(single, "standalone")
         total = len(setting.select(single, "standalone"))
         if diverged and diverged == total:
-            yield f"{setting.name(single)}: all of {plural(total, 'run')} diverged."
+            yield f"{setting.name(single)}: {total} of {plural(total, 'run')} diverged."
             continue
         if double is None or not total:
             continue
