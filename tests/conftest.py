@@ -17,6 +17,8 @@ from omegaconf import DictConfig
 
 from gcp_repro.runs import register_resolvers
 
+collect_ignore = ["fakes"]  # scripts that processes run: pytest would import them here, in search of doctests
+
 # The same examples everywhere, however slow the machine is.
 hypothesis.settings.register_profile(
     "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
