@@ -178,7 +178,16 @@ def _check_console(command: str, arguments: list[str], capsys) -> None:
         assert not option.startswith("--") or option in shown, f"{command} has no option {option}"
 
 
+LAUNCHERS = {  # what of an optional package the choices of configs/launch need
+    "launch=slurm": "hydra_submitit_launcher", "launch=local_jobs": "hydra_submitit_launcher", "launch=ray": "hydra_ray_launcher",
+    "launch=optuna": "hydra_optuna_sweeper",
+}  # fmt: skip
+
+
 def _check_overrides(config: str, arguments: list[str]) -> None:
+    for argument in arguments:
+        if argument in LAUNCHERS:
+            pytest.importorskip(f"hydra_plugins.{LAUNCHERS[argument]}")
     overrides = [a for a in arguments if not a.startswith("-") and not a.startswith("hydra/")]
     choices = [_alternatives(override) for override in overrides]
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):

@@ -64,6 +64,7 @@ IRRELEVANT_WARNINGS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*`srun` command is available on your system but is not used.*",
     ".*\\.grad attribute of a Tensor that is not a leaf Tensor.*",
+    ".*WeightAveraging callback with a model that overrides the configure_model callback.*",  # what it means is refused
     ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
 )
 

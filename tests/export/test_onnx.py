@@ -22,6 +22,7 @@ WRITABLE = [
     ("gap", {}), ("isqrt_cov", {"route": "dense", "num_iterations": 3}), ("bcnn", {}), ("improved_bcnn", {}), ("mtp_lya", {}),
     ("cbp", {"projection_dim": 30}), ("cross_covariance", {}), ("isqrt_cov", {"heads": 2, "layout": "nchw"}),
     ("spectral", {"forward": "newton_schulz", "gradient": "svd", "moment": "gaussian"}),
+    ("dropcov", {}), ("epn", {}), ("svpn", {}), ("rank1_update", {}), ("isice", {}),
 ]  # fmt: skip
 
 

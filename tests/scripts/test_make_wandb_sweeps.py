@@ -29,4 +29,4 @@ def test_a_file_has_as_many_runs_as_the_sweep_of_hydra_and_their_values(path, co
         runs *= len(entry["values"])
     assert runs == len(jobs_of_grid([f"{name}={values}" for name, values in params.items()]))
     first = [f"{name}={entry['values'][-1]}" for name, entry in content["parameters"].items()]
-    assert compose_train(*first).experiment_name == content["parameters"]["experiment"]["values"][0]
+    assert compose_train(*first).experiment_name == content["parameters"]["experiment"]["values"][-1]

@@ -79,7 +79,7 @@ class TestSplitFolders:
         options = OpenOptions(train_split=("train.X1", "train.X2"), val_split=("val.X",))
         image_set = open_image_set("image_folder", tmp_path, options=options)
         assert image_set.classes == WNIDS
-        assert [label for _, label in image_set.train] == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert [label for _, label in image_set.train] == [label for label in range(len(WNIDS)) for _ in range(2)]
 
 
 class TestLists:
