@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from torch import nn
 from torch.optim import Optimizer
 
-__all__ = ["PARTS", "ClockBeforeDiagnostics", "StepClock"]
+__all__ = ["PARTS", "ClockAround", "StepClock"]
 
 PARTS = ("data", "transfer", "forward", "meta-layer", "backward", "optimiser", "diagnostics", "other")
 """Of a step: waiting for the loader; to the device, with normalisation; network without the layer, and loss; the layer's forward
@@ -29,15 +29,15 @@ class StepClock(Callback):
         warmup: Steps that are not counted.
 
     Attributes:
-        ends: When each step ended, `time.perf_counter`, from the last of the warm-up on.
+        steps: That are counted so far.
     """
 
     def __init__(self, module: Any, datamodule: LightningDataModule, warmup: int) -> None:
         self.warmup = warmup
-        self.ends: list[float] = []
+        self.steps = -1  # the last of the warm-up is where counting begins
         self.listening = True
         self._cuda = False
-        self._marks: list[tuple[str, Any]] = []
+        self._marks: list[tuple[str, int, Any]] = []
         layer: nn.Module = module.network.meta_layer
         self._handles = [
             module.network.register_forward_pre_hook(lambda *_: self.mark("other")),
@@ -49,10 +49,10 @@ class StepClock(Callback):
         self._datamodule, self._transferring = datamodule, datamodule.on_before_batch_transfer
         datamodule.on_before_batch_transfer = self._before_transfer  # type: ignore[method-assign]
 
-    def mark(self, part: str) -> None:
-        """What has passed since the last look was this part."""
+    def mark(self, part: str, every: int = 1) -> None:
+        """What has passed since the last look was this part, which training does in every so many steps."""
         if self.listening:
-            self._marks.append((part, _event() if self._cuda else time.perf_counter()))
+            self._marks.append((part, every, _event() if self._cuda else time.perf_counter()))
 
     def _before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         self.mark("data")
@@ -75,21 +75,18 @@ class StepClock(Callback):
         self.mark("backward")
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """The diagnostics, which come before this, have looked at them."""
-        self.listening = True
-        self.mark("diagnostics")
+        """The gradient has been checked, a part of the update."""
+        self.mark("optimiser")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """The step is over; what has been noted in the warm-up is forgotten."""
         if trainer.global_step < self.warmup:
             self._marks = []
             return
-        if self._cuda:
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
-        if len(self.ends) == 1:
+        self.steps += 1
+        if self.steps == 0:
             self._marks = []
-        self._marks.append(("optimiser", _event() if self._cuda else self.ends[-1]))
+        self.mark("optimiser")
 
     def close(self) -> None:
         """Take the hooks away."""
@@ -99,27 +96,43 @@ class StepClock(Callback):
 
     def seconds(self) -> dict[str, float]:
         """Of each part, a step."""
-        steps, totals = len(self.ends) - 1, dict.fromkeys(PARTS, 0.0)
-        for (_, before), (part, now) in zip(self._marks, self._marks[1:], strict=False):
-            totals[part] += before.elapsed_time(now) / 1e3 if self._cuda else now - before
-        return {part: total / steps for part, total in totals.items()}
-
-    @property
-    def step(self) -> float:
-        """Seconds of a step."""
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+        if self._cuda:
+            torch.cuda.synchronize()
+        totals = dict.fromkeys(PARTS, 0.0)
+        for (_, _, before), (part, every, now) in zip(self._marks, self._marks[1:], strict=False):
+            totals[part] += (before.elapsed_time(now) / 1e3 if self._cuda else now - before) / every
+        return {part: total / self.steps for part, total in totals.items()}
 
 
-class ClockBeforeDiagnostics(Callback):
-    """Stands before the diagnostics: what passed since the backward were the checks of the gradient, a part of the update."""
+class ClockAround(Callback):
+    """Measures a diagnostic in every step, and counts it as often as it is due in training; it stands in the diagnostic's place.
 
-    def __init__(self, clock: StepClock) -> None:
-        self.clock = clock
+    Args:
+        clock: That is looked at.
+        diagnostic: A callback; one that is no diagnostic of the meta-layer counts in every step.
+    """
+
+    def __init__(self, clock: StepClock, diagnostic: Callback) -> None:
+        self.clock, self.diagnostic = clock, diagnostic
+        self.every = int(getattr(diagnostic, "every_n_steps", 1))
+        if hasattr(diagnostic, "every_n_steps"):
+            diagnostic.every_n_steps = 1
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As the diagnostic."""
+        self.diagnostic.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """As the diagnostic."""
+        self.diagnostic.on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """See the class."""
+        """As the diagnostic, which calls the layer, too; the time before it was that of the gradient's checks."""
         self.clock.mark("optimiser")
-        self.clock.listening = False  # diagnostics call the layer, too
+        self.clock.listening = False
+        self.diagnostic.on_before_optimizer_step(trainer, pl_module, optimizer)
+        self.clock.listening = True
+        self.clock.mark("diagnostics", self.every)
 
 
 def _event() -> torch.cuda.Event:

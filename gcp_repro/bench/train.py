@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from rich.table import Table
 
 from gcp_repro.bench.layer_records import machine, write_rows
 from gcp_repro.bench.layer_tables import make_console
-from gcp_repro.bench.step_clock import PARTS, ClockBeforeDiagnostics, StepClock
+from gcp_repro.bench.memory import forget_peak, peak_bytes
+from gcp_repro.bench.step_clock import PARTS, ClockAround, StepClock
 from gcp_repro.errors import OptionError
 from gcp_repro.runs import register_resolvers
 from gcp_repro.training.build import Experiment, build, build_experiment, label_of
@@ -48,7 +48,7 @@ class StepTimes:
         batch_size: Images a step.
         step_seconds: Median over the rounds.
         part_seconds: By the names in `PARTS`, and "checkpoint": one at an epoch's end, shared out over its steps.
-        memory_bytes: Largest, of torch's allocator on a GPU, resident in the process on the CPU: there the largest so far.
+        memory_bytes: Largest, of torch's allocator on a GPU, resident in the process on the CPU (Linux; 0 elsewhere).
         tiny: Whether the images were generated ones, which say nothing about reading the real ones.
     """
 
@@ -144,7 +144,11 @@ def measure(configs: Sequence[DictConfig], folder: Path, *, steps: int, warmup: 
     """
     if configs[0].trainer.num_threads is not None:
         torch.set_num_threads(configs[0].trainer.num_threads)
-    rounds = [[_round(config, folder, steps, warmup) for config in configs] for _ in range(repeats)]
+    rounds: list[list[StepTimes]] = [[] for _ in range(repeats)]
+    for one in rounds:
+        for config in configs:
+            gc.collect()  # Lightning's objects refer to one another
+            one.append(_round(config, folder, steps, warmup))
     return [_median([one[i] for one in rounds]) for i in range(len(configs))]
 
 
@@ -157,11 +161,10 @@ def _round(config: DictConfig, folder: Path, steps: int, warmup: int) -> StepTim
         experiment.swap.set_stage(experiment.module, experiment.swap.swap_epoch)  # the layer that the run is named after
     clock = StepClock(experiment.module, experiment.datamodule, warmup)
     trainer = _trainer(config, experiment, clock, folder, warmup + steps)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    forget_peak()
     with ignore_irrelevant_warnings():
         trainer.fit(experiment.module, experiment.datamodule)
-    if len(clock.ends) <= steps:
+    if clock.steps < steps:
         raise OptionError(
             f"gcp-bench train needs {warmup + steps} batches in an epoch; got {trainer.num_training_batches}: lower --steps or "
             "data.batch_size"
@@ -170,14 +173,15 @@ def _round(config: DictConfig, folder: Path, steps: int, warmup: int) -> StepTim
     start = time.perf_counter()
     trainer.save_checkpoint(folder / "bench.ckpt")
     saving = (time.perf_counter() - start) / int(trainer.num_training_batches)
+    parts = clock.seconds()
     return StepTimes(
         config.experiment_name,
         config.meta_layer.name,
         label_of(experiment.module.network.backbone),
         int(config.data.batch_size),
-        clock.step,
-        clock.seconds() | {"checkpoint": saving},
-        _memory(),
+        sum(parts.values()),
+        parts | {"checkpoint": saving},
+        peak_bytes(),
         bool(config.data.get("tiny", False)),
     )
 
@@ -192,7 +196,7 @@ def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folde
         max_epochs=1,
         limit_val_batches=0,
         gradient_clip_val=config.gradient_clip_norm,
-        callbacks=[finite, ClockBeforeDiagnostics(clock), *diagnostics, clock],
+        callbacks=[finite, *(ClockAround(clock, diagnostic) for diagnostic in diagnostics), clock],
         plugins=[DurableCheckpointIO()],
         logger=False,
         default_root_dir=folder,
@@ -201,13 +205,6 @@ def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folde
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _median(rounds: Sequence[StepTimes]) -> StepTimes:
