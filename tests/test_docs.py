@@ -21,6 +21,7 @@ from hydra import compose, initialize_config_module
 
 from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.registry import REGISTRIES
+from tests.fakes.launch_plugins import is_installed
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -189,6 +190,9 @@ def _check_overrides(config: str, arguments: list[str]) -> None:
         if argument in LAUNCHERS:
             pytest.importorskip(f"hydra_plugins.{LAUNCHERS[argument]}")
     overrides = [a for a in arguments if not a.startswith("-") and not a.startswith("hydra/")]
+    launch = next((a.removeprefix("launch=") for a in overrides if a.startswith("launch=")), None)
+    if not is_installed(launch):
+        overrides = [a for a in overrides if not a.startswith(("launch=", "hydra."))]
     choices = [_alternatives(override) for override in overrides]
     with initialize_config_module("gcp_repro.configs", version_base="1.3"):
         for combination in product(*choices):

@@ -29,7 +29,7 @@ from gcp_repro.bench.cases import Case, Inputs, Shape
 from gcp_repro.bench.peer import Peer, opened
 from gcp_repro.bench.timing import Trial
 
-__all__ = ["MemoryProbe", "peak_on_cuda", "resident_peak"]
+__all__ = ["MemoryProbe", "forget_peak", "peak_bytes", "peak_on_cuda", "resident_peak"]
 
 SETTLE_SECONDS = 0.1  # a thread of a pool holds its last task, and the tensors with it, until it is scheduled again
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -64,6 +64,22 @@ def _resident_peak(trial: Trial) -> int:
     before = _resident_bytes("VmRSS")
     trial.run()
     return max(0, _resident_bytes("VmHWM") - before)
+
+
+def forget_peak() -> None:
+    """Let the peak of memory start anew: of torch's allocator on CUDA, of what is resident on the CPU (Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif _CLEAR_REFS.exists():
+        ctypes.CDLL(None).malloc_trim(0)
+        _CLEAR_REFS.write_text("5")
+
+
+def peak_bytes() -> int:
+    """The peak since `forget_peak`, all of it; 0 where nothing tells."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return _resident_bytes("VmHWM") if _STATUS.exists() else 0
 
 
 def _resident_bytes(field: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gcp_repro.bench import data, layers, tune
+from gcp_repro.bench import data, layers, train, tune
 from gcp_repro.cli.subcommands import run_subcommand
 
 __all__ = ["main"]
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run_subcommand("gcp-bench", __doc__, {"data": data, "layers": layers, "tune": tune}, arguments)
+    run_subcommand("gcp-bench", __doc__, {"data": data, "layers": layers, "train": train, "tune": tune}, arguments)
 
 
 if __name__ == "__main__":

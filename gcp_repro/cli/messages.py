@@ -27,6 +27,15 @@ __all__ = ["describe", "run_command"]
 CONFIG_MODULE = "gcp_repro.configs"
 WHOLE_TRACEBACK = "HYDRA_FULL_ERROR"
 
+EXTRAS = {
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "optuna",
+    "hydra/sweeper/sampler/tpe": "optuna",
+}
+"""Configurations that plugins bring along, by the extra of this package that installs them."""
+
 
 def run_command(main: Callable[[], object], config_name: str) -> None:
     """Run a Hydra app; a user's mistake ends it with one message and no traceback.
@@ -69,6 +78,8 @@ def describe(error: Exception, config_name: str) -> str:
         config_name: Primary configuration, to look up what its keys are.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        if error.missing_cfg_file in EXTRAS:
+            return _absent_plugin(error.missing_cfg_file)
         group, _, option = error.missing_cfg_file.rpartition("/")
         return str(UnknownNameError(group, option, error.options))
     key = re.match(r"(?:In '.*': )?Could not override '([^']+)'", str(error))
@@ -76,6 +87,11 @@ def describe(error: Exception, config_name: str) -> str:
         return str(UnknownNameError("option", key[1].partition("@")[0], _known_keys(config_name, key[1])))
     cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
     return f"{error}{cause}"
+
+
+def _absent_plugin(config: str) -> str:
+    extra = EXTRAS[config]
+    return f"{config} needs a plugin of Hydra; it is not installed: pip install 'gcp_repro[{extra}]', or choose another launch="
 
 
 def _check_values(config_name: str) -> None:

@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from gcp_repro.errors import GCPError, OptionError
 from gcp_repro.paper.measured.speed import read_bench
 from gcp_repro.paper.page.report import Report, build_report, render_html
 from gcp_repro.paper.plan import plan_table
 from gcp_repro.paper.store.results import Results, gather, plural
 from gcp_repro.paper.tables import export
+from gcp_repro.paper.train_speed import read_train_speeds
 
 __all__ = ["main"]
 
@@ -57,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="csv files of gcp-bench layers, or folders with them, for Table 5 (default: those in reports/)",
+        help="csv files of gcp-bench, or folders with them: layers for Table 5, train for --plan (default: those in reports/)",
     )
     parser.add_argument(
         "--plan", action="store_true", help="write nothing; print the missing runs of the paper's tables as commands"
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = gather(options.runs or _usual_runs())
         if options.plan:
-            return _print_plan(results)
+            return _print_plan(results, read_train_speeds(options.bench))
         output = options.output or Path(DEFAULT_OUTPUT[options.format])
         _check_overwriting(results, output)
         report = build_report(results, output, read_bench(options.bench))
@@ -108,16 +111,16 @@ def _check_overwriting(results: Results, output: Path) -> None:
         )
 
 
-def _print_plan(results: Results) -> int:
+def _print_plan(results: Results, speeds: pd.DataFrame) -> int:
     try:
-        print("\n".join(_plan_lines(results)), flush=True)
+        print("\n".join(_plan_lines(results, speeds)), flush=True)
     except BrokenPipeError:  # `| head` has read enough; the rest goes nowhere, not into an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _plan_lines(results: Results) -> Iterator[str]:
-    table = plan_table(results)
+def _plan_lines(results: Results, speeds: pd.DataFrame) -> Iterator[str]:
+    table = plan_table(results, speeds)
     for line in (table.caption, *table.notes):
         yield f"# {line}"
     names = [column.name for column in table.columns]

@@ -20,8 +20,8 @@ KINDS: Mapping[type, tuple[tuple[type, ...], str]] = {
 }
 """By the type of a default: what may take its place, and that in words. Where the default is a text or null, anything may."""
 
-SAY_IT_THEMSELVES = ("meta_layer.", "protocol.initial.", "trainer.devices", "trainer.deterministic")
-"""Layers check their options with ranges; the others take several kinds, which Lightning checks."""
+SAY_IT_THEMSELVES = ("meta_layer.", "protocol.initial.", "trainer.devices", "trainer.deterministic", "compile")
+"""Layers check their options with ranges; the others take several kinds, which Lightning and `compile_options` check."""
 
 
 def check_values(configured: Mapping[str, Any], arguments: Sequence[str]) -> None:

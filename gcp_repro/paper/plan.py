@@ -232,22 +232,32 @@ def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
     return any(set(differences(json.loads(text), configured)) <= {DEPENDS_ON_PROCESSES} for text in runs.loc[mask, "setting"])
 
 
-def gpu_hours(run: PlannedRun, results: Results) -> float | None:
-    """Hours on the GPU on which runs of the same experiment and layer were measured; `None` where none was.
+def gpu_hours(run: PlannedRun, results: Results, speeds: pd.DataFrame | None = None) -> float | None:
+    """Hours on the GPU on which the same experiment and layer were measured, in runs or else by `gcp-bench train`.
 
-    A GPU's runs of another layer in the same experiment do not count: the layer is what takes the time.
+    `None` where neither was. Another layer in the same experiment does not count: the layer is what takes the time.
+
+    Args:
+        run: What is planned.
+        results: Runs.
+        speeds: As `read_train_speeds` gives them.
     """
-    runs = results.runs
-    mask = ~runs["device"].isin(NOT_GPU) & (runs["experiment"] == run.experiment) & (runs["meta_layer"] == run.meta_layer)
-    throughput = pd.to_numeric(runs.loc[mask, "samples_per_second"], errors="coerce").median()
-    return None if pd.isna(throughput) or throughput <= 0 else run.images / float(throughput) / 3600
+    for measured, column in ((results.runs, "samples_per_second"), (speeds, "images_per_second")):
+        if measured is None:
+            continue
+        mask = ~measured["device"].isin(NOT_GPU) & (measured["experiment"] == run.experiment)
+        mask &= measured["meta_layer"] == run.meta_layer
+        throughput = pd.to_numeric(measured.loc[mask, column], errors="coerce").median()
+        if not pd.isna(throughput) and throughput > 0:
+            return run.images / float(throughput) / 3600
+    return None
 
 
-def plan_table(results: Results) -> Table:
-    """Missing runs with commands and costs."""
+def plan_table(results: Results, speeds: pd.DataFrame | None = None) -> Table:
+    """Missing runs with commands and costs; `speeds` as `read_train_speeds` gives them."""
     rows = []
     for run in missing_runs(results):
-        hours = gpu_hours(run, results)
+        hours = gpu_hours(run, results, speeds)
         cost = MISSING if hours is None else Cell(f"{hours:,.1f}", hours, "measured")
         images = Cell(f"{run.images / 1e6:,.1f}", run.images / 1e6)
         rows.append(
@@ -268,7 +278,7 @@ def plan_table(results: Results) -> Table:
         "Missing runs",
         tuple(Column(name) for name in columns),
         tuple(rows),
-        caption=_plan_caption(results),
+        caption=_plan_caption(results, speeds),
         notes=(*_sweeps(), *_not_configured()),
     )
 
@@ -293,16 +303,19 @@ def _sweeps() -> tuple[str, ...]:
     return (f"One command a table, which skips finished runs: {'; '.join(sweep_commands().values())}.",)
 
 
-def _plan_caption(results: Results) -> str:
+def _plan_caption(results: Results, speeds: pd.DataFrame | None) -> str:
     missing = missing_runs(results)
-    hours = [gpu_hours(run, results) for run in missing]
+    hours = [gpu_hours(run, results, speeds) for run in missing]
     known = [value for value in hours if value is not None]
     work = sum(run.images for run in missing)
     text = (
         f"{len(missing)} of {len(planned_runs())} runs of the tables have no result: {work / 1e9:.1f} billion training images. "
     )
     if not known:
-        return text + "GPU hours are not estimated: no run of these experiments on a GPU is in the results."
+        return text + (
+            "GPU hours are not estimated: no run of these experiments on a GPU is in the results, and gcp-bench train has "
+            "measured none."
+        )
     return (
         text
         + f"{sum(known):,.0f} GPU hours for the {len(known)} of them whose throughput was measured; the others are not estimated."

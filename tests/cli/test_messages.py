@@ -2,10 +2,13 @@
 
 import signal
 import sys
+from pathlib import Path
 
 import pytest
+from hydra.errors import MissingConfigException
 
 from gcp_repro.cli import evaluate, messages, train
+from gcp_repro.cli.messages import EXTRAS, describe
 from gcp_repro.errors import DataError, OptionError, ProtocolError, StorageError
 from gcp_repro.runs import RunLocked
 
@@ -102,3 +105,11 @@ def test_a_run_that_diverges_says_so_in_its_status_unless_it_is_a_job_of_a_sweep
     assert command(train.main, *run)[0] == 3, "also where it is only looked up"
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         command(train.main, "-m", *run)
+
+
+@pytest.mark.parametrize(("config", "extra"), EXTRAS.items())
+def test_a_launch_whose_plugin_is_absent_says_how_to_install_it(config, extra):
+    error = MissingConfigException("not found", missing_cfg_file=config, options=["basic"])
+    said = describe(error, "train")
+    assert said.startswith(f"{config} needs a plugin of Hydra; it is not installed: pip install 'gcp_repro[{extra}]'")
+    assert f"\n{extra} = [" in (Path(__file__).parents[2] / "pyproject.toml").read_text()

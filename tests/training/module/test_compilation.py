@@ -9,6 +9,7 @@ from torch import nn
 from torch._dynamo import lookup_backend, reset
 from torch._dynamo.backends import registry
 
+from gcp_repro.cli.values import check_values
 from gcp_repro.errors import OptionError, UnknownNameError
 from gcp_repro.training.module.compilation import compile_options, compile_parts, explained_failures
 from gcp_repro.training.run import train
@@ -88,3 +89,7 @@ def test_a_machine_that_cannot_compile_is_told_what_to_do(graphs):
         explained_failures({}),
     ):
         compiled(torch.ones(1, 2))
+
+
+def test_the_command_takes_either_kind():
+    check_values({"compile": False}, ["compile=true", "compile={mode: max-autotune}"])

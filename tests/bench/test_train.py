@@ -1,0 +1,116 @@
+"""The parts of a step, against a clock that the parts themselves move on, and against torch's profiler."""
+
+import csv
+
+import pytest
+import torch
+from pytorch_lightning import LightningDataModule
+
+from gcp_repro.bench import step_clock
+from gcp_repro.bench.step_clock import PARTS
+from gcp_repro.bench.train import _configs, measure
+from gcp_repro.cli.bench import main
+from gcp_repro.data import DigitsDataModule
+from gcp_repro.errors import OptionError
+from gcp_repro.metalayers import CovariancePooling
+from gcp_repro.training.diagnostics.smoothness import BetaSmoothness
+from gcp_repro.training.module.gcp_module import GCPModule
+from tests.conftest import TINY
+
+
+class Clock:
+    """Time that passes only where the test lets it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def passing(self, seconds, function):
+        def timed(*arguments, **options):
+            result = function(*arguments, **options)
+            self.now += seconds
+            return result
+
+        return timed
+
+
+class Slow(torch.autograd.Function):
+    """The identity, whose gradient takes time."""
+
+    @staticmethod
+    def forward(ctx, x, clock, seconds):
+        ctx.clock, ctx.seconds = clock, seconds
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.clock.now += ctx.seconds
+        return gradient, None, None
+
+
+def test_each_part_gets_its_time(monkeypatch, tmp_path):
+    clock = Clock()
+    monkeypatch.setattr(step_clock, "time", clock)
+    pool = CovariancePooling.pool
+    monkeypatch.setattr(CovariancePooling, "pool", clock.passing(3, lambda self, x: pool(self, Slow.apply(x, clock, 4))))
+    monkeypatch.setattr(BetaSmoothness, "measure", clock.passing(5, BetaSmoothness.measure))
+    transfer = LightningDataModule.transfer_batch_to_device
+    monkeypatch.setattr(DigitsDataModule, "transfer_batch_to_device", clock.passing(2, transfer), raising=False)
+    monkeypatch.setattr(GCPModule, "_outcome", clock.passing(7, GCPModule._outcome))
+    monkeypatch.setattr(torch.optim.SGD, "step", clock.passing(11, torch.optim.SGD.step))
+    options = [*TINY, "callbacks=beta_smoothness", "callbacks.beta_smoothness.every_n_steps=2"]
+    (times,) = measure(_configs(options, []), tmp_path, steps=2, warmup=1, repeats=1)
+    parts = times.part_seconds
+    assert parts["meta-layer"] == 3 + 4
+    assert parts["forward"] == 7
+    assert parts["diagnostics"] == (5 + 2 * (3 + 4)) / 2  # it goes through the layer twice, in every second step
+    assert parts["optimiser"] == 11
+    assert parts["transfer"] == 2
+    assert sum(parts[part] for part in PARTS) == pytest.approx(times.step_seconds)
+
+
+def test_the_layers_share_holds_what_the_profiler_sees_of_it(tmp_path):
+    (config,) = _configs([*TINY, "meta_layer=svd_pade"], [])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        (times,) = measure([config], tmp_path, steps=2, warmup=1, repeats=1)
+    steps = 3  # the profiler sees the warm-up as well
+
+    def seconds(*names):
+        return sum(entry.cpu_time_total for entry in profiler.key_averages() if entry.key in names) / 1e6
+
+    layer, convolutions = (
+        seconds("gcp_repro::compute", "gcp_repro::backward"),
+        seconds("aten::convolution", "aten::convolution_backward"),
+    )
+    assert layer > 0
+    assert convolutions > 0
+    counted = {entry.key: entry.count for entry in profiler.key_averages()}
+    assert (counted["gcp_repro::compute"], counted["gcp_repro::backward"]) == (steps, steps)
+    events = [event for event in profiler.events() if event.name in ("gcp_repro::compute", "gcp_repro::backward")]
+    last_two = sorted(events, key=lambda event: event.time_range.start)[2:]
+    assert sum(event.time_range.elapsed_us() for event in last_two) / 1e6 <= 2 * times.part_seconds["meta-layer"]
+
+
+def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
+    output = tmp_path / "steps.csv"
+    options = ["--steps", "2", "--warmup", "1", "--repeats", "1", "--output", str(output)]
+    main(["train", *TINY, "meta_layer=svd_pade", "protocol=hybrid", *options])
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert [row["meta_layer"] for row in rows] == ["svd_pade", "gap", "isqrt_cov"]
+    for row in rows:
+        parts = [float(row[f"{part.replace('-', '_')}_seconds"]) for part in PARTS]
+        assert sum(parts) == pytest.approx(float(row["step_seconds"]), rel=1e-5)  # of numbers with six digits
+        assert float(row["images_per_second"]) == pytest.approx(10 / float(row["step_seconds"]), rel=1e-4)
+    shown = capsys.readouterr().out
+    assert "meta-layer" in shown
+    assert str(output) in shown
+
+
+def test_too_few_batches_and_numbers_below_one_are_refused(tmp_path):
+    (config,) = _configs(TINY, [])
+    with pytest.raises(OptionError, match=r"needs 10 batches in an epoch; got 4: lower --steps or data\.batch_size"):
+        measure([config], tmp_path, steps=9, warmup=1, repeats=1)
+    with pytest.raises(SystemExit, match="--repeats needs at least 1; got 0"):
+        main(["train", *TINY, "--repeats", "0"])
