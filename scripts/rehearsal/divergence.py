@@ -27,4 +27,5 @@ class Divergence(Callback):
         """Before the first batch of the epoch."""
         if self.planted and (trainer.current_epoch, batch_idx) == (self.epoch, 0):
             with torch.no_grad():
-                next(pl_module.parameters()).view(-1)[0] = torch.inf
+                weight = next(pl_module.parameters())
+                weight[(0,) * weight.ndim] = torch.inf

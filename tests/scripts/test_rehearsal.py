@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from scripts.rehearsal import checks
 from scripts.rehearsal.__main__ import CONFIGURATION, CONTROL, STARTS
@@ -120,3 +121,14 @@ def test_the_stand_in_limits_the_files_of_running_processes(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(("row", "planted"), [(Divergence.ROW, True), (("svd_topn", "hybrid"), False)])
+def test_one_row_diverges_in_its_epoch_whatever_the_weights_memory_format(row, planted):
+    network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    callback = Divergence(*row, epoch=1)
+    for epoch, batch in ((0, 0), (0, 1), (1, 1)):
+        callback.on_train_batch_start(SimpleNamespace(current_epoch=epoch), network, None, batch)
+    assert all(weight.isfinite().all() for weight in network.parameters())
+    callback.on_train_batch_start(SimpleNamespace(current_epoch=1), network, None, 0)
+    assert sum(int(weight.isinf().sum()) for weight in network.parameters()) == planted
