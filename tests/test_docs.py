@@ -179,16 +179,7 @@ def _check_console(command: str, arguments: list[str], capsys) -> None:
         assert not option.startswith("--") or option in shown, f"{command} has no option {option}"
 
 
-LAUNCHERS = {  # what of an optional package the choices of configs/launch need
-    "launch=slurm": "hydra_submitit_launcher", "launch=local_jobs": "hydra_submitit_launcher", "launch=ray": "hydra_ray_launcher",
-    "launch=optuna": "hydra_optuna_sweeper",
-}  # fmt: skip
-
-
 def _check_overrides(config: str, arguments: list[str]) -> None:
-    for argument in arguments:
-        if argument in LAUNCHERS:
-            pytest.importorskip(f"hydra_plugins.{LAUNCHERS[argument]}")
     overrides = [a for a in arguments if not a.startswith("-") and not a.startswith("hydra/")]
     launch = next((a.removeprefix("launch=") for a in overrides if a.startswith("launch=")), None)
     if not is_installed(launch):
