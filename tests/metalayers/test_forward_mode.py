@@ -21,7 +21,8 @@ SOLVED = [
     for solver in operators_for(build(name, **options).spec, 4)
     if solver != "host"  # on a CPU it is the same as "device"
 ]
-PLAIN = [("gap", {}), ("bcnn", {}), ("cbp", {"projection_dim": 50})]
+PLAIN = [("gap", {}), ("bcnn", {}), ("cbp", {"projection_dim": 50}), ("cross_covariance", {}), ("log_cholesky", {}), ("svpn", {}),
+         ("epn", {}), ("rank1_update", {}), ("isice", {}), ("dropcov", {"dropout": "none"})]  # fmt: skip
 TWICE = [("svd_lyapunov", {}), ("svd_lyapunov", {"route": "dense"}), ("svd_lyapunov", {"solver": "products"}), ("g2denet", {}),
          ("isqrt_cov", {"solver": "products"}), ("bcnn", {}), ("cbp", {"projection_dim": 50})]  # fmt: skip
 
@@ -37,9 +38,14 @@ def _features(channels, positions):
 
 @pytest.mark.parametrize(("name", "options"), [*SOLVED, *PLAIN])
 def test_jvp_is_the_jacobian_times_the_direction(name, options):
-    """Where the covariance is singular too, but for the dense route, whose gradient is its rounding noise there."""
+    """Where the covariance is singular too.
+
+    But not on the dense route, whose gradient is its rounding noise there, and for the
+    Cholesky factor, whose gradient has the reciprocal of its epsilon.
+    """
     layer = build(name, **options)
-    for channels, positions in [(4, 9), (6, 4)] if options.get("route") != "dense" else [(4, 9)]:
+    singular = options.get("route") != "dense" and name != "log_cholesky"
+    for channels, positions in [(4, 9), (6, 4)] if singular else [(4, 9)]:
         x, direction = _features(channels, positions), _random(1, channels, positions, seed=1)
         value, tangent = torch.func.jvp(layer, (x,), (direction,))
         expected = (torch.func.jacrev(layer)(x) * direction).sum((-1, -2, -3))
