@@ -69,10 +69,23 @@ start() {
 }
 
 stop() {
-    for daemon in slurmd slurmctld munged; do
-        [ -f "$folder/$daemon.pid" ] && kill "$(cat "$folder/$daemon.pid")" 2> /dev/null
+    scancel --partition=all --state=PENDING,RUNNING,SUSPENDED 2> /dev/null || true
+    tries=30
+    while [ $tries -gt 0 ] && [ -n "$(squeue --noheader 2> /dev/null)" ]; do # jobs that are ended are seen to by slurmd
+        sleep 1
+        tries=$((tries - 1))
     done
-    true
+    for daemon in slurmd slurmctld munged; do
+        [ -f "$folder/$daemon.pid" ] || continue
+        process=$(cat "$folder/$daemon.pid")
+        kill "$process" 2> /dev/null || continue
+        tries=10
+        while [ $tries -gt 0 ] && kill -0 "$process" 2> /dev/null; do
+            sleep 1
+            tries=$((tries - 1))
+        done
+        kill -9 "$process" 2> /dev/null || true
+    done
 }
 
 case $command in

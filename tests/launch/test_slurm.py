@@ -108,7 +108,7 @@ def test_the_tasks_of_an_array_are_runs_of_their_own(submit, ask, until, tmp_pat
     assert sorted(result["seed"] for result in results) == [0, 1]
 
 
-def test_a_sweep_is_an_array_whose_jobs_are_warned_by_submitit(slurm, surroundings, gcp_train, until, tmp_path):
+def test_a_sweep_is_an_array_of_jobs_of_submitit(slurm, surroundings, gcp_train, until, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     surroundings["SLURM_CONF"] = str(slurm)
     node = ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=4", "trainer.accelerator=cpu", "trainer.num_threads=1"]
