@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.resources import files
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 import gcp_repro
@@ -33,6 +35,9 @@ __all__ = ["Report", "Section", "build_report", "render_html"]
 
 AS_PUBLISHED = ("2", "3", "4", "11")
 """Published tables shown whole for reference; every other one has its numbers in a table of its own."""
+
+
+SIGNED_NUMBER = re.compile(r"(?<![\w.-])[(\[]*(?:-\d[\d.]*(?:e[+-]?\d+)?|\d[\d.]*e-\d+)")
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,11 @@ def render_html(report: Report) -> str:
     )
 
 
+def unbroken(text: str) -> Markup:
+    """Text as HTML in which no line ends after the sign of a number or of its exponent."""
+    return Markup(SIGNED_NUMBER.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
+
+
 @functools.cache
 def _packed_plotly() -> str:
     """Plotly's library in two fifths of its size; `report.js` unpacks it."""
@@ -213,4 +223,5 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals["plural"] = plural
+    environment.filters["unbroken"] = unbroken
     return environment

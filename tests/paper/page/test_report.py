@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
-from gcp_repro.paper.page.report import build_report, render_html
+from gcp_repro.paper.page.report import build_report, render_html, unbroken
 from gcp_repro.paper.store.results import gather
 from tests.paper.fake_runs import write_broken, write_run, write_sweep
 
@@ -117,6 +117,24 @@ def test_every_figure_has_an_alternative_in_words(page_file):
     for key in described:
         (words,) = re.findall(rf'<ul id="{re.escape(key)}">(.*?)</ul>', text, re.DOTALL)
         assert re.search(r"<li>.*\d", words), key
+
+
+@pytest.mark.parametrize("number", ["8e-1", "-0.54", "[-1.14", "1.5e-16", "-2e+3", "(-7"])
+def test_no_line_ends_within_a_number(number):
+    assert unbroken(f"off by {number}; <b>") == f'off by <span class="whole">{number}</span>; &lt;b&gt;'
+
+
+def test_words_with_hyphens_may_break():
+    for text in ("iSQRT-COV 47.95", "seed0-158d04cc", "2026-11-26", "47.95 and 1e+3"):
+        assert unbroken(text) == text
+
+
+def test_the_numbers_of_sentences_are_whole(page_file):
+    (claims,) = re.findall(r'<section id="claims".*?</section>', page_file.read_text(), re.DOTALL)
+    sentences = " ".join(re.findall(r"<li>(.*?)</li>", claims))
+    numbers = re.findall(r"\d[\d.]*e-\d+", sentences)
+    assert len(numbers) > 3
+    assert len(re.findall(r'<span class="whole">[^<]*e-\d+</span>', sentences)) == len(numbers)
 
 
 def test_text_from_runs_is_escaped(tmp_path):
