@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -46,8 +45,8 @@ class StepTimes:
         layer: The meta-layer.
         backbone: The network in front of it.
         batch_size: Images a step.
-        step_seconds: Median over the rounds.
-        part_seconds: By the names in `PARTS`, and "checkpoint": one at an epoch's end, shared out over its steps.
+        step_seconds: Of the round that is the median.
+        part_seconds: Of that round, by the names in `PARTS`, and "checkpoint": one at an epoch's end, shared out over its steps.
         memory_bytes: Largest, of torch's allocator on a GPU, resident in the process on the CPU (Linux; 0 elsewhere).
         tiny: Whether the images were generated ones, which say nothing about reading the real ones.
     """
@@ -208,12 +207,9 @@ def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folde
 
 
 def _median(rounds: Sequence[StepTimes]) -> StepTimes:
-    """Of each number over the rounds."""
-    first = rounds[0]
-    parts = {part: statistics.median(one.part_seconds[part] for one in rounds) for part in first.part_seconds}
-    seconds = statistics.median(one.step_seconds for one in rounds)
-    memory = max(one.memory_bytes for one in rounds)
-    return replace(first, step_seconds=seconds, part_seconds=parts, memory_bytes=memory)
+    """The round whose step is the median, of two the shorter, with the largest memory of all: its parts sum to its step."""
+    middle = sorted(rounds, key=lambda one: one.step_seconds)[(len(rounds) - 1) // 2]
+    return replace(middle, memory_bytes=max(one.memory_bytes for one in rounds))
 
 
 def _table(times: Sequence[StepTimes]) -> Table:

@@ -8,7 +8,7 @@ from pytorch_lightning import LightningDataModule
 
 from gcp_repro.bench import step_clock
 from gcp_repro.bench.step_clock import PARTS
-from gcp_repro.bench.train import _configs, measure
+from gcp_repro.bench.train import StepTimes, _configs, _median, measure
 from gcp_repro.cli.bench import main
 from gcp_repro.data import DigitsDataModule
 from gcp_repro.errors import OptionError
@@ -95,7 +95,7 @@ def test_the_layers_share_holds_what_the_profiler_sees_of_it(tmp_path):
 
 def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
     output = tmp_path / "steps.csv"
-    options = ["--steps", "2", "--warmup", "1", "--repeats", "1", "--output", str(output)]
+    options = ["--steps", "2", "--warmup", "1", "--repeats", "3", "--output", str(output)]
     main(["train", *TINY, "meta_layer=svd_pade", "protocol=hybrid", *options])
     rows = list(csv.DictReader(output.read_text().splitlines()))
     assert [row["meta_layer"] for row in rows] == ["svd_pade", "gap", "isqrt_cov"]
@@ -106,6 +106,16 @@ def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "meta-layer" in shown
     assert str(output) in shown
+
+
+def test_the_parts_are_those_of_the_median_round_and_sum_to_its_step():
+    def step(data, forward, memory):
+        return StepTimes("digits", "gap", "cnn", 10, data + forward, {"data": data, "forward": forward}, memory)
+
+    found = _median([step(1.0, 8.0, 3), step(6.0, 4.0, 1), step(7.0, 5.0, 2)])  # medians one by one: 6 and 5, of a step of 10
+    assert (found.step_seconds, found.part_seconds, found.memory_bytes) == (10.0, {"data": 6.0, "forward": 4.0}, 3)
+    found = _median([step(1.0, 8.0, 3), step(6.0, 4.0, 1)])
+    assert found.part_seconds == {"data": 1.0, "forward": 8.0}
 
 
 def test_too_few_batches_and_numbers_below_one_are_refused(tmp_path):
