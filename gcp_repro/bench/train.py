@@ -124,8 +124,20 @@ def _configs(overrides: Sequence[str], layers: Sequence[str]) -> list[DictConfig
             config = compose("train", given)
             check_targets(config, "the command", config.trusted)
             check_hardware(config.trainer, config.callbacks)
+            _check_passes(config)
             configs.setdefault(config.meta_layer.name, config)
     return list(configs.values())
+
+
+def _check_passes(config: DictConfig) -> None:
+    trainer, images = config.trainer, int(config.data.batch_size)
+    bound, passes = trainer.get("images_per_device"), trainer.get("accumulate_grad_batches")
+    if (bound is not None and bound < images) or passes not in (None, 1):
+        name, value = ("accumulate_grad_batches", passes) if passes is not None else ("images_per_device", bound)
+        raise OptionError(
+            f"gcp-bench train needs steps of one pass; got trainer.{name}={value} with data.batch_size={images}: leave it null, and "
+            "set data.batch_size to the images of one pass"
+        )
 
 
 def measure(configs: Sequence[DictConfig], folder: Path, *, steps: int, warmup: int, repeats: int) -> list[StepTimes]:

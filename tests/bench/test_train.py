@@ -118,6 +118,13 @@ def test_the_parts_are_those_of_the_median_round_and_sum_to_its_step():
     assert found.part_seconds == {"data": 1.0, "forward": 8.0}
 
 
+@pytest.mark.parametrize(("name", "one_pass"), [("images_per_device", 10), ("accumulate_grad_batches", 1)])
+def test_several_passes_a_step_are_refused(name, one_pass):
+    assert _configs([*TINY, f"trainer.{name}={one_pass}"], [])
+    with pytest.raises(OptionError, match=rf"steps of one pass; got trainer\.{name}=5 with data\.batch_size=10: leave it null"):
+        _configs([*TINY, f"trainer.{name}=5"], [])
+
+
 def test_too_few_batches_and_numbers_below_one_are_refused(tmp_path):
     (config,) = _configs(TINY, [])
     with pytest.raises(OptionError, match=r"needs 10 batches in an epoch; got 4: lower --steps or data\.batch_size"):
