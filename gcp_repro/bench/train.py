@@ -7,7 +7,7 @@ import gc
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from rich.table import Table
 
 from gcp_repro.bench.layer_records import machine, write_rows
@@ -25,8 +25,10 @@ from gcp_repro.bench.step_clock import PARTS, ClockAround, StepClock
 from gcp_repro.errors import OptionError
 from gcp_repro.runs import register_resolvers
 from gcp_repro.training.build import Experiment, build, build_experiment, label_of
+from gcp_repro.training.diagnostics.diagnostic import MetaLayerDiagnostic
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO
+from gcp_repro.training.protocol.initial_weights import InitialWeights
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.trust import check_targets
 
@@ -135,8 +137,8 @@ def _check_passes(config: DictConfig) -> None:
     if (bound is not None and bound < images) or passes not in (None, 1):
         name, value = ("accumulate_grad_batches", passes) if passes is not None else ("images_per_device", bound)
         raise OptionError(
-            f"gcp-bench train needs steps of one pass; got trainer.{name}={value} with data.batch_size={images}: leave it null, and "
-            "set data.batch_size to the images of one pass"
+            f"gcp-bench train needs steps of one pass; got trainer.{name}={value} with data.batch_size={images}: leave it null, "
+            "and set data.batch_size to the images of one pass"
         )
 
 
@@ -200,14 +202,14 @@ def _round(config: DictConfig, folder: Path, steps: int, warmup: int) -> StepTim
 def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folder: Path, steps: int) -> Trainer:
     own: Any = OmegaConf.to_container(config.trainer, resolve=True)
     kept = ("accelerator", "devices", "precision", "deterministic", "benchmark", "sync_batchnorm")
-    finite, diagnostics = experiment.module.finite_steps, [build(node) for node in config.callbacks.values()]
+    configured = [build(node) for node in config.callbacks.values()]
     return Trainer(
         **{name: own[name] for name in kept},
         max_steps=steps,
         max_epochs=1,
         limit_val_batches=0,
         gradient_clip_val=config.gradient_clip_norm,
-        callbacks=[finite, *(ClockAround(clock, diagnostic) for diagnostic in diagnostics), clock],
+        callbacks=[experiment.module.finite_steps, *_timed(configured, clock), clock],
         plugins=[DurableCheckpointIO()],
         logger=False,
         default_root_dir=folder,
@@ -216,6 +218,15 @@ def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folde
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def _timed(callbacks: Sequence[Callback], clock: StepClock) -> Iterator[Callback]:
+    """Diagnostics with the clock around them, other callbacks as they are; weights of another run change no time."""
+    for callback in callbacks:
+        if isinstance(callback, MetaLayerDiagnostic):
+            yield ClockAround(clock, callback)
+        elif not isinstance(callback, InitialWeights):
+            yield callback
 
 
 def _median(rounds: Sequence[StepTimes]) -> StepTimes:

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 import torch
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import Callback, LightningDataModule
 
 from gcp_repro.bench import step_clock
 from gcp_repro.bench.step_clock import PARTS
@@ -123,6 +123,31 @@ def test_several_passes_a_step_are_refused(name, one_pass):
     assert _configs([*TINY, f"trainer.{name}={one_pass}"], [])
     with pytest.raises(OptionError, match=rf"steps of one pass; got trainer\.{name}=5 with data\.batch_size=10: leave it null"):
         _configs([*TINY, f"trainer.{name}=5"], [])
+
+
+class Counting(Callback):
+    """Counts the ends of steps."""
+
+    ends = 0
+
+    def on_train_batch_end(self, *arguments):
+        type(self).ends += 1
+
+
+def test_callbacks_that_are_no_diagnostics_run_as_they_do_in_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Counting, "ends", 0)
+    (config,) = _configs(TINY, [])
+    config.callbacks = {"counting": {"_target_": f"{__name__}.Counting"}}
+    measure([config], tmp_path, steps=2, warmup=1, repeats=1)
+    assert Counting.ends == 3
+
+
+def test_weights_of_another_run_are_left_out(tmp_path):
+    (config,) = _configs(TINY, [])
+    target = "gcp_repro.training.protocol.initial_weights.InitialWeights"
+    config.callbacks = {"initial_weights": {"_target_": target, "checkpoint": str(tmp_path / "none.ckpt")}}
+    (times,) = measure([config], tmp_path, steps=2, warmup=1, repeats=1)
+    assert times.step_seconds > 0
 
 
 def test_too_few_batches_and_numbers_below_one_are_refused(tmp_path):
