@@ -204,7 +204,8 @@ def difference(comparison: Comparison, features: Tensor) -> tuple[float, float |
     found = []
     for function in (comparison.theirs, comparison.ours):
         x = features.clone().to(comparison.dtype).requires_grad_()
-        value = function(x).flatten(1 if function(x).ndim > 1 else 0)
+        value = function(x)
+        value = value.flatten(1 if value.ndim > 1 else 0)
         gradient = None
         if value.requires_grad:
             weights = torch.randn(value.shape, generator=torch.Generator().manual_seed(1)).to(value.dtype)

@@ -62,9 +62,27 @@ def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
         Step("tune", (bench, "tune", *rounds, *shapes, "--output", str(folder / "solvers.csv")), 900 if small else 90),
         Step("layers", (bench, "layers", *rounds, *shapes, *beside, "--output", str(folder / "layers.csv")), 150),
         *(_training(device, folder, *choice) for choice in _trainings(small)),
-        Step("data", (bench, "data"), 60),
+        Step("train", (bench, "train", *_benched(device), "--output", str(folder / "train_steps.csv")), 120),
+        Step("data", (bench, "data", "--csv", str(folder / "data_throughput.csv")), 60),
     ]
     return found
+
+
+def _benched(device: str) -> tuple[str, ...]:
+    """A training whose steps are taken apart: on a GPU a dozen generated images, two a step."""
+    if device == "cpu":
+        return "experiment=digits", "meta_layer=svd_pade", "trainer.accelerator=cpu", "--steps", "2", "--warmup", "1"
+    generated = ("data.tiny=true", "data.batch_size=2", "data.num_workers=0")
+    return (
+        "experiment=resnet50_imagenet",
+        "meta_layer=svd_pade",
+        *generated,
+        "trainer.accelerator=gpu",
+        "--steps",
+        "4",
+        "--warmup",
+        "2",
+    )
 
 
 def _trainings(small: bool) -> Iterator[tuple[str, str, bool]]:

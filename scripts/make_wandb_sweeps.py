@@ -8,11 +8,12 @@ Each file of `scripts/wandb_sweeps` is for `wandb sweep FILE`; agents then run `
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 import yaml
+
+from gcp_repro.paper.plan import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 SOURCES, TARGETS = ROOT / "configs" / "sweep", ROOT / "scripts" / "wandb_sweeps"
@@ -24,12 +25,11 @@ def values_of(text: object) -> list[object]:
     return [yaml.safe_load(value) for value in str(text).split(",")]
 
 
-def sweep_of(text: str) -> str:
-    """The W&B sweep that makes the same runs as a configuration of the group `sweep`."""
+def sweep_of(name: str, text: str) -> str:
+    """The W&B sweep that makes the same runs as a configuration of the group `sweep`, of the plan's experiments or its own."""
     title = text.splitlines()[1].removeprefix("# ")
-    experiment = re.search(r"experiment=(\w+)", title)
     params = yaml.safe_load(text)["hydra"]["sweeper"]["params"]
-    parameters = {"experiment": [experiment.group(1) if experiment else "digits"]}
+    parameters: dict[str, list[object]] = {"experiment": [plan.experiment for plan in BENCHMARKS if plan.sweep == name]}
     parameters |= {name: values_of(values) for name, values in params.items()}
     content = {
         "project": "gcp_repro",
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a file is not current")
     check = parser.parse_args().check
-    wanted = {TARGETS / path.name: sweep_of(path.read_text()) for path in sorted(SOURCES.glob("[!s]*.yaml"))}
+    wanted = {TARGETS / path.name: sweep_of(path.stem, path.read_text()) for path in sorted(SOURCES.glob("[!s]*.yaml"))}
     old = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in [] if check else old:
         TARGETS.mkdir(exist_ok=True)

@@ -10,6 +10,8 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from torch import nn
 from torch.optim import Optimizer
 
+from gcp_repro.training.diagnostics.diagnostic import MetaLayerDiagnostic
+
 __all__ = ["PARTS", "ClockAround", "StepClock"]
 
 PARTS = ("data", "transfer", "forward", "meta-layer", "backward", "optimiser", "diagnostics", "other")
@@ -109,14 +111,12 @@ class ClockAround(Callback):
 
     Args:
         clock: That is looked at.
-        diagnostic: A callback; one that is no diagnostic of the meta-layer counts in every step.
+        diagnostic: From here on it measures in every step.
     """
 
-    def __init__(self, clock: StepClock, diagnostic: Callback) -> None:
+    def __init__(self, clock: StepClock, diagnostic: MetaLayerDiagnostic) -> None:
         self.clock, self.diagnostic = clock, diagnostic
-        self.every = int(getattr(diagnostic, "every_n_steps", 1))
-        if hasattr(diagnostic, "every_n_steps"):
-            diagnostic.every_n_steps = 1
+        self.every, diagnostic.every_n_steps = diagnostic.every_n_steps, 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """As the diagnostic."""

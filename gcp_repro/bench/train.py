@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from rich.table import Table
 
 from gcp_repro.bench.layer_records import machine, write_rows
@@ -26,8 +25,10 @@ from gcp_repro.bench.step_clock import PARTS, ClockAround, StepClock
 from gcp_repro.errors import OptionError
 from gcp_repro.runs import register_resolvers
 from gcp_repro.training.build import Experiment, build, build_experiment, label_of
+from gcp_repro.training.diagnostics.diagnostic import MetaLayerDiagnostic
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO
+from gcp_repro.training.protocol.initial_weights import InitialWeights
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.trust import check_targets
 
@@ -46,8 +47,8 @@ class StepTimes:
         layer: The meta-layer.
         backbone: The network in front of it.
         batch_size: Images a step.
-        step_seconds: Median over the rounds.
-        part_seconds: By the names in `PARTS`, and "checkpoint": one at an epoch's end, shared out over its steps.
+        step_seconds: Of the round that is the median.
+        part_seconds: Of that round, by the names in `PARTS`, and "checkpoint": one at an epoch's end, shared out over its steps.
         memory_bytes: Largest, of torch's allocator on a GPU, resident in the process on the CPU (Linux; 0 elsewhere).
         tiny: Whether the images were generated ones, which say nothing about reading the real ones.
     """
@@ -125,8 +126,20 @@ def _configs(overrides: Sequence[str], layers: Sequence[str]) -> list[DictConfig
             config = compose("train", given)
             check_targets(config, "the command", config.trusted)
             check_hardware(config.trainer, config.callbacks)
+            _check_passes(config)
             configs.setdefault(config.meta_layer.name, config)
     return list(configs.values())
+
+
+def _check_passes(config: DictConfig) -> None:
+    trainer, images = config.trainer, int(config.data.batch_size)
+    bound, passes = trainer.get("images_per_device"), trainer.get("accumulate_grad_batches")
+    if (bound is not None and bound < images) or passes not in (None, 1):
+        name, value = ("accumulate_grad_batches", passes) if passes is not None else ("images_per_device", bound)
+        raise OptionError(
+            f"gcp-bench train needs steps of one pass; got trainer.{name}={value} with data.batch_size={images}: leave it null, "
+            "and set data.batch_size to the images of one pass"
+        )
 
 
 def measure(configs: Sequence[DictConfig], folder: Path, *, steps: int, warmup: int, repeats: int) -> list[StepTimes]:
@@ -189,14 +202,14 @@ def _round(config: DictConfig, folder: Path, steps: int, warmup: int) -> StepTim
 def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folder: Path, steps: int) -> Trainer:
     own: Any = OmegaConf.to_container(config.trainer, resolve=True)
     kept = ("accelerator", "devices", "precision", "deterministic", "benchmark", "sync_batchnorm")
-    finite, diagnostics = experiment.module.finite_steps, [build(node) for node in config.callbacks.values()]
+    configured = [build(node) for node in config.callbacks.values()]
     return Trainer(
         **{name: own[name] for name in kept},
         max_steps=steps,
         max_epochs=1,
         limit_val_batches=0,
         gradient_clip_val=config.gradient_clip_norm,
-        callbacks=[finite, *(ClockAround(clock, diagnostic) for diagnostic in diagnostics), clock],
+        callbacks=[experiment.module.finite_steps, *_timed(configured, clock), clock],
         plugins=[DurableCheckpointIO()],
         logger=False,
         default_root_dir=folder,
@@ -207,13 +220,19 @@ def _trainer(config: DictConfig, experiment: Experiment, clock: StepClock, folde
     )
 
 
+def _timed(callbacks: Sequence[Callback], clock: StepClock) -> Iterator[Callback]:
+    """Diagnostics with the clock around them, other callbacks as they are; weights of another run change no time."""
+    for callback in callbacks:
+        if isinstance(callback, MetaLayerDiagnostic):
+            yield ClockAround(clock, callback)
+        elif not isinstance(callback, InitialWeights):
+            yield callback
+
+
 def _median(rounds: Sequence[StepTimes]) -> StepTimes:
-    """Of each number over the rounds."""
-    first = rounds[0]
-    parts = {part: statistics.median(one.part_seconds[part] for one in rounds) for part in first.part_seconds}
-    seconds = statistics.median(one.step_seconds for one in rounds)
-    memory = max(one.memory_bytes for one in rounds)
-    return replace(first, step_seconds=seconds, part_seconds=parts, memory_bytes=memory)
+    """The round whose step is the median, of two the shorter, with the largest memory of all: its parts sum to its step."""
+    middle = sorted(rounds, key=lambda one: one.step_seconds)[(len(rounds) - 1) // 2]
+    return replace(middle, memory_bytes=max(one.memory_bytes for one in rounds))
 
 
 def _table(times: Sequence[StepTimes]) -> Table:

@@ -21,7 +21,7 @@ from pathlib import Path
 from gcp_repro.data.tiny import Tiny, write_tiny
 from scripts.rehearsal.checks import Check, check_all
 from scripts.rehearsal.disk import Disk, disk
-from scripts.rehearsal.processes import PATIENCE, Sweep, kill, surroundings
+from scripts.rehearsal.processes import NO_ACCOUNT, PATIENCE, Sweep, kill, surroundings
 
 ROOT = Path(__file__).parents[2]
 IMAGES = Tiny(classes=20, train=16, val=4, size=(64, 64))
@@ -59,10 +59,12 @@ class Start:
     Attributes:
         events: In order.
         statuses: Exit statuses that it may end with.
+        account: What the first line of its account must hold; "no account" where it dies before it can give one.
     """
 
     events: tuple[Event, ...]
     statuses: tuple[int, ...]
+    account: str
 
 
 def _kill_all(sweep: Sweep, place: Disk) -> None:
@@ -82,12 +84,22 @@ def _fill_disk(sweep: Sweep, place: Disk) -> None:
 
 
 STARTS = (
-    Start((Event("the main process is killed", CONTROL, _kill_all),), (-signal.SIGKILL,)),
-    Start((Event("a worker is lost", 2, _kill_worker), Event("the disk is full", 4, _fill_disk)), (1,)),
-    Start((Event("the scheduler wants the machine back", 8, _ask_to_stop),), (128 + signal.SIGTERM,)),
-    Start((), (0,)),
-    Start((), (0,)),
+    Start((Event("the main process is killed", CONTROL, _kill_all),), (-signal.SIGKILL,), NO_ACCOUNT),
+    Start((Event("a worker is lost", 2, _kill_worker), Event("the disk is full", 4, _fill_disk)), (1,), "failed"),
+    Start((Event("the scheduler wants the machine back", 8, _ask_to_stop),), (128 + signal.SIGTERM,), "1 interrupted"),
+    Start((), (0,), "1 diverged"),
+    Start((), (0,), "13 skipped"),
 )
+
+
+def check_start(number: int, plan: Start, status: int, account: str, place: Disk) -> list[Check]:
+    """How a start ended, and its account, which may be lacking where a full disk has no room for what is printed."""
+    unheard = not place.keeps_output and any(event.strike is _fill_disk for event in plan.events)
+    told = plan.account in account or (unheard and account == NO_ACCOUNT)
+    return [
+        Check(f"start {number} ends with a status in {plan.statuses}", status in plan.statuses, str(status)),
+        Check(f"start {number} says: {plan.account}", told, account),
+    ]
 
 
 class Rehearsal:
@@ -115,7 +127,7 @@ class Rehearsal:
         places = (f"data.root={self.folder / layout}", f"paths.runs_dir={runs}")
         return [sys.executable, "-m", "gcp_repro.cli.train", *more, *CONFIGURATION, *places]
 
-    def start(self, number: int, plan: Start) -> Check:
+    def start(self, number: int, plan: Start) -> list[Check]:
         """Start the sweep once, and do to it what is planned."""
         self.say(f"start {number}")
         log = self.folder / f"start-{number}.log"
@@ -131,11 +143,12 @@ class Rehearsal:
         finally:
             kill([*known, *(sweep.processes() if sweep.main.poll() is None else ())])
         account = sweep.account()
+        self._note_results()
         self.say(f"ended with status {status}: {account}")
         self.lines.append((", ".join(event.name for event in plan.events) or "nothing", str(status), account))
         if any(event.strike is _fill_disk for event in plan.events):
             self.place.empty()
-        return Check(f"start {number} ends with a status in {plan.statuses}", status in plan.statuses, str(status))
+        return check_start(number, plan, status, account, self.place)
 
     def _wait_for(self, sweep: Sweep, event: Event) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -143,8 +156,12 @@ class Rehearsal:
             if sweep.main.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"row {event.row + 1} was not reached; {sweep.log} says why")
             time.sleep(0.1)
-            for path in self.runs.glob("*/*/result.json"):
-                self.written.setdefault(path, path.stat().st_mtime_ns)
+            self._note_results()
+
+    def _note_results(self) -> None:
+        """When each was written first: no later start may write it again."""
+        for path in self.runs.glob("*/*/result.json"):
+            self.written.setdefault(path, path.stat().st_mtime_ns)
 
     def control(self, overrides: Sequence[str]) -> Path:
         """Train one row without any disturbance; returns its directory."""
@@ -170,7 +187,7 @@ def run(folder: Path, place: Disk) -> list[Check]:
     rehearsal.say(f"the disk: {place.kind}")
     for layout in ("imagenet_tar", "imagenet"):
         write_tiny(layout, folder / layout, IMAGES)
-    checks = [rehearsal.start(number, plan) for number, plan in enumerate(STARTS, start=1)]
+    checks = [check for number, plan in enumerate(STARTS, start=1) for check in rehearsal.start(number, plan)]
     control = rehearsal.control(["row=svd_pade"])
     table = rehearsal.tables()
     checks += check_all(rehearsal.runs, control, table, rehearsal.written)

@@ -24,6 +24,7 @@ class Disk:
     """
 
     kind = ""
+    keeps_output = True  # of the sweep, in a log that lies elsewhere
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,6 +61,7 @@ class Limit(Disk):
     """A stand-in for who may not mount: the system refuses the sweep's processes files of more than a few bytes."""
 
     kind = "no file system of its own (that needs root): a limit on the size of the processes' files"
+    keeps_output = False
 
     def fill(self, sweep: Sweep) -> None:
         """Set the limit on all processes of the sweep; those that start later begin without it."""

@@ -18,6 +18,10 @@ PATIENCE = 600.0
 """Seconds after which something that must happen is given up."""
 
 
+NO_ACCOUNT = "no account"
+"""Of a start that died before it could give one, or had no room for it."""
+
+
 class Sweep:
     """A running `gcp-train -m`.
 
@@ -55,7 +59,7 @@ class Sweep:
     def account(self) -> str:
         """The first line of the account, as it was printed: a full disk has no room for a file."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line for line in lines if line.startswith("sweep of ")), "no account")
+        return next((line for line in lines if line.startswith("sweep of ")), NO_ACCOUNT)
 
     def workers(self) -> list[int]:
         """The further processes of the present job."""

@@ -4,11 +4,11 @@ import csv
 
 import pytest
 import torch
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import Callback, LightningDataModule
 
 from gcp_repro.bench import step_clock
 from gcp_repro.bench.step_clock import PARTS
-from gcp_repro.bench.train import _configs, measure
+from gcp_repro.bench.train import StepTimes, _configs, _median, measure
 from gcp_repro.cli.bench import main
 from gcp_repro.data import DigitsDataModule
 from gcp_repro.errors import OptionError
@@ -95,7 +95,7 @@ def test_the_layers_share_holds_what_the_profiler_sees_of_it(tmp_path):
 
 def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
     output = tmp_path / "steps.csv"
-    options = ["--steps", "2", "--warmup", "1", "--repeats", "1", "--output", str(output)]
+    options = ["--steps", "2", "--warmup", "1", "--repeats", "3", "--output", str(output)]
     main(["train", *TINY, "meta_layer=svd_pade", "protocol=hybrid", *options])
     rows = list(csv.DictReader(output.read_text().splitlines()))
     assert [row["meta_layer"] for row in rows] == ["svd_pade", "gap", "isqrt_cov"]
@@ -106,6 +106,48 @@ def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "meta-layer" in shown
     assert str(output) in shown
+
+
+def test_the_parts_are_those_of_the_median_round_and_sum_to_its_step():
+    def step(data, forward, memory):
+        return StepTimes("digits", "gap", "cnn", 10, data + forward, {"data": data, "forward": forward}, memory)
+
+    found = _median([step(1.0, 8.0, 3), step(6.0, 4.0, 1), step(7.0, 5.0, 2)])  # medians one by one: 6 and 5, of a step of 10
+    assert (found.step_seconds, found.part_seconds, found.memory_bytes) == (10.0, {"data": 6.0, "forward": 4.0}, 3)
+    found = _median([step(1.0, 8.0, 3), step(6.0, 4.0, 1)])
+    assert found.part_seconds == {"data": 1.0, "forward": 8.0}
+
+
+@pytest.mark.parametrize(("name", "one_pass"), [("images_per_device", 10), ("accumulate_grad_batches", 1)])
+def test_several_passes_a_step_are_refused(name, one_pass):
+    assert _configs([*TINY, f"trainer.{name}={one_pass}"], [])
+    with pytest.raises(OptionError, match=rf"steps of one pass; got trainer\.{name}=5 with data\.batch_size=10: leave it null"):
+        _configs([*TINY, f"trainer.{name}=5"], [])
+
+
+class Counting(Callback):
+    """Counts the ends of steps."""
+
+    ends = 0
+
+    def on_train_batch_end(self, *arguments):
+        type(self).ends += 1
+
+
+def test_callbacks_that_are_no_diagnostics_run_as_they_do_in_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Counting, "ends", 0)
+    (config,) = _configs(TINY, [])
+    config.callbacks = {"counting": {"_target_": f"{__name__}.Counting"}}
+    measure([config], tmp_path, steps=2, warmup=1, repeats=1)
+    assert Counting.ends == 3
+
+
+def test_weights_of_another_run_are_left_out(tmp_path):
+    (config,) = _configs(TINY, [])
+    target = "gcp_repro.training.protocol.initial_weights.InitialWeights"
+    config.callbacks = {"initial_weights": {"_target_": target, "checkpoint": str(tmp_path / "none.ckpt")}}
+    (times,) = measure([config], tmp_path, steps=2, warmup=1, repeats=1)
+    assert times.step_seconds > 0
 
 
 def test_too_few_batches_and_numbers_below_one_are_refused(tmp_path):

@@ -86,3 +86,15 @@ def test_a_clone_is_needed(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         compare_layers.main()
     assert "needs at least one clone: --riemgcp, --dropcov" in capsys.readouterr().err
+
+
+def test_each_function_is_evaluated_once():
+    calls = []
+
+    def doubled(x):
+        calls.append(x.shape)
+        return 2 * x
+
+    comparison = compare_layers.Comparison("doubled", doubled, doubled)
+    assert compare_layers.difference(comparison, torch.ones(2, 3, 4, 4)) == (0.0, 0.0)
+    assert len(calls) == 2

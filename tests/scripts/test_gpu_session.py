@@ -1,8 +1,12 @@
+import argparse
 import csv
 import sys
+from pathlib import Path
 
 import pytest
 
+from gcp_repro.bench.train import _configs, add_arguments
+from gcp_repro.data.tiny import Tiny
 from scripts.gpu_session import Step, main, run, steps_on
 
 SAYS = "import sys; print('said'); sys.exit({})"
@@ -35,11 +39,30 @@ def test_the_whole_fits_into_its_time_and_measures_what_it_says(tmp_path):
     steps = steps_on("cuda", tmp_path, tmp_path / "clone")
     assert [step.name for step in steps] == [
         "tests", "tune", "layers", "alexnet_imagenet 16-mixed", "alexnet_imagenet bf16-mixed compiled",
-        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "data",
+        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "train", "data",
     ]  # fmt: skip
     assert all("cuda" in step.command for step in steps if step.name in ("tune", "layers"))
     (layers,) = [step for step in steps if step.name == "layers"]
     assert layers.command[-4:-2] == ("--peer", str(tmp_path / "clone"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_measurement_leaves_a_file_in_the_folder(device, tmp_path):
+    benches = [step.command for step in steps_on(device, tmp_path, None) if step.command[0].endswith("gcp-bench")]
+    assert [command[1] for command in benches] == ["tune", "layers", "train", "data"]
+    files = [command[1 + command.index("--csv" if command[1] == "data" else "--output")] for command in benches]
+    assert [Path(file).parent for file in files] == [tmp_path] * 4
+    assert len({*files}) == 4
+
+
+@pytest.mark.parametrize(("device", "images"), [("cpu", 1000), ("cuda", Tiny().classes * Tiny().train)])
+def test_the_training_whose_steps_are_taken_apart_has_as_many_batches_as_it_counts(device, images, tmp_path):
+    (step,) = [step for step in steps_on(device, tmp_path, None) if step.name == "train"]
+    options = argparse.ArgumentParser()
+    add_arguments(options)
+    chosen = options.parse_args(step.command[2:])
+    config, *_ = _configs([override.replace("=gpu", "=cpu") for override in chosen.overrides], chosen.layers)
+    assert chosen.steps + chosen.warmup <= images // config.data.batch_size
 
 
 def test_on_a_cpu_it_measures_too(tmp_path):

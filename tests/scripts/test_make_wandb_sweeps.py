@@ -1,5 +1,6 @@
 """The sweeps of W&B make the runs that those of Hydra make."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from gcp_repro.cli.sweep import jobs_of_grid
+from gcp_repro.paper.plan import BENCHMARKS, planned_runs, sweep_commands
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "scripts" / "wandb_sweeps").glob("*.yaml"))
@@ -20,13 +22,51 @@ def test_files_are_current():
     assert tables <= {path.stem for path in FILES}
 
 
+def of_grid(content):
+    """The configured values of each run of a sweep of W&B."""
+    names = list(content["parameters"])
+    return [
+        dict(zip(names, values, strict=True))
+        for values in itertools.product(*(entry["values"] for entry in content["parameters"].values()))
+    ]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_file_has_as_many_runs_as_the_sweep_of_hydra_and_their_values(path, compose_train):
-    content = yaml.safe_load(path.read_text())
+def test_a_file_has_the_runs_of_the_command_in_the_plan(path):
+    command = [part for part in sweep_commands()[path.stem].split() if part.startswith("experiment=")]
     params = yaml.safe_load((ROOT / "configs" / "sweep" / path.name).read_text())["hydra"]["sweeper"]["params"]
-    runs = 1
-    for entry in content["parameters"].values():
-        runs *= len(entry["values"])
-    assert runs == len(jobs_of_grid([f"{name}={values}" for name, values in params.items()]))
-    first = [f"{name}={entry['values'][-1]}" for name, entry in content["parameters"].items()]
-    assert compose_train(*first).experiment_name == content["parameters"]["experiment"]["values"][-1]
+    jobs = jobs_of_grid([*command, *(f"{name}={values}" for name, values in params.items())])
+    runs = of_grid(yaml.safe_load(path.read_text()))
+    assert sorted(sorted(f"{name}={value}" for name, value in run.items()) for run in runs) == sorted(map(sorted, jobs))
+
+
+def test_the_files_have_every_run_of_the_paper():
+    """A row and a seed of an experiment are a run; what two tables share is in both sweeps."""
+    planned = {
+        (
+            run.experiment,
+            f"{run.meta_layer}{'_hybrid' if run.protocol == 'hybrid' else ''}",
+            run.seed,
+            run.warmup_epochs,
+            run.dtype,
+        )
+        for run in planned_runs(BENCHMARKS)
+    }
+    runs = [run for path in FILES for run in of_grid(yaml.safe_load(path.read_text()))]
+    found = {
+        (
+            run["experiment"],
+            run["row"],
+            run.get("seed", 0),
+            run.get("protocol.warmup_epochs"),
+            run.get("meta_layer.dtype", "float64"),
+        )
+        for run in runs
+    }
+    assert planned <= found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_its_values_are_choices_of_the_configuration(path, compose_train):
+    last = of_grid(yaml.safe_load(path.read_text()))[-1]
+    assert compose_train(*(f"{name}={value}" for name, value in last.items())).experiment_name == last["experiment"]

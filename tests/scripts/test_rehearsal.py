@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from scripts.rehearsal import __main__ as rehearsal
 from scripts.rehearsal import checks
-from scripts.rehearsal.__main__ import CONFIGURATION, CONTROL, STARTS
-from scripts.rehearsal.disk import Limit
+from scripts.rehearsal.__main__ import CONFIGURATION, CONTROL, STARTS, Rehearsal, check_start
+from scripts.rehearsal.disk import FileSystem, Limit
 from scripts.rehearsal.divergence import Divergence
 
 LAYERS = ("isqrt_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_topn", "mpn_cov")
@@ -99,6 +100,49 @@ def test_the_sweep_is_that_of_the_table_and_the_events_come_in_the_order_of_its_
     assert events == sorted(events)
     assert events[0] == CONTROL
     assert max(events) < len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "account", "disk", "holds"),
+    [
+        (5, 0, "sweep of 13: 13 skipped (12 finished, 1 diverged before)", FileSystem, [True, True]),
+        (5, 0, "sweep of 13: 5 finished, 8 skipped (7 finished, 1 diverged before)", FileSystem, [True, False]),
+        (5, 0, "no account", Limit, [True, False]),
+        (1, -9, "no account", FileSystem, [True, True]),
+        (2, 1, "sweep of 13: 2 finished, 10 failed, 1 skipped (1 finished before)", FileSystem, [True, True]),
+        (2, 1, "no account", FileSystem, [True, False]),
+        (2, 1, "no account", Limit, [True, True]),
+        (3, 1, "sweep of 13: 1 interrupted, 4 not started, 8 skipped", FileSystem, [False, True]),
+    ],
+)
+def test_a_start_is_judged_by_its_status_and_its_account(number, status, account, disk, holds, tmp_path):
+    found = check_start(number, STARTS[number - 1], status, account, disk(tmp_path))
+    assert [check.holds for check in found] == holds
+
+
+class Ended:
+    """A sweep that writes a result and ends."""
+
+    def __init__(self, command, log, runs, environment):
+        self.main = SimpleNamespace(poll=lambda: 0)
+        result = runs / "alexnet_imagenet" / "mpn_cov-hybrid" / "result.json"
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text("{}")
+
+    def wait_for_all(self, known):
+        return 0
+
+    def account(self):
+        return "sweep of 13: 13 skipped"
+
+
+def test_results_of_a_start_without_a_disturbance_are_noted_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "Sweep", Ended)
+    found = Rehearsal(tmp_path, FileSystem(tmp_path / "disk"))
+    checks_of_start = found.start(5, STARTS[4])
+    (result,) = found.written
+    assert found.written[result] == result.stat().st_mtime_ns
+    assert all(check.holds for check in checks_of_start)
 
 
 def test_a_file_system_is_filled_and_emptied(tmp_path):
