@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,7 +20,6 @@ from gcp_repro.errors import DivergedError, OptionError
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import Row, previous_of, sweep_temporaries, write_atomically, write_json
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
-from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.machine import solver_file
 from gcp_repro.runs.outcome import recorded_result, summary
@@ -117,11 +115,8 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
     trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, [others, solvers])
     share = _share(config, trainer)
     with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
-        try:
+        with others:
             diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
-        except BaseException as error:
-            others.end(signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
-            raise
         device = experiment.module.device
         solver = solvers.taken(experiment.module.network, device)
         result |= build_result(config, experiment, recorder, share, device, diverged=diverged, solver=solver)
