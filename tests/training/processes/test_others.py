@@ -68,8 +68,9 @@ def test_lightnings_own_watch_is_left_without_processes(started):
 def test_an_exception_ends_the_others(started, error, signum):
     trainer = started(WAITS)
     (process,) = trainer.strategy.launcher.procs
-    with pytest.raises(type(error)), OtherProcesses() as callback:
-        callback.setup(trainer, None, "fit")
+    callback = OtherProcesses()
+    callback.setup(trainer, None, "fit")
+    with pytest.raises(type(error)), callback:
         raise error
     assert process.wait(TIME_LIMIT) == -signum
 
@@ -85,10 +86,11 @@ def test_this_process_is_killed_if_it_waits_for_a_lost_one(started, killed, monk
 def test_a_failure_of_its_own_comes_first(started, killed):
     trainer = started(WAITS, "raise SystemExit(7)")
     processes = list(trainer.strategy.launcher.procs)
-    with pytest.raises(RuntimeError), OtherProcesses() as callback:
-        callback.setup(trainer, None, "fit")
-        (watch,) = watches()
-        processes[1].wait(TIME_LIMIT)
+    callback = OtherProcesses()
+    callback.setup(trainer, None, "fit")
+    (watch,) = watches()
+    processes[1].wait(TIME_LIMIT)
+    with pytest.raises(RuntimeError), callback:
         raise RuntimeError
     watch.join(TIME_LIMIT)
     assert not killed.is_set()
