@@ -42,7 +42,7 @@ from gcp_repro.training.record.endings import session
 from gcp_repro.training.record.epoch_lines import EpochLines
 from gcp_repro.training.record.further_loggers import check_loggers
 from gcp_repro.training.record.json_lines import JsonLines
-from gcp_repro.training.record.progress import Progress
+from gcp_repro.training.record.progress import Progress, progress_options
 from gcp_repro.training.record.records import RunRecorder
 from gcp_repro.training.result import build_result
 from gcp_repro.trust import check_targets
@@ -97,6 +97,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     with handed_over(requeue=config.trainer.get("requeue", False)), StopRequest(*limits) as request, _environment(config):
         check_evaluation(config.trainer)
         check_loggers(map(str, config.logger))
+        progress_options(config.progress)
         check_hardware(config.trainer, config.callbacks)
         experiment = build_experiment(config, run.nonfinite)
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
@@ -222,7 +223,7 @@ def _trainer(
         EvaluateLastEpoch(),
         JsonLines(run.lines, recorder),
         SaveCheckpoints(run, recorder, _marks(config)),
-        Progress(run, recorder, lines=not progress, **config.progress),
+        Progress(run, recorder, not progress, **progress_options(config.progress)),
         RichProgressBar(leave=False) if progress else EpochLines(recorder),
     ]
     return Trainer(
