@@ -47,6 +47,7 @@ ELSEWHERE = {
     "metalayers/matrix_pooling.py": "tests/metalayers/test_values.py: with the layers by steps",
     "metalayers/plain.py": "tests/export/test_onnx.py: values of what is written",
     "runs/directory.py": "tests/runs/test_outcome.py: names of files, which runs write",
+    "runs/durations.py": "tests/cli/test_status.py: the time that is left; the rest by the example",
     "runs/exit_codes.py": "tests/cli/test_commands.py: numbers, which commands end with",
     "runs/finding.py": "tests/paper/store/test_results.py: folders with runs and without, as they are gathered",
     "runs/interruption.py": "tests/training/test_resume.py: runs that are stopped",

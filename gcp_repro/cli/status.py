@@ -18,8 +18,8 @@ from typing import Any
 from gcp_repro.paper.tables.export import to_csv, to_markdown
 from gcp_repro.paper.tables.table import Column, Table, label
 from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.durations import duration
 from gcp_repro.runs.finding import find_runs
-from gcp_repro.runs.states import duration
 from gcp_repro.runs.status import COLUMNS, status_of
 
 __all__ = ["main"]

@@ -15,8 +15,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.options import AtLeast, check_options
 from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.durations import duration
 from gcp_repro.runs.files import write_json
-from gcp_repro.runs.states import duration
 from gcp_repro.training.record.records import RunRecorder
 
 __all__ = ["Progress", "progress_options"]
