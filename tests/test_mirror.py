@@ -16,6 +16,7 @@ ELSEWHERE = {
     "cli/sweep_account.py": "tests/cli/test_sweep.py: the account of sweeps that are run as commands",
     "cli/sweep_jobs.py": "tests/cli/test_sweep.py: jobs of sweeps that are run as commands",
     "cli/train.py": "tests/cli/test_commands.py: a thin entry point, run as a command",
+    "cli/printing.py": "tests/cli/test_tables.py: a plan whose reader is gone",
     "cli/subcommands.py": "tests/cli/test_bench.py: what the commands with subcommands share",
     "cli/values.py": "tests/cli/test_messages.py: what a user reads after a mistake",
     "data/encoded_images.py": "tests/data/test_image_files.py: the part that its data modules share",
