@@ -26,9 +26,9 @@ TRUSTED_VARIABLE = "GCP_TRUSTED"
 """Environment variable: further names, separated by commas; one that ends with a dot stands for all in a package."""
 
 PACKAGES = (
-    "gcp_repro.", "torch.optim.", "torch.nn.", "timm.", "pytorch_lightning.callbacks.", "pytorch_lightning.loggers.",
+    "gcp_repro.", "torch.optim.", "torch.nn.", "timm.optim.", "pytorch_lightning.callbacks.", "pytorch_lightning.loggers.",
 )  # fmt: skip
-"""Packages whose classes of the kinds below may be named."""
+"""Packages whose classes of the kinds below may be named. Networks of timm come by `TimmBackbone`, which reads files itself."""
 KINDS = frozenset({
     "torch.nn.modules.module.Module",
     "torch.optim.optimizer.Optimizer",
@@ -43,7 +43,6 @@ FACTORIES = frozenset({
     "gcp_repro.training.record.loggers.wandb_logger",
     "gcp_repro.training.record.further_loggers.mlflow_logger",
     "gcp_repro.training.protocol.matching_run.MatchingRun",
-    "timm.create_model",
 })  # fmt: skip
 """What may be named besides."""
 

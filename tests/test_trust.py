@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from gcp_repro import configs
 from gcp_repro.cli import evaluate as gcp_eval
 from gcp_repro.cli import train as gcp_train
 from gcp_repro.cli.importing import main as gcp_import
+from gcp_repro.errors import OptionError
 from gcp_repro.training.evaluate import evaluate
 from gcp_repro.training.run import train
-from gcp_repro.trust import TRUSTED_VARIABLE, UntrustedTargetError, check_targets
+from gcp_repro.trust import FACTORIES, PACKAGES, TRUSTED_VARIABLE, UntrustedTargetError, check_targets
 from tests.weights.foreign import foreign_alexnet
 
 CONFIGS = Path(configs.__path__[0])
@@ -45,7 +47,7 @@ def test_every_configuration_of_this_package_is_trusted():
 @pytest.mark.parametrize(
     "target",
     [
-        "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR", "torch.nn.Conv2d", "timm.create_model", "timm.optim.Lamb",
+        "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR", "torch.nn.Conv2d", "timm.optim.Lamb",
         "pytorch_lightning.callbacks.EarlyStopping", "pytorch_lightning.loggers.CSVLogger",
     ],
 )  # fmt: skip
@@ -62,6 +64,8 @@ def test_parts_of_a_training_are_trusted(target):
         ("numpy.load", "of another package"),
         ("joblib.load", "of another package"),
         ("builtins.eval", "of another package"),
+        ("timm.create_model", "of another package"),
+        ("timm.utils.ModelEma", "of another package"),
         ("torch.nnx.Module", "of another package"),
         ("gcp_repro", "of another package"),
         ("", "of another package"),
@@ -70,7 +74,7 @@ def test_parts_of_a_training_are_trusted(target):
         ("gcp_repro.training.run.torch.hub.load", "an object of torch.hub"),
         ("torch.nn.modules.module.torch.load", "an object of torch.serialization"),
         ("torch.optim.optimizer.torch.hub.load", "an object of torch.hub"),
-        ("timm.models.resnet.torch.hub.load", "an object of torch.hub"),
+        ("timm.optim.lamb.torch.hub.load", "an object of torch.hub"),
         ("gcp_repro.errors.get_close_matches", "an object of difflib"),
         ("gcp_repro.training.run.Path", "an object of pathlib"),
         ("torch.nn.Module.__init__.__globals__.get", "a private part"),
@@ -88,6 +92,14 @@ def test_everything_else_is_refused(target, reason):
         UntrustedTargetError, match=rf"data\.parts\.0\._target_ in runs/x/config\.yaml, which .*{reason}.*: if you know what it"
     ):
         check_targets(config_with(target), "runs/x/config.yaml")
+
+
+def test_the_documents_list_is_the_one_that_is_checked():
+    text = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
+    packages, besides = re.search(r"^- classes of (.*?);\n- besides: (.*?)\.$", text, flags=re.M | re.S).groups()
+    assert set(re.findall(r"`(.+?)`", besides)) == FACTORIES
+    lightning = {"pytorch_lightning.callbacks.", "pytorch_lightning.loggers."}
+    assert {f"{name}." for name in re.findall(r"`(.+?)`", packages)} == set(PACKAGES) - lightning
 
 
 @pytest.fixture
@@ -159,6 +171,7 @@ def exploits(tmp_path):
         {"_target_": "os.mkdir", "path": str(proof)},
         {"_target_": "numpy.load", "file": str(pickled), "allow_pickle": True},
         {"_target_": "joblib.load", "filename": str(pickled)},
+        {"_target_": "timm.create_model", "model_name": "test_vit", "checkpoint_path": str(tmp_path / "exploit.pth")},
         {"_target_": "torch.load", "f": str(tmp_path / "exploit.pth"), "weights_only": False},
         {"_target_": "torch.hub.load", **hub},
         {"_target_": "gcp_repro.training.run.torch.hub.load", **hub},
@@ -192,6 +205,20 @@ def test_a_foreign_run_directory_runs_no_code(run, exploits, place, monkeypatch)
     with pytest.raises(SystemExit) as ending:
         command(gcp_eval, monkeypatch, f"run={run}")
     assert ending.value.code == 2
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg.file", "pretrained_cfg_overlay.file", "cache_dir"])
+def test_a_foreign_backbone_of_timm_names_no_file_for_timm_to_unpickle(run, exploits, tmp_path, option):
+    """Whatever release of timm: newer ones would refuse this file themselves."""
+    _, proof = exploits
+    config = OmegaConf.load(run / "config.yaml")
+    config.model.backbone = {"_target_": "gcp_repro.models.TimmBackbone", "name": "test_vit", "in_channels": 1}
+    OmegaConf.update(config, f"model.backbone.{option}", str(tmp_path / "exploit.pth"), force_add=True)
+    OmegaConf.save(config, run / "config.yaml")
+    name = option.partition(".")[0]
+    with pytest.raises(OptionError, match=rf"needs options that name no files; got {name}=.*: use checkpoint=FILE"):
+        evaluate(run / "checkpoints" / "last.ckpt", accelerator="cpu")
+    assert not proof.exists()
 
 
 def test_a_foreign_run_directory_sees_no_environment(run, monkeypatch):

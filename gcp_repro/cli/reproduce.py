@@ -20,6 +20,7 @@ import joblib
 from rich.console import Console
 
 from gcp_repro.cli.tables import main as tables
+from gcp_repro.runs.durations import duration
 
 __all__ = ["main"]
 
@@ -127,16 +128,11 @@ class Progress:
         self.spent += plan.arm.seconds
         elapsed = time.monotonic() - self.start
         outcome = "diverged" if result["status"] == "diverged" else f"error {result['final_top1_error']:5.2f} %"
-        remaining = _duration(elapsed / self.spent * self.left)
+        remaining = duration(elapsed / self.spent * self.left)
         self.console.print(
-            f"[{self.done:3d}/{len(self.planned)}] {outcome} | {plan} | {_duration(elapsed)} gone, about {remaining} left",
+            f"[{self.done:3d}/{len(self.planned)}] {outcome} | {plan} | {duration(elapsed)} gone, about {remaining} left",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds:02d} s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

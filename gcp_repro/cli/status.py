@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gcp_repro.cli.printing import print_all
 from gcp_repro.paper.tables.export import to_csv, to_markdown
 from gcp_repro.paper.tables.table import Column, Table, label
 from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.durations import duration
 from gcp_repro.runs.finding import find_runs
-from gcp_repro.runs.states import duration
 from gcp_repro.runs.status import COLUMNS, status_of
 
 __all__ = ["main"]
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     if options.environment:
-        return _print("\n".join(f"{name}: {text}" for name, text in environment().items()))
+        print_all("\n".join(f"{name}: {text}" for name, text in environment().items()))
+        return 0
     roots = options.runs or [Path("runs")]
     missing = [root for root in roots if not root.is_dir()]
     if missing:
@@ -74,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     folders = dict.fromkeys(folder for root in roots for folder in find_runs(root)[0])
     rows = [status_of(RunDirectory(folder)) for folder in folders]
-    return _print(WRITERS[options.format]([row for row in rows if not options.state or row["state"] in options.state]))
+    shown = [row for row in rows if not options.state or row["state"] in options.state]
+    print_all(WRITERS[options.format](shown).rstrip("\n"))
+    return 0
 
 
 def environment() -> dict[str, str]:
@@ -97,14 +101,6 @@ def _gpus() -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"nvidia-smi failed: {error}"
     return "; ".join((done.stdout or done.stderr).strip().splitlines()) or "none"
-
-
-def _print(text: str) -> int:
-    try:
-        print(text.rstrip("\n"), flush=True)
-    except BrokenPipeError:  # `| head` has read enough; the rest goes nowhere, not into an error at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _cells(row: Row) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from gcp_repro.cli.printing import print_all
 from gcp_repro.errors import GCPError, OptionError
 from gcp_repro.paper.measured.speed import read_bench
 from gcp_repro.paper.page.report import Report, build_report, render_html
@@ -81,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = gather(options.runs or _usual_runs())
         if options.plan:
-            return _print_plan(results, read_train_speeds(options.bench))
+            print_all("\n".join(_plan_lines(results, read_train_speeds(options.bench))))
+            return 0
         output = options.output or Path(DEFAULT_OUTPUT[options.format])
         _check_overwriting(results, output)
         report = build_report(results, output, read_bench(options.bench))
@@ -109,14 +111,6 @@ def _check_overwriting(results: Results, output: Path) -> None:
             f"a report replaces an older one where runs were found; there were none, and '{output}' exists: name folders with "
             "runs, or another --output"
         )
-
-
-def _print_plan(results: Results, speeds: pd.DataFrame) -> int:
-    try:
-        print("\n".join(_plan_lines(results, speeds)), flush=True)
-    except BrokenPipeError:  # `| head` has read enough; the rest goes nowhere, not into an error at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _plan_lines(results: Results, speeds: pd.DataFrame) -> Iterator[str]:

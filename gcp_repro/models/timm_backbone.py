@@ -14,6 +14,9 @@ from gcp_repro.weight_files import read_weights
 
 __all__ = ["TimmBackbone"]
 
+FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Options of timm that say where weights come from; it unpickles what it finds there, and older releases whatever is in it."""
+
 
 class TimmBackbone(CutNetwork):
     """A timm model up to its features (`forward_features`), without its pooling and classifier.
@@ -28,11 +31,11 @@ class TimmBackbone(CutNetwork):
             of iSQRT-COV published (14x14 at 224). Weights fit either.
         zero_init_last: Whether the last norm of every residual branch starts at zero; None is timm's default, and models without
             this option ignore it.
-        **options: For `timm.create_model`.
+        **options: For `timm.create_model`, but for those with which timm would read files itself.
 
     Raises:
         UnknownNameError: timm has no such model.
-        OptionError: `last_stride` is not 1 or 2, or is 1 for a model that is no ResNet.
+        OptionError: `last_stride` is not 1 or 2, or is 1 for a model that is no ResNet; an option names a file for timm.
         DataError: The checkpoint is missing, damaged or would run code, or its weights do not fit.
         ShapeError: The model has no positions left at its end, or several tensors.
 
@@ -54,6 +57,12 @@ class TimmBackbone(CutNetwork):
         zero_init_last: bool | None = None,
         **options: Any,
     ) -> None:
+        for option in FILES:
+            if option in options:
+                raise OptionError(
+                    f"a backbone of timm needs options that name no files; got {option}={options[option]!r}, whose file might "
+                    "run code when timm reads it: use checkpoint=FILE"
+                )
         if not timm.is_model(name):
             raise UnknownNameError("timm model", name, nearest_names(name, timm.list_models(), limit=8))
         network = _create(name, zero_init_last, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)

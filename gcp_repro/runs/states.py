@@ -12,7 +12,7 @@ from gcp_repro.runs.files import read_json
 from gcp_repro.runs.lock import owner
 from gcp_repro.runs.schema import objection
 
-__all__ = ["RunState", "State", "duration", "state_of"]
+__all__ = ["RunState", "State", "state_of"]
 
 State = Literal["finished", "diverged", "imported", "running", "interrupted", "unscored", "unreadable"]
 
@@ -62,21 +62,6 @@ def state_of(run: RunDirectory) -> RunState:
             return RunState("unreadable", reason, **facts)
         return RunState(content["status"], result=content, **facts)
     return RunState("unscored" if run.origin.is_file() else "interrupted", **facts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units.
-
-    Example:
-        >>> [duration(seconds) for seconds in (8.2, 75, 8000, 200000)]
-        ['8 s', '1 min 15 s', '2 h 13 min', '2 d 7 h']
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    first = next((place for place, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,7 +20,6 @@ from gcp_repro.errors import DivergedError, OptionError
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.files import Row, previous_of, sweep_temporaries, write_atomically, write_json
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, run_directory
-from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.machine import solver_file
 from gcp_repro.runs.outcome import recorded_result, summary
@@ -44,7 +42,7 @@ from gcp_repro.training.record.endings import session
 from gcp_repro.training.record.epoch_lines import EpochLines
 from gcp_repro.training.record.further_loggers import check_loggers
 from gcp_repro.training.record.json_lines import JsonLines
-from gcp_repro.training.record.progress import Progress
+from gcp_repro.training.record.progress import Progress, progress_options
 from gcp_repro.training.record.records import RunRecorder
 from gcp_repro.training.result import build_result
 from gcp_repro.trust import check_targets
@@ -99,6 +97,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     with handed_over(requeue=config.trainer.get("requeue", False)), StopRequest(*limits) as request, _environment(config):
         check_evaluation(config.trainer)
         check_loggers(map(str, config.logger))
+        progress_options(config.progress)
         check_hardware(config.trainer, config.callbacks)
         experiment = build_experiment(config, run.nonfinite)
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
@@ -117,11 +116,8 @@ def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, r
     trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, [others, solvers])
     share = _share(config, trainer)
     with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
-        try:
+        with others:
             diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
-        except BaseException as error:
-            others.end(signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL)
-            raise
         device = experiment.module.device
         solver = solvers.taken(experiment.module.network, device)
         result |= build_result(config, experiment, recorder, share, device, diverged=diverged, solver=solver)
@@ -227,7 +223,7 @@ def _trainer(
         EvaluateLastEpoch(),
         JsonLines(run.lines, recorder),
         SaveCheckpoints(run, recorder, _marks(config)),
-        Progress(run, recorder, lines=not progress, **config.progress),
+        Progress(run, recorder, not progress, **progress_options(config.progress)),
         RichProgressBar(leave=False) if progress else EpochLines(recorder),
     ]
     return Trainer(

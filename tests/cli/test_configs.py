@@ -2,14 +2,22 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
+import yaml
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from gcp_repro.data.augmentation import Augmentation
+from gcp_repro.linalg.options import options_of
 from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.training.build import plan
+from gcp_repro.training.record.progress import Progress
 
 CONFIGS = Path(str(files("gcp_repro.configs")))
+TAKERS = {"progress": Progress, "augmentation": Augmentation}
+"""What takes the values of a mapping, by key, where the files name no target."""
 
 
 def options(group):
@@ -42,6 +50,39 @@ def test_experiments_compose_and_their_schedules_allow_the_hybrid_protocol_if_th
 def test_all_options_compose(compose_train, group):
     for option in options(group):
         assert compose_train(f"{group}={option}").seed == 0
+
+
+def nodes():
+    """Every mapping in the files, with where it stands and what takes its values, where that is known."""
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        stack = [(path.relative_to(CONFIGS).as_posix(), yaml.safe_load(path.read_text()))]
+        while stack:
+            place, node = stack.pop()
+            if isinstance(node, dict):
+                stack += [(f"{place}: {name}", value) for name, value in node.items()]
+                taker = TAKERS.get(place.rpartition(": ")[2])
+                yield place, node, get_object(node["_target_"]) if "_target_" in node else taker
+            elif isinstance(node, list):
+                stack += [(place, value) for value in node]
+
+
+def kinds(annotation):
+    """What an annotation allows, without ranges."""
+    if get_origin(annotation) is Annotated:
+        return kinds(get_args(annotation)[0])
+    return set().union(*map(kinds, get_args(annotation))) or {annotation}
+
+
+def test_defaults_of_numbers_with_a_fraction_have_one():
+    """The command line refuses fractions where the default is a whole number."""
+    looked_at = set()
+    for place, node, taker in nodes():
+        options = options_of(taker) if taker else {}
+        for name in node.keys() & options.keys():
+            if float in kinds(options[name].annotation) and node[name] is not None:
+                looked_at.add(f"{place}: {name}")
+                assert type(node[name]) is not int, f"{place}: {name}: {node[name]}"
+    assert {"train.yaml: progress: seconds", "data/base/image_files.yaml: augmentation: mix_alpha"} < looked_at
 
 
 def test_values_are_plain_yaml():

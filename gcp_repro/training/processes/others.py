@@ -11,6 +11,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from gcp_repro.runs.interruption import TrainingInterrupted
+
 __all__ = ["OtherProcesses"]
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,8 @@ class OtherProcesses(Callback):
     """Takes the place of Lightning's own watch, which kills this process within seconds, and with it a sweep and its account.
 
     Where one of them fails this process is given time to fail by itself; then it is killed, for it may be waiting for the lost
-    one in a place that no signal reaches.
+    one in a place that no signal reaches. It is a context around the training: when that is over, however it ends, nobody
+    watches any more, and an exception ends the others as well.
     """
 
     def __init__(self) -> None:
@@ -39,15 +42,16 @@ class OtherProcesses(Callback):
             started.clear()  # Lightning's watch ends when it has none
             threading.Thread(target=self._watch, name="other processes", daemon=True).start()
 
-    def end(self, signum: int) -> None:
-        """Send them a signal, and watch no more.
+    def __enter__(self) -> OtherProcesses:
+        return self
 
-        Args:
-            signum: SIGTERM where all have been asked to stop and end by themselves, SIGKILL where they would wait for this one.
-        """
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Watch no more; after an interruption the others save themselves, after a failure they would wait for this one."""
         self._over.set()
-        for process in self._processes:
-            process.send_signal(signum)
+        if error is not None:
+            signum = signal.SIGTERM if isinstance(error, TrainingInterrupted) else signal.SIGKILL
+            for process in self._processes:
+                process.send_signal(signum)
 
     def _watch(self) -> None:
         while not self._over.wait(1.0):

@@ -8,20 +8,38 @@ import socket
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Annotated, Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from gcp_repro.errors import OptionError
+from gcp_repro.linalg.options import AtLeast, check_options
 from gcp_repro.runs.directory import RunDirectory
+from gcp_repro.runs.durations import duration
 from gcp_repro.runs.files import write_json
-from gcp_repro.runs.states import duration
 from gcp_repro.training.record.records import RunRecorder
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "progress_options"]
 
+NONE = {"seconds": None, "steps": None, "logged_steps": None}
 LOGGED = ("loss", "learning_rate", "images_per_second")
 
 log = logging.getLogger(__name__)
+
+
+def progress_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The configuration's node `progress` as options of `Progress`; None asks for no look within an epoch.
+
+    Raises:
+        OptionError: "steps must be a whole number >= 1, or null; got 0 for progress: ..."
+
+    Example:
+        >>> progress_options({"steps": 10})
+        {'seconds': 60.0, 'steps': 10, 'logged_steps': 50}
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise OptionError(f"progress needs {', '.join(NONE)}, or null; got {options!r}: write progress.steps=100, say")
+    return NONE if options is None else check_options("progress", Progress, options, skip=3)
 
 
 class Progress(Callback):
@@ -35,21 +53,21 @@ class Progress(Callback):
     Args:
         run: Its directory.
         recorder: Comes before this among the callbacks.
+        lines: Whether to log lines.
         seconds: Between two looks; None for none by the clock.
         steps: Between two looks; None for none by steps.
         logged_steps: Steps between the values that loggers get; None for none within an epoch.
-        lines: Whether to log lines.
     """
 
     def __init__(
         self,
         run: RunDirectory,
         recorder: RunRecorder,
+        lines: bool,
         *,
-        seconds: float | None = 60.0,
-        steps: int | None = None,
-        logged_steps: int | None = 50,
-        lines: bool = True,
+        seconds: Annotated[float, AtLeast(0)] | None = 60.0,
+        steps: Annotated[int, AtLeast(1)] | None = None,
+        logged_steps: Annotated[int, AtLeast(1)] | None = 50,
     ) -> None:
         self.run, self.recorder = run, recorder
         self.seconds, self.steps, self.logged_steps, self.lines = seconds, steps, logged_steps, lines

@@ -7,6 +7,7 @@ import re
 import pytest
 from pytorch_lightning.loggers import CSVLogger
 
+from gcp_repro.errors import OptionError
 from gcp_repro.runs import RunDirectory
 from gcp_repro.training.record import progress
 from gcp_repro.training.run import train
@@ -34,6 +35,7 @@ def lines(caplog):
         (["progress.steps=3", "trainer.accumulate_grad_batches=2"], [("1", "3"), ("2", "2")]),
         (["progress.seconds=0"], [(epoch, step) for epoch in "12" for step in "1234"]),
         (["progress.seconds=null"], []),
+        (["progress=null"], []),
         (["progress.steps=2", "trainer.progress_bar=true"], []),
     ],
 )
@@ -41,6 +43,22 @@ def test_lines_come_as_often_as_asked(compose_tiny, lines, options, places):
     train(compose_tiny(*SHORT, *options))
     assert [re.fullmatch(LINE, line).groups() for line in lines()] == places
     assert "rate 0.1," in "".join(lines()[:1] or ["rate 0.1,"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("progress.steps=0", "steps must be a whole number >= 1, or null; got 0 for progress"),
+        ("progress.logged_steps=0", "logged_steps must be a whole number >= 1, or null; got 0 for progress"),
+        ("progress.seconds=-1", "seconds must be a number >= 0, or null; got -1 for progress"),
+        ("+progress.step=1", "progress has no option 'step'; nearest: 'steps'"),
+        ("progress=5", "progress needs seconds, steps, logged_steps, or null; got 5: write"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_written(compose_tiny, tmp_path, option, message):
+    with pytest.raises(OptionError, match=message):
+        train(compose_tiny(option))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_line_has_the_epochs_errors_and_the_steps_loss(compose_tiny, lines, read_rows):
