@@ -74,7 +74,7 @@ class Solvers:
             return spec.text
         key = (spec.text, features.device.type, int(features.shape[-2]), int(features.shape[-1]))
         if key not in self._taken:
-            self._taken[key] = self._fastest(work_of(spec), *key[1:]) or solver_for(spec, features.device)
+            self._taken[key] = self._fastest(spec, *key[1:]) or solver_for(spec, features.device)
         return _with_solver(spec, self._taken[key]).text
 
     @property
@@ -82,9 +82,13 @@ class Solvers:
         """Solvers that were chosen so far."""
         return set(self._taken.values())
 
-    def _fastest(self, work: str, device: str, channels: int, positions: int) -> str | None:
-        """By the measurements of the nearest size; None if there are none near."""
-        own = [time for time in self.times if (time.device, time.work) == (device, work)]
+    def _fastest(self, spec: PoolingSpec, device: str, channels: int, positions: int) -> str | None:
+        """By the measurements of the nearest size; None if there are none near.
+
+        The same work may have been measured with a solver that `spec` does not have, as the root of another moment.
+        """
+        kind, solvers = (device, work_of(spec)), operators_for(spec, 2)
+        own = [time for time in self.times if (time.device, time.work) == kind and time.solver in solvers]
 
         def distance(time: SolverTime) -> float:
             return abs(math.log2(time.channels / channels)) + abs(math.log2(time.positions / positions))

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.linalg.solvers import Solvers, SolverTime, active_solvers, has_choice, using, work_of
-from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
 ISQRT = build_meta_layer("isqrt_cov").spec
 WORK = work_of(ISQRT)
@@ -57,6 +58,24 @@ def test_layers_compute_with_the_solver_that_is_chosen(name):
     with using(Solvers(times((6, 30, "products", 1.0), (6, 30, "device", 2.0), work=work_of(layer.spec)))):
         assert torch.equal(layer(features), chosen)
     assert active_solvers().times == ()
+
+
+CHOOSING = [(name, {}) for name in META_LAYERS if hasattr(build_meta_layer(name), "spec")]
+
+
+@pytest.mark.parametrize("fastest", ["device", "host", "products"])
+@pytest.mark.parametrize(("name", "options"), [*CHOOSING, ("spectral", {"top_n": 4}), ("spectral", {"moment": "second_moment"})])
+def test_a_solver_that_a_layer_does_not_have_is_no_choice_for_it(name, options, fastest):
+    """Work is told apart by what takes time; the root of another moment, or of few eigenvalues, has no products."""
+    layer, features = build_meta_layer(name, **options), torch.rand(2, 6, 30, dtype=torch.float64, requires_grad=True)
+    others = {"device", "host", "products"} - {fastest}
+    measured = times((6, 30, fastest, 1.0), *((6, 30, other, 2.0) for other in sorted(others)), work=work_of(layer.spec))
+    with using(solvers := Solvers(measured)):
+        layer(features).sum().backward()
+    available = operators_for(layer.spec, 2)
+    assert fastest not in available or solvers.taken == {fastest}
+    assert solvers.taken <= set(available)
+    assert features.grad.isfinite().all()
 
 
 def test_graphs_follow_the_rule():
