@@ -105,20 +105,19 @@ def _with_solver(spec: PoolingSpec, solver: str) -> PoolingSpec:
     return replace(spec, solver=solver)  # type: ignore[arg-type]
 
 
-_active = Solvers()
+_active = [Solvers()]
 
 
 def active_solvers() -> Solvers:
     """Those that layers ask."""
-    return _active
+    return _active[-1]
 
 
 @contextmanager
 def using(solvers: Solvers) -> Iterator[None]:
-    """Let layers ask these."""
-    global _active
-    before, _active = _active, solvers
+    """Let all layers of the process, in every thread, ask these: those that came last and have not gone, in whatever order they go."""
+    _active.append(solvers)
     try:
         yield
     finally:
-        _active = before
+        del _active[max(i for i, active in enumerate(_active) if active is solvers)]

@@ -60,6 +60,21 @@ def test_layers_compute_with_the_solver_that_is_chosen(name):
     assert active_solvers().times == ()
 
 
+def test_solvers_go_in_any_order():
+    """As those of two trainings that take turns in one process."""
+    rule, first, second = active_solvers(), Solvers(), Solvers()
+    of_first, of_second = using(first), using(second)
+    of_first.__enter__()
+    of_second.__enter__()
+    of_first.__exit__(None, None, None)
+    assert active_solvers() is second
+    with using(second):
+        assert active_solvers() is second
+    assert active_solvers() is second
+    of_second.__exit__(None, None, None)
+    assert active_solvers() is rule
+
+
 CHOOSING = [(name, {}) for name in META_LAYERS if hasattr(build_meta_layer(name), "spec")]
 
 
