@@ -102,7 +102,7 @@ def _nonzero(scale: Tensor) -> Tensor:
 def _newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
     """`Y_K sqrt(trace)` of `(B, n, n)`, eq. 7."""
     trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     y, z = matrix / _nonzero(trace), eye
     for _ in range(num_iterations):
         step = 1.5 * eye - 0.5 * z @ y
@@ -113,7 +113,7 @@ def _newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
 def _taylor_root(matrix: Tensor) -> Tensor:
     """`sqrt(norm) sum_k c_k (I - P / norm)^k` with the Frobenius norm, by Horner's scheme."""
     norm = matrix.square().sum((-2, -1), keepdim=True).sqrt()
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     complement = eye - matrix / _nonzero(norm)
     total = TAYLOR_ROOT[-1] * eye
     for coefficient in reversed(TAYLOR_ROOT[:-1]):

@@ -83,6 +83,19 @@ def test_layers_stay_on_their_device(computed, name, options, shape):
     assert computed or name in WITHOUT_OPERATOR
 
 
+PLAIN = [("isqrt_cov", {}), ("improved_bcnn", {}), ("mtp_lya", {}), ("rank1_update", {}), ("isice", {}), ("svpn", {}), ("cbp", {"projection_dim": 30}),
+         ("isqrt_cov", {"heads": 2, "correlation": True, "shrinkage": "oas"})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), PLAIN)
+def test_what_is_made_of_torchs_operators_alone_stays_on_its_device(name, options):
+    layer = build_meta_layer(name, **options)
+    with FakeTensorMode():
+        features = on_the_gpu(2, 4, 3, 3)
+        output = layer.in_plain_torch(features)(features)
+        assert (output.device.type, output.shape) == ("cuda", (2, layer.output_dim(4)))
+
+
 @pytest.mark.parametrize("function", [matrix_sqrt, matrix_inv_sqrt, matrix_log])
 def test_functions_of_matrices_stay_on_their_device(computed, function):
     with FakeTensorMode():
