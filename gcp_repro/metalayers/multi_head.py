@@ -40,6 +40,7 @@ class MultiHeadPooling(MetaLayer):
     def __init__(self, layer: MetaLayer, heads: Annotated[int, AtLeast(1)]) -> None:
         super().__init__()
         self.layer, self.heads = layer, heads
+        layer.layout = "nchw"  # of what it is handed
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

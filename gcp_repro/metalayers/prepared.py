@@ -49,6 +49,7 @@ class PreparedPooling(MetaLayer):
                 "another layer"
             )
         self.layer, self.correlation, self.shrinkage = layer, correlation, shrinkage
+        layer.layout = "nchw"  # of what it is handed
         self.dropout = nn.Identity() if dropout == "none" else ChannelDropout(dropout)
 
     def extra_repr(self) -> str:
