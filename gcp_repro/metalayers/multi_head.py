@@ -57,6 +57,10 @@ class MultiHeadPooling(MetaLayer):
             )
         return self.heads * self.layer.output_dim(channels // self.heads)
 
+    @property
+    def kind(self) -> str:
+        return f"{type(self).__name__} of {self.layer.kind}"
+
     def computes(self) -> Mapping[str, Any]:
         return {"heads": self.heads, **self.layer.computes()}
 

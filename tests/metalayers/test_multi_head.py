@@ -109,6 +109,14 @@ def test_weights_know_their_heads():
         build_meta_layer("isqrt_cov", heads=4).load_state_dict(state)
 
 
+def test_weights_know_the_layer_of_their_heads():
+    """Also where no option tells them apart."""
+    state = build_meta_layer("gap", heads=2).state_dict()
+    build_meta_layer("gap", heads=2).load_state_dict(state)
+    with pytest.raises(DataError, match=r"the layer that they were trained with, gap\(heads=2\); got bcnn\(heads=2\)"):
+        build_meta_layer("bcnn", heads=2).load_state_dict(state)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"exponent": 0.0}, {"num_values": 0}, {"num_iterations": 0}, {"normalization": "sqrt"}],
