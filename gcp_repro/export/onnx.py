@@ -44,16 +44,16 @@ def to_onnx(model: nn.Module, path: str | Path, example: Tensor) -> Path:
         ...
         gcp_repro.errors.OptionError: an ONNX file needs layers made of matrix products; got svd_pade, ...
     """
-    twin = copy.deepcopy(model).eval()
     _require_packages()
+    twin = copy.deepcopy(model).eval()
     batch = example if len(example) > 1 else example.expand(2, *example.shape[1:])  # a batch of 1 would be taken for a constant
     with torch.no_grad():
-        twin = _in_plain_torch(twin, batch).eval()
+        twin, expected = _in_plain_torch(twin, batch)
         torch.onnx.export(
-            twin, (batch,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), input_names=["images"],
+            twin.eval(), (batch,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), input_names=["images"],
             output_names=["output"], external_data=False, verbose=False,
         )  # fmt: skip
-        _compare(Path(path), example, model)
+    _compare(Path(path), batch, expected)
     return Path(path)
 
 
@@ -65,26 +65,25 @@ def _require_packages() -> None:
         )
 
 
-def _in_plain_torch(model: nn.Module, example: Tensor) -> nn.Module:
-    """The model with each of its layers replaced, for the features that reach it."""
-    reached: dict[str, Tensor] = {}
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, MetaLayer)}
+def _in_plain_torch(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    """The model with each of its layers replaced, for the features that reach it, and what it gave before."""
+    layers = {name: module for name, module in model.named_modules(remove_duplicate=False) if isinstance(module, MetaLayer)}
+    reached: dict[MetaLayer, Tensor] = {}
     hooks = [
-        layer.register_forward_pre_hook(lambda module, inputs, name=name: reached.update({name: inputs[0]}))  # type: ignore[misc]
-        for name, layer in layers.items()
+        layer.register_forward_pre_hook(lambda module, inputs: reached.update({module: inputs[0]}))  # type: ignore[misc]
+        for layer in set(layers.values())
     ]
-    model(example)
+    output = model(example)
     for hook in hooks:
         hook.remove()
-    for name, features in reached.items():
-        plain = layers[name].in_plain_torch(features)
-        if name == "":
-            return plain
-        model.set_submodule(name, plain)
-    return model
+    plain = {layer: layer.in_plain_torch(features) for layer, features in reached.items()}
+    for name, layer in layers.items():
+        if layer in plain and name != "":
+            model.set_submodule(name, plain[layer])
+    return plain.get(model, model), output  # type: ignore[call-overload]
 
 
-def _compare(path: Path, example: Tensor, model: nn.Module) -> None:
+def _compare(path: Path, example: Tensor, expected: Tensor) -> None:
     """Refuse a file whose output differs from the network's."""
     if importlib.util.find_spec("onnxruntime") is None:
         return
@@ -92,9 +91,7 @@ def _compare(path: Path, example: Tensor, model: nn.Module) -> None:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: example.cpu().numpy()})
-    was_training = model.training
-    expected = model.eval()(example).cpu()
-    model.train(was_training)
+    expected = expected.cpu()
     difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max().clamp(
         min=torch.finfo(expected.dtype).tiny
     )

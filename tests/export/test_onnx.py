@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from gcp_repro.errors import GCPError, OptionError
 from gcp_repro.export import onnx, to_onnx
 from gcp_repro.linalg import matrix_sqrt
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from tests.metalayers.inputs import features_of
 
 runtime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -49,6 +52,45 @@ def test_onnxruntime_gives_what_torch_gives(tmp_path, name, options):
     with torch.no_grad():
         expected = net.eval()(images)
     assert (run(path, images) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+class Counting(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        Counting.calls += 1 if not torch.compiler.is_compiling() else 0
+        return x
+
+
+def test_the_network_is_left_as_it_is_and_run_once(tmp_path):
+    """With a frozen part in evaluation while the rest trains; also where the file is refused."""
+    net = nn.Sequential(Counting(), *network("isqrt_cov"))
+    net[2].eval()
+    before = [module.training for module in net.modules()]
+    Counting.calls = 0
+    for allowed in (1.0, -1.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(onnx, "LARGEST_DIFFERENCE", allowed)
+            with nullcontext() if allowed > 0 else pytest.raises(GCPError, match="must give what the network gives"):
+                to_onnx(net, tmp_path / "net.onnx", torch.rand(2, 3, 5, 6))
+        assert [module.training for module in net.modules()] == before
+    assert Counting.calls == 2
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = build_meta_layer("isqrt_cov")
+
+    def forward(self, x):
+        return self.first(x) + self.second(2 * x)
+
+
+def test_a_layer_of_two_names_is_replaced_under_both(tmp_path):
+    features = features_of(3, 4, 9)
+    path = to_onnx(Twice(), tmp_path / "twice.onnx", features)
+    found = runtime.InferenceSession(path).run(None, {"images": features.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(found), Twice()(features), rtol=1e-12, atol=1e-12)
 
 
 def test_a_layer_alone_with_fewer_channels_than_positions_and_the_other_way_round(tmp_path):
