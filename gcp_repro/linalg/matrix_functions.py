@@ -14,9 +14,8 @@ from torch import Tensor
 
 from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.autograd import apply_operator
-from gcp_repro.linalg.decomposition import Kept, number_kept
+from gcp_repro.linalg.decomposition import Kept
 from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
-from gcp_repro.linalg.options import check_option
 from gcp_repro.linalg.parts import part_text
 from gcp_repro.linalg.spectral import MatrixFunction
 from gcp_repro.linalg.spectral_function import spectral_function
@@ -71,8 +70,6 @@ def matrix_sqrt(
     if gradient == "topn":
         gradient = "svd"
         top_n = -(-200 * cov.shape[-1] // 256) if top_n is None else top_n
-    if not torch.compiler.is_compiling():
-        top_n = check_option("matrix_sqrt", "top_n", top_n, Kept, "leave it out to keep all eigenvalues")
     return _apply("matrix_sqrt", cov, "sqrt", {}, gradient, options, top_n)
 
 
@@ -136,9 +133,8 @@ def _apply(
             "pass covariance(x) of features (..., C, N)?"
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
-    kept = number_kept(top_n, cov.shape[-1])
     if torch.compiler.is_compiling():  # a tracing compiler can write the recipe; torch reads it when it runs the operator
         written = f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype={DTYPE_NAMES[dtype]}"
-        return apply_operator(f"MatrixFunction({written}, top_n={kept})", cov)
-    recipe = MatrixFunction(spectral_function(function, **of_function), gradient_rule(rule, **of_rule), dtype, kept)
+        return apply_operator(f"MatrixFunction({written}, top_n={top_n!r})", cov)
+    recipe = MatrixFunction(spectral_function(function, **of_function), gradient_rule(rule, **of_rule), dtype, top_n)
     return apply_operator(recipe.text, cov)

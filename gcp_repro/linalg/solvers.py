@@ -115,7 +115,10 @@ def active_solvers() -> Solvers:
 
 @contextmanager
 def using(solvers: Solvers) -> Iterator[None]:
-    """Let all layers of the process, in every thread, ask these: those that came last and have not gone, in whatever order they go."""
+    """Let all layers of the process, in every thread, ask these.
+
+    Of several in use they ask those that came last, in whatever order the others go.
+    """
     _active.append(solvers)
     try:
         yield

@@ -22,23 +22,26 @@ from gcp_repro.linalg.covariance import (
     write_upper_triangle_of_product,
 )
 from gcp_repro.linalg.decomposition import (
+    Kept,
     check_semi_definite,
     decompose,
     keep_largest,
     nonzero_spectrum,
+    number_kept,
     require_finite,
     singular_values,
 )
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.operator import Operator
+from gcp_repro.linalg.options import check_option
 from gcp_repro.linalg.scratch import scratch
 from gcp_repro.linalg.spectral_function import GradientTable, SpectralFunction
 
 __all__ = ["MatrixFunction", "SpectralPooling"]
 
 
-def has_second_derivative(function: SpectralFunction, rule: GradientRule, top_n: int | None) -> bool:
+def has_second_derivative(function: SpectralFunction, rule: GradientRule, top_n: Kept) -> bool:
     """Whether the gradient is that of the root, by its exact table, with all eigenvalues kept."""
     return function.is_root and rule.is_exact_for(function) and top_n is None
 
@@ -75,13 +78,20 @@ class MatrixFunction(Operator):
         function: What is done to the eigenvalues.
         rule: How the gradient table is filled.
         dtype: Of the computation.
-        top_n: Keep only so many eigenvalues.
+        top_n: Keep only the largest eigenvalues: their number, or a share of them in (0, 1).
+
+    Raises:
+        OptionError: `top_n` is out of range.
     """
 
     function: SpectralFunction
     rule: GradientRule
     dtype: torch.dtype = torch.float64
-    top_n: int | None = None
+    top_n: Kept = None
+
+    def __post_init__(self) -> None:
+        top_n = check_option("matrix_sqrt", "top_n", self.top_n, Kept, "leave it out to keep all eigenvalues")
+        object.__setattr__(self, "top_n", top_n)  # in the type that the annotation names
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         return rows, rows
@@ -92,7 +102,8 @@ class MatrixFunction(Operator):
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         eigenvalues, eigenvectors = decompose(self.widened(x))
         check_semi_definite(eigenvalues, x.dtype)
-        spectrum = keep_largest(nonzero_spectrum(eigenvalues, x.shape[-1]), self.top_n)
+        kept = number_kept(self.top_n, x.shape[-1])
+        spectrum = keep_largest(nonzero_spectrum(eigenvalues, x.shape[-1]), kept)
         saved[0].copy_(spectrum)
         saved[1].copy_(eigenvectors)
         images = self.function.value(spectrum)

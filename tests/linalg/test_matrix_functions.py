@@ -226,6 +226,17 @@ def test_errors_say_what_came_and_what_to_do():
         g.sum().backward()
 
 
+@pytest.mark.parametrize("top_n", [-1, 0, 1.5, True, "all"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_numbers_of_eigenvalues_out_of_range_are_refused(compiled, top_n):
+    torch._dynamo.reset()
+    function = torch.compile(matrix_sqrt, backend="eager") if compiled else matrix_sqrt
+    with pytest.raises(Exception, match=r"top_n must be a whole number >= 1, or a number .*; got .*leave it out") as caught:
+        function(torch.eye(4), top_n=top_n)
+    assert compiled or caught.type is OptionError
+    torch._dynamo.reset()
+
+
 def test_covariance_is_that_of_numpy():
     x = torch.randn(2, 5, 9, dtype=F64, generator=torch.Generator().manual_seed(0))
     assert relative_error(covariance(x)[1], torch.tensor(np.cov(x[1].numpy(), bias=True))) < rounding(9)
