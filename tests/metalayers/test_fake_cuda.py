@@ -83,8 +83,8 @@ def test_layers_stay_on_their_device(computed, name, options, shape):
     assert computed or name in WITHOUT_OPERATOR
 
 
-PLAIN = [("isqrt_cov", {}), ("improved_bcnn", {}), ("mtp_lya", {}), ("rank1_update", {}), ("isice", {}), ("svpn", {}), ("cbp", {"projection_dim": 30}),
-         ("isqrt_cov", {"heads": 2, "correlation": True, "shrinkage": "oas"})]  # fmt: skip
+PLAIN = [("isqrt_cov", {}), ("improved_bcnn", {}), ("mtp_lya", {}), ("rank1_update", {}), ("isice", {}), ("svpn", {}),
+         ("cbp", {"projection_dim": 30}), ("isqrt_cov", {"heads": 2, "correlation": True, "shrinkage": "oas"})]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "options"), PLAIN)

@@ -33,10 +33,15 @@ def test_heads_are_the_layer_on_each_group_of_channels():
 
 @pytest.mark.parametrize(
     ("shape", "options"),
-    [((2, 256, 256, 1), {"heads": 4}), ((1, 256, 256), {"heads": 4, "layout": "tokens"}), ((1, 128, 256), {"heads": 2, "layout": "nchw"}),
-     ((1, 64, 256), {"correlation": True, "layout": "nchw"}), ((1, 128, 256), {"heads": 2, "correlation": True, "layout": "nchw"})],
+    [
+        ((2, 256, 256, 1), {"heads": 4}),
+        ((1, 256, 256), {"heads": 4, "layout": "tokens"}),
+        ((1, 128, 256), {"heads": 2, "layout": "nchw"}),
+        ((1, 64, 256), {"correlation": True, "layout": "nchw"}),
+        ((1, 128, 256), {"heads": 2, "correlation": True, "layout": "nchw"}),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_the_layout_is_asked_once(shape, options):
     """What a head, or what pools prepared features, is given has its channels second, however it looks."""
     features, layer = features_of(*shape), build_meta_layer("isqrt_cov", **options)
