@@ -62,11 +62,11 @@ class ChannelDropout(nn.Module):
 
 @torch.no_grad()
 def adaptive_rate(features: Tensor) -> Tensor:
-    """The probability that `ChannelDropout("adaptive")` takes for features `(B, C, N)`; one number."""
+    """The probability that `ChannelDropout("adaptive")` takes for `(B, C, N)`, one number; images with NaN do not count."""
     features = features.double()
     mean = features.mean(-1, keepdim=True)
     centered = features - mean
     importance = mean.squeeze(-1).softmax(-1)
     sums = (centered @ centered.sum(-2).unsqueeze(-1)).squeeze(-1) / features.shape[-1]
-    alike = torch.nn.functional.cosine_similarity(importance, sums, dim=-1, eps=1e-300).mean()
+    alike = torch.nn.functional.cosine_similarity(importance, sums, dim=-1, eps=1e-300).nanmean().nan_to_num(0.0)
     return (1 - 10 / math.log2(max(features.shape[1], 2)) * alike).clamp(0, 1)

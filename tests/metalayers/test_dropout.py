@@ -86,6 +86,22 @@ def test_the_rate_is_a_probability_also_at_constant_features():
     assert adaptive_rate(torch.rand(2, 1, 4)).isfinite()
 
 
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_an_image_that_is_not_finite_spoils_itself_alone(wrong):
+    """The rate is that of the other images."""
+    features = torch.randn(3, 64, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = adaptive_rate(features[[0, 2]])
+    assert 0 < expected < 1
+    features[1, 2, 0] = wrong
+    assert adaptive_rate(features) == pytest.approx(expected.item(), abs=1e-12)
+    dropped = ChannelDropout("adaptive")(features)
+    assert dropped[[0, 2]].isfinite().all()
+    assert dropped[0].any()
+    assert dropped[2].any()
+    assert not dropped[1, 2, 0].isfinite()
+    assert adaptive_rate(features[[1]]).isfinite()
+
+
 def test_in_training_it_is_the_covariance_of_what_is_kept():
     features = features_of(3, 8, 9).requires_grad_()
     layer = build_meta_layer("dropcov", dropout=0.5)
