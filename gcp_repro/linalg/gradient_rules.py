@@ -86,8 +86,11 @@ def register_rule(
         raise OptionError(f"a gradient rule is made by a factory or of a quotient; got both or none for {name!r}: give one")
     if quotient is None:
         assert factory is not None
-        return GRADIENT_RULES.register(name, factory, replace=replace)
-    rule = GRADIENT_RULES.register(name, _quotient_factory(name, quotient), replace=replace)  # refuses the name first
+        rule = GRADIENT_RULES.register(name, factory, replace=replace)  # refuses the name first
+        if name in DIFFERENCE_QUOTIENTS:
+            DIFFERENCE_QUOTIENTS.remove(name)
+        return rule
+    rule = GRADIENT_RULES.register(name, _quotient_factory(name, quotient), replace=replace)
     DIFFERENCE_QUOTIENTS.add(name, quotient, replace=replace)
     return rule
 

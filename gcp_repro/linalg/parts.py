@@ -114,7 +114,7 @@ class Parts(Registry[Callable[..., P]], Generic[P]):
         self, name: str, *, built_in: bool = False, replace: bool = False
     ) -> Callable[[Callable[..., P]], Callable[..., P]]:
         """Decorator that registers a factory under a name; see `register`."""
-        return lambda factory: self.register(name, factory, built_in=built_in)
+        return lambda factory: self.register(name, factory, built_in=built_in, replace=replace)
 
     def register(
         self, name: str, factory: Callable[..., P], *, built_in: bool = False, replace: bool = False

@@ -108,6 +108,9 @@ def test_an_own_function_by_name(registered):
         register_function("scaled", scaled)
     register_function("scaled", lambda: SpectralFunction("scaled", seven, no_gradient), replace=True)
     assert spectral_function("scaled") != function
+    with pytest.raises(OptionError, match="'scaled' is taken: choose another one, or pass replace=True"):
+        SPECTRAL_FUNCTIONS.factory("scaled")(scaled)
+    assert SPECTRAL_FUNCTIONS.factory("scaled", replace=True)(scaled)(factor=3) == spectral_function("scaled", factor=3)
 
 
 def test_an_own_quotient_by_name(registered):
@@ -140,6 +143,9 @@ def test_an_own_rule_by_name(registered):
     assert gradient_rule("none").name == "none"
     register_rule("none", quotient=lambda larger, smaller: larger, replace=True)
     assert gradient_rule("none").quotient(torch.tensor(3.0), torch.tensor(1.0)).item() == 3
+    register_rule("none", none, replace=True)
+    assert gradient_rule("none").quotient is None
+    assert "none" not in DIFFERENCE_QUOTIENTS
 
 
 def test_a_rule_is_a_factory_or_a_quotient():
