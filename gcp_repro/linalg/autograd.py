@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
+from gcp_repro.linalg.mapped import call_mapped
 from gcp_repro.linalg.modes import is_traced
 from gcp_repro.linalg.ops import OPS, define_autograd
 
@@ -44,7 +45,15 @@ def _apply_in_graph(x: Tensor, recipe: str, dtype: torch.dtype | None = None) ->
     return output
 
 
-class _Apply(torch.autograd.Function):
+class _Mapped(torch.autograd.Function):
+    """Base class: functions of batches."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        return call_mapped(cls.apply, info.batch_size, in_dims, arguments)
+
+
+class _Apply(_Mapped):
     """Forward: `(B, rows, columns)` to the output and, as further outputs, what the derivatives need."""
 
     @staticmethod
@@ -71,12 +80,8 @@ class _Apply(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         return _Tangent.apply(direction, ctx.recipe, x, *saved).to(ctx.dtype), *(None for _ in saved)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        return _vmapped(_Apply, info.batch_size, in_dims, arguments)
 
-
-class _Backward(torch.autograd.Function):
+class _Backward(_Mapped):
     """Gradient with respect to `x`, linear in the upstream gradient."""
 
     @staticmethod
@@ -111,12 +116,8 @@ class _Backward(torch.autograd.Function):
         total: Tensor = sum(terms[1:], terms[0])
         return total
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        return _vmapped(_Backward, info.batch_size, in_dims, arguments)
 
-
-class _Tangent(torch.autograd.Function):
+class _Tangent(_Mapped):
     """Derivative of the output along a direction of `x`, linear in that."""
 
     @staticmethod
@@ -151,12 +152,8 @@ class _Tangent(torch.autograd.Function):
         tangent: Tensor = _Tangent.apply(directions[0], ctx.recipe, x, *saved)
         return tangent
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        return _vmapped(_Tangent, info.batch_size, in_dims, arguments)
 
-
-class _DoubleBackward(torch.autograd.Function):
+class _DoubleBackward(_Mapped):
     """The backward of the backward; there is no third derivative."""
 
     @staticmethod
@@ -176,32 +173,12 @@ class _DoubleBackward(torch.autograd.Function):
     def jvp(ctx: Any, *directions: Tensor | None) -> None:
         _refuse_third_derivative(ctx.recipe)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        return _vmapped(_DoubleBackward, info.batch_size, in_dims, arguments)
-
 
 def _refuse_third_derivative(recipe: str) -> None:
     raise OptionError(
         f"{recipe} can be differentiated twice; a third derivative was asked for: "
         "use torch.linalg.eigh on matrices without repeated eigenvalues for that"
     )
-
-
-def _vmapped(
-    function: type[torch.autograd.Function], size: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]
-) -> tuple[Any, Any]:
-    """Apply a function with the dimension of `torch.func.vmap` made part of the batch."""
-
-    def merged(value: Any, dim: int | None) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        return (value.movedim(dim, 0) if dim is not None else value.expand(size, *value.shape)).flatten(0, 1)
-
-    result: Any = function.apply(*(merged(value, dim) for value, dim in zip(arguments, in_dims, strict=True)))  # type: ignore[no-untyped-call]
-    if isinstance(result, tuple):
-        return tuple(part.unflatten(0, (size, -1)) for part in result), tuple(0 for _ in result)
-    return result.unflatten(0, (size, -1)), 0
 
 
 define_autograd(_apply_in_graph)

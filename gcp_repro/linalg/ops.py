@@ -4,8 +4,7 @@ Each takes a recipe as a string (`recipe.py`) and computes on chunks of the batc
 with autocast off. `compute` and its relatives are plain computations that autograd does not look into. `apply` is the
 differentiable one, whose derivatives are those of `autograd.py`; graphs hold it, or the plain ones that it is traced to.
 
-Being operators of torch they have shapes without data (fake tensors, the meta device), a rule for `torch.func.vmap`, and one for
-tensors that are spread over processes along the batch.
+Being operators of torch they have shapes without data (fake tensors, the meta device) and a rule for `torch.func.vmap`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcp_repro.linalg.mapped import call_mapped
 from gcp_repro.linalg.modes import without_autocast
 from gcp_repro.linalg.onnx_export import refuse_operators
 from gcp_repro.linalg.operator import Operator
@@ -126,25 +126,9 @@ _KERNELS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
 """Schema, computation and shapes of each operator; see `Operator` for what the arguments are."""
 
 
-def _batched(op: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule for `torch.func.vmap`: its dimension becomes part of the batch."""
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
-        def merged(value: Any, dim: Any) -> Any:
-            if isinstance(value, list | tuple):
-                return [merged(part, part_dim) for part, part_dim in zip(value, dim, strict=True)]
-            if not isinstance(value, Tensor):
-                return value
-            moved = value.movedim(dim, 0) if dim is not None else value.expand(info.batch_size, *value.shape)
-            return moved.flatten(0, 1)
-
-        result = op(*(merged(value, dim) for value, dim in zip(arguments, in_dims, strict=True)))
-        if isinstance(result, Tensor):
-            return result.reshape(info.batch_size, -1, *result.shape[1:]), 0
-        parts = [part.reshape(info.batch_size, -1, *part.shape[1:]) for part in result]
-        return type(result)(parts), type(result)(0 for _ in parts)
-
-    return rule
+def _mapped_rule(op: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule of an operator for `torch.func.vmap`."""
+    return lambda info, in_dims, *arguments: call_mapped(op, info.batch_size, in_dims, arguments)
 
 
 def define_autograd(function: Callable[..., Tensor]) -> None:
@@ -156,4 +140,4 @@ for _name, (_schema, _kernel, _fake) in _KERNELS.items():
     _library.define(_name + _schema)  # type: ignore[no-untyped-call]
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"gcp_repro::{_name}", _fake, lib=_library)
-    torch.library.register_vmap(f"gcp_repro::{_name}", _batched(getattr(OPS, _name)), lib=_library)
+    torch.library.register_vmap(f"gcp_repro::{_name}", _mapped_rule(getattr(OPS, _name)), lib=_library)
