@@ -11,6 +11,7 @@ ELSEWHERE = {
     "bench/image_pipelines.py": "tests/bench/test_data.py: the loaders that are timed",
     "bench/layer_records.py": "tests/bench/test_layers.py: the rows of a whole run",
     "bench/layer_tables.py": "tests/bench/test_layers.py: the tables of a whole run",
+    "bench/options.py": "tests/bench/test_layers.py: in one of the two commands that share them",
     "bench/step_clock.py": "tests/bench/test_train.py: the parts of a step",
     "cli/evaluate.py": "tests/cli/test_commands.py: a thin entry point, run as a command",
     "cli/sweep_account.py": "tests/cli/test_sweep.py: the account of sweeps that are run as commands",

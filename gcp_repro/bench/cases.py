@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from gcp_repro.bench.limit import Limit
@@ -94,7 +96,8 @@ class Case:
 
     Args:
         origin: `"gcp_repro"`, `"peer"` or `"limit"`.
-        layer: Name in the registry, the peer's class name, or "limit".
+        layer: Name in the registry, options after it if any ("svd_lyapunov:shrinkage=0.1,heads=2"); the peer's class name; or
+            "limit".
         route: Empty where the layer has no such option.
         dtype: Of the spectral part; empty where the layer has no such option.
         accuracy: Likewise.
@@ -111,16 +114,34 @@ class Case:
         return " ".join(part for part in (self.origin, self.layer, self.route, self.dtype, accuracy) if part)
 
     @property
-    def options(self) -> dict[str, str]:
-        """Those of the layer."""
-        options = {"route": self.route, "dtype": self.dtype, "accuracy": self.accuracy}
-        return {name: value for name, value in options.items() if value}
+    def name(self) -> str:
+        """The layer's, without options."""
+        return self.layer.partition(":")[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the layer.
+
+        Raises:
+            OptionError: "options of a layer are written NAME:OPTION=VALUE,...; got 'gap:heads'"
+        """
+        columns = {"route": self.route, "dtype": self.dtype, "accuracy": self.accuracy}
+        further: dict[str, Any] = {}
+        for text in filter(None, self.layer.partition(":")[2].split(",")):
+            option, _, value = text.partition("=")
+            if not (option and value) or option in columns:
+                raise OptionError(
+                    f"options of a layer are written NAME:OPTION=VALUE,... as in svd_lyapunov:shrinkage=0.1, other ones than "
+                    f"{', '.join(columns)}, which --routes, --dtypes and --accuracies name; got {self.layer!r}: mend it"
+                )
+            further[option] = yaml.safe_load(value)
+        return {name: value for name, value in columns.items() if value} | further
 
     @property
     def exists(self) -> bool:
         """Whether the layer has this combination of options."""
         try:
-            build_meta_layer(self.layer, **self.options)
+            build_meta_layer(self.name, **self.options)
         except OptionError:
             return False
         return True
@@ -146,7 +167,8 @@ class Case:
             own.append(replace(self, accuracy="standard"))
         if self.dtype != "float64" or self.accuracy == "high":
             return own
-        return [Case("peer", name, dtype="float64") for name in META_LAYERS[self.layer].peers] + own
+        peers = META_LAYERS[self.layer].peers if self.layer == self.name else ()  # which have no options
+        return [Case("peer", name, dtype="float64") for name in peers] + own
 
     def build(self, features: Tensor, peer: Peer | None) -> nn.Module:
         """The module, for features `(B, C, H, W)`."""
@@ -156,7 +178,7 @@ class Case:
             if peer is None:
                 raise OptionError(f"{self} needs the peer's clone; none is open: pass --peer PATH")
             return peer.build(self.layer, features.shape[1])
-        return build_meta_layer(self.layer, **self.options)
+        return build_meta_layer(self.name, **self.options)
 
 
 def list_cases(
@@ -170,10 +192,10 @@ def list_cases(
     """All candidates of a run: the limits, our layers with the options they have, and the peer's that correspond to them."""
     ours = [
         Case("gcp_repro", layer, route, dtype, accuracy)
-        for layer in layers
-        for route in (routes if "route" in META_LAYERS[layer].defaults else [""])
-        for dtype in (dtypes if "dtype" in META_LAYERS[layer].defaults else [""])
-        for accuracy in (accuracies if "accuracy" in META_LAYERS[layer].defaults else [""])
+        for layer, defaults in ((layer, META_LAYERS.find(layer.partition(":")[0]).defaults) for layer in layers)
+        for route in (routes if "route" in defaults else [""])
+        for dtype in (dtypes if "dtype" in defaults else [""])
+        for accuracy in (accuracies if "accuracy" in defaults else [""])
     ]
     ours = [case for case in ours if case.exists]
     limits = [case.limit for case in ours if case.limit is not None]

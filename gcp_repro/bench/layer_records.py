@@ -16,12 +16,14 @@ import torch
 
 from gcp_repro.bench.cases import Case, Shape
 from gcp_repro.bench.timing import PHASES, Sample, median, minimum, minimum_ratio, paired_ratio
+from gcp_repro.errors import DataError
 from gcp_repro.paper.layers import layer_style
 from gcp_repro.paper.published.published_tables import published_value
+from gcp_repro.runs.files import write_csv
 from gcp_repro.runs.machine import cpu_name
 from gcp_repro.training.result import git_revision
 
-__all__ = ["Comparison", "Measurement", "Row", "machine", "published_seconds", "write_rows"]
+__all__ = ["Comparison", "Measurement", "Row", "machine", "other_rows", "published_seconds", "write_rows"]
 
 Row = dict[str, Any]
 
@@ -156,14 +158,39 @@ def machine(device: torch.device, threads: int, clock: str = "wall") -> Row:
     }
 
 
-def write_rows(path: Path, rows: Iterable[Row], machine: Row) -> None:
-    """Write a csv file, every row followed by the columns on the machine; numbers with six significant digits."""
+def write_rows(path: Path, rows: Iterable[Row], machine: Row, others: Iterable[Row] = ()) -> None:
+    """Write a csv file, every row followed by the columns on the machine; numbers with six significant digits.
+
+    Args:
+        path: The file; its folder is made.
+        rows: What was measured; without any nothing is written.
+        machine: Columns of each.
+        others: Rows that stay in front of them, as `other_rows` gives them.
+    """
     complete = [{**row, **machine} for row in rows]
     if not complete:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, complete[0], lineterminator="\n")
-        writer.writeheader()
-        for row in complete:
-            writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    rounded = [{name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in complete]
+    write_csv(path, [*others, *rounded])
+
+
+def other_rows(path: Path, about: Row) -> list[Row]:
+    """The rows of a file that say nothing of what is to be measured: those that differ in one of some columns.
+
+    Args:
+        path: None of its rows where there is no file.
+        about: The columns, and the values in the rows that will be replaced.
+
+    Raises:
+        DataError: The file has other columns: it is of another kind.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if any(row[name] != str(value) for name, value in about.items())]
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise DataError(
+            f"rows are added to a file with the columns {', '.join(about)}; reading {path} gave {error!r}: name another file"
+        ) from error

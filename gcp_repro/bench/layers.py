@@ -12,13 +12,14 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from gcp_repro.bench.cases import ACCURACIES, DTYPES, NAMED_SHAPES, Case, Inputs, Shape, list_cases, parse_shapes
+from gcp_repro.bench.cases import ACCURACIES, Case, Inputs, Shape, list_cases, parse_shapes
 from gcp_repro.bench.layer_records import Comparison, Measurement, machine, write_rows
 from gcp_repro.bench.layer_tables import Steps, comparison_table, make_console, measurement_table
 from gcp_repro.bench.memory import MemoryProbe, peak_on_cuda
+from gcp_repro.bench.options import add_shared_arguments, checked_device
 from gcp_repro.bench.peer import Peer, opened
 from gcp_repro.bench.timing import CLOCKS, Sample, Trial, take_turns, torch_threads
-from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
 __all__ = ["Bench", "add_arguments", "like_peer", "relative_difference", "run"]
@@ -30,23 +31,18 @@ PEER_DROPS = 50  # eigenvalues; the peer's SVD_TopN drops so many whatever the n
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `gcp-bench layers`."""
-    parser.add_argument("--layers", nargs="+", metavar="LAYER", default=list(META_LAYERS), help="registered names (default: all)")
+    add_shared_arguments(parser, device="cpu")
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        default=list(META_LAYERS),
+        help="registered names (default: all), options after a colon: svd_lyapunov:shrinkage=0.1,heads=2",
+    )
     parser.add_argument("--routes", nargs="+", choices=("auto", "gram", "dense"), default=["gram", "dense"])
-    parser.add_argument("--dtypes", nargs="+", choices=tuple(DTYPES), default=list(DTYPES), help="of the spectral part")
     parser.add_argument(
         "--accuracies", nargs="+", choices=ACCURACIES, default=["standard"], help="of layers that have the option"
     )
-    parser.add_argument(
-        "--shapes",
-        nargs="+",
-        metavar="SHAPE",
-        default=["paper"],
-        help=f"{', '.join(NAMED_SHAPES)}, or BxCxHxW as in 128x256x13x13, or 128x2048to256x7x7 with a reduction of the channels",
-    )
-    parser.add_argument("--batch", type=int, help="takes the place of every shape's batch size")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that torch may use (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds in which the candidates take turns (default: %(default)s)")
     parser.add_argument(
         "--clock", choices=tuple(CLOCKS), default="wall", help="cpu: processor time of all threads, for machines that others use"
     )
@@ -65,7 +61,8 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         UnknownNameError: A layer that is not registered.
-        OptionError: A number below 1, a shape that cannot be read, or CUDA where there is none.
+        OptionError: A number below 1, an option that a layer does not have, a shape that cannot be read, or CUDA where there is
+            none.
         DataError: `--peer` is no clone of DifferentiableSVD.
     """
     shapes = parse_shapes(options.shapes, options.batch)
@@ -106,17 +103,10 @@ def _show(console: Console, measured: Sequence[Measurement], compared: Sequence[
 
 def _check(options: argparse.Namespace) -> torch.device:
     for layer in options.layers:
-        if layer not in META_LAYERS:
-            raise UnknownNameError("meta-layer", layer, META_LAYERS)
-    if min(options.repeats, options.threads) < 1:
-        raise OptionError(
-            f"gcp-bench layers needs at least 1 repeat and thread; got {options.repeats} and {options.threads}: raise them"
-        )
+        Case("gcp_repro", layer).build(torch.empty(0), None)  # a wrong name or option shows before any work
     if options.device == "cuda" and options.clock == "cpu":
         raise OptionError("--clock cpu sees the processor alone; got --device cuda: use --clock wall")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"--device cuda needs a CUDA device; torch {torch.__version__} finds none: use --device cpu")
-    return torch.device(options.device)
+    return checked_device("gcp-bench layers", options)
 
 
 @dataclass

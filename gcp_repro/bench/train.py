@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from rich.table import Table
 
-from gcp_repro.bench.layer_records import machine, write_rows
+from gcp_repro.bench.layer_records import machine, other_rows, write_rows
 from gcp_repro.bench.layer_tables import make_console
 from gcp_repro.bench.memory import forget_peak, peak_bytes
 from gcp_repro.bench.step_clock import PARTS, ClockAround, StepClock
@@ -28,6 +28,7 @@ from gcp_repro.training.build import Experiment, build, build_experiment, label_
 from gcp_repro.training.diagnostics.diagnostic import MetaLayerDiagnostic
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO
+from gcp_repro.training.processes.batches import share_batch
 from gcp_repro.training.protocol.initial_weights import InitialWeights
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.trust import check_targets
@@ -95,10 +96,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print, and write the file.
+    """Measure, print, and write the file: rows of other experiments, batches and devices stay in it.
 
     Raises:
         OptionError: A number below 1, or too few batches in an epoch.
+        DataError: The file is there, and none of this command.
         GCPError: What `gcp-train` would say of the configuration.
     """
     for name in ("steps", "warmup", "repeats"):
@@ -107,11 +109,14 @@ def run(options: argparse.Namespace) -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.trainer.connectors.checkpoint_connector"):
         logging.getLogger(name).setLevel(logging.WARNING)
     configs = _configs(options.overrides, options.layers)
+    device = torch.device("cuda" if configs[0].trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    here = machine(device, configs[0].trainer.num_threads or torch.get_num_threads())
+    about = {"experiment": configs[0].experiment_name, "batch_size": configs[0].data.batch_size}
+    others = other_rows(options.output, about | {name: here[name] for name in ("device", "cpu")})
     with tempfile.TemporaryDirectory() as folder:
         times = measure(configs, Path(folder), steps=options.steps, warmup=options.warmup, repeats=options.repeats)
     make_console().print(_table(times))
-    device = torch.device("cuda" if configs[0].trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    write_rows(options.output, [entry.row() for entry in times], machine(device, torch.get_num_threads()))
+    write_rows(options.output, [entry.row() for entry in times], here, others)
     print(f"written: {options.output}")
 
 
@@ -133,8 +138,8 @@ def _configs(overrides: Sequence[str], layers: Sequence[str]) -> list[DictConfig
 
 def _check_passes(config: DictConfig) -> None:
     trainer, images = config.trainer, int(config.data.batch_size)
-    bound, passes = trainer.get("images_per_device"), trainer.get("accumulate_grad_batches")
-    if (bound is not None and bound < images) or passes not in (None, 1):
+    bound, passes = trainer.images_per_device, trainer.accumulate_grad_batches
+    if share_batch(images, 1, passes=passes, images_per_device=bound).passes > 1:
         name, value = ("accumulate_grad_batches", passes) if passes is not None else ("images_per_device", bound)
         raise OptionError(
             f"gcp-bench train needs steps of one pass; got trainer.{name}={value} with data.batch_size={images}: leave it null, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -13,8 +12,10 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from gcp_repro.bench.cases import DTYPES, NAMED_SHAPES, Inputs, Shape, list_cases, parse_shapes
+from gcp_repro.bench.cases import Inputs, Shape, list_cases, parse_shapes
+from gcp_repro.bench.layer_records import other_rows
 from gcp_repro.bench.layer_tables import Steps, make_console
+from gcp_repro.bench.options import add_shared_arguments, checked_device
 from gcp_repro.bench.timing import Sample, Trial, minimum, take_turns, torch_threads
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.pooling import operators_for
@@ -33,18 +34,7 @@ Candidates = dict[tuple[str, str], CovariancePooling]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `gcp-bench tune`."""
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--shapes",
-        nargs="+",
-        metavar="SHAPE",
-        default=["paper"],
-        help=f"{', '.join(NAMED_SHAPES)}, or BxCxHxW as in 128x256x13x13",
-    )
-    parser.add_argument("--batch", type=int, help="takes the place of every shape's batch size")
-    parser.add_argument("--dtypes", nargs="+", choices=tuple(DTYPES), default=list(DTYPES), help="of the spectral part")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds in which the solvers take turns (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that torch may use (default: %(default)s)")
+    add_shared_arguments(parser, device="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--output",
         type=Path,
@@ -78,15 +68,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> torch.device:
-    if min(options.repeats, options.threads) < 1:
-        raise OptionError(
-            f"gcp-bench tune needs at least 1 repeat and thread; got {options.repeats} and {options.threads}: raise them"
-        )
+    device = checked_device("gcp-bench tune", options)
     if options.output is None:
         raise OptionError(f"gcp-bench tune needs a file to write; {SOLVERS_VARIABLE} is empty: pass --output FILE")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"--device cuda needs a CUDA device; torch {torch.__version__} finds none: use --device cpu")
-    return torch.device(options.device)
+    return device
 
 
 def _candidates(dtypes: Sequence[str], device: torch.device) -> Candidates:
@@ -141,12 +126,4 @@ def _write(path: Path, device: torch.device, shape: Shape, samples: dict[tuple[s
         for (work, solver), own in samples.items()
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(path, [*_others(path, about), *rows])
-
-
-def _others(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a file that say nothing of this device and size."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if any(row[name] != str(value) for name, value in about.items())]
+    write_csv(path, [*other_rows(path, about), *rows])

@@ -47,6 +47,18 @@ def test_the_peer_is_timed_where_it_has_a_counterpart():
     assert [case.layer for case in cases if case.origin == "peer"] == ["SVD_Original", "SVD_Pade"]
 
 
+def test_options_of_a_layer_stand_after_its_name():
+    case = Case("gcp_repro", "svd_lyapunov:shrinkage=0.1,heads=2", "gram", "float64")
+    assert case.name == "svd_lyapunov"
+    assert case.options == {"route": "gram", "dtype": "float64", "shrinkage": 0.1, "heads": 2}
+    layer = case.build(torch.ones(1, 4, 2, 2), None)
+    assert layer.output_dim(4) == 2 * 3
+    assert case.limit == Case("limit", "limit", dtype="float64")
+    assert list_cases(["svd_pade:layout=tokens"], ["gram"], ["float64"], with_peer=True)[1:] == [
+        Case("gcp_repro", "svd_pade:layout=tokens", "gram", "float64", "standard")
+    ]
+
+
 def test_references_have_the_same_precision():
     assert Case("gcp_repro", "svd_pade", "gram", "float32").references == []
     assert Case("gcp_repro", "svd_lyapunov", "gram", "float32").references == [Case("gcp_repro", "isqrt_cov", "gram", "float32")]

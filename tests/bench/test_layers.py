@@ -97,6 +97,9 @@ def test_a_layer_that_fails_does_not_stop_the_others(tmp_path, make_peer, capsys
     ("options", "message"),
     [
         (["--layers", "svd_pad"], "no meta-layer 'svd_pad'; nearest: 'svd_pade'"),
+        (["--layers", "gap:shrinkge=0.1"], "gap has no option 'shrinkge'; nearest: 'shrinkage'"),
+        (["--layers", "gap:heads"], "written NAME:OPTION=VALUE,.*got 'gap:heads'"),
+        (["--layers", "svd_pade:route=dense"], "which --routes, --dtypes and --accuracies name; got 'svd_pade:route=dense'"),
         (["--repeats", "0"], "at least 1 repeat and thread; got 0 and"),
         (["--shapes", "7x7"], "a shape is written BxCxHxW"),
         (["--peer", "nowhere"], "needs a clone of DifferentiableSVD, with a folder src/representation; nowhere has none"),
@@ -107,6 +110,14 @@ def test_mistakes_end_the_command_before_any_work(tmp_path, options, message):
     with pytest.raises(SystemExit, match=message):
         main(["layers", "--no-memory", "--output", str(output), *options])
     assert not output.exists()
+
+
+def test_a_layer_is_measured_beside_itself_with_other_options(tmp_path):
+    layers = ["svd_lyapunov", "svd_lyapunov:shrinkage=0.1", "svd_lyapunov:shrinkage=oas,heads=2"]
+    rows, ratios = run(tmp_path, "--layers", *layers, "--routes", "gram", "--dtypes", "float64", "--shapes", "2x6x2x2")
+    assert [row["layer"] for row in rows if row["origin"] == "gcp_repro"] == layers
+    assert {row["failure"] for row in rows} == {""}
+    assert not ratios.exists()
 
 
 def test_processor_time_is_measured_where_it_is_asked_for(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningDataModule
 
-from gcp_repro.bench import step_clock
+from gcp_repro.bench import step_clock, train
 from gcp_repro.bench.step_clock import PARTS
 from gcp_repro.bench.train import StepTimes, _configs, _median, measure
 from gcp_repro.cli.bench import main
@@ -106,6 +106,33 @@ def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "meta-layer" in shown
     assert str(output) in shown
+
+
+def test_other_experiments_keep_their_rows_and_the_same_one_gets_new_ones(tmp_path, monkeypatch):
+    def measured(configs, folder, **counts):
+        name, batch = configs[0].experiment_name, configs[0].data.batch_size
+        return [
+            StepTimes(name, config.meta_layer.name, "cnn", batch, 8.0, dict.fromkeys((*PARTS, "checkpoint"), 1.0), 0)
+            for config in configs
+        ]
+
+    monkeypatch.setattr(train, "measure", measured)
+    output = tmp_path / "steps.csv"
+    for first, layer in (("digits", "svd_pade"), ("digits_few", "svd_pade"), ("digits", "svd_taylor")):
+        overrides = [f"experiment={first}", *TINY[1:], f"meta_layer={layer}"]
+        main(["train", *overrides, "--layers", "gap", "--output", str(output)])
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert [(row["experiment"], row["meta_layer"]) for row in rows] == [
+        ("digits_few", "svd_pade"), ("digits_few", "gap"), ("digits", "svd_taylor"), ("digits", "gap"),
+    ]  # fmt: skip
+
+
+def test_a_file_of_another_kind_is_refused_before_any_work(tmp_path):
+    output = tmp_path / "notes.csv"
+    output.write_text("a,b\n1,2\n")
+    with pytest.raises(SystemExit, match=r"columns experiment, batch_size, device, cpu; reading .*notes\.csv gave KeyError"):
+        main(["train", *TINY, "meta_layer=svd_pade", "--steps", "1000", "--output", str(output)])
+    assert output.read_text() == "a,b\n1,2\n"
 
 
 def test_the_parts_are_those_of_the_median_round_and_sum_to_its_step():
