@@ -20,7 +20,7 @@ from gcp_repro.errors import OptionError
 from gcp_repro.linalg.options import check_options, options_of
 from gcp_repro.registry import REGISTRIES, Registry
 
-__all__ = ["OWN_PARTS", "Origin", "Part", "Parts", "part_text"]
+__all__ = ["OWN_PARTS", "Origin", "Part", "Parts", "make_part", "part_text"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Part:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.origin is None:
             return type(self), tuple(getattr(self, own.name) for own in fields(self) if not own.kw_only)
-        return _make_again, (self.origin.kind, self.origin.name, dict(self.origin.options))
+        return make_part, (self.origin.kind, self.origin.name, dict(self.origin.options))
 
 
 def part_text(choice: str | Mapping[str, Any] | Part, options: Mapping[str, Any]) -> str:
@@ -176,7 +176,7 @@ class Parts(Registry[Callable[..., P]], Generic[P]):
         return set(options_of(self.find(choice)))
 
 
-def _make_again(kind: str, name: str, options: Mapping[str, Any]) -> Part:
-    """Unpickle a part by what it was made from."""
+def make_part(kind: str, name: str, options: Mapping[str, Any]) -> Part:
+    """The part that was made from these, in this process or another one."""
     part: Part = REGISTRIES[kind].find(name)(**options)
     return part

@@ -19,10 +19,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.gradient_rules import GRADIENT_RULES
-from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
-from gcp_repro.linalg.parts import OWN_PARTS, Part, Parts
-from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS
+from gcp_repro.linalg.parts import OWN_PARTS, Part, make_part
 from gcp_repro.registry import number_of_changes
 
 if TYPE_CHECKING:
@@ -30,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "read_recipe"]
 
-REGISTRIES: dict[str, Parts[Any]] = {"function": SPECTRAL_FUNCTIONS, "rule": GRADIENT_RULES, "step": MATRIX_STEPS}
-"""Of the parts of a recipe, by the field that holds them."""
+KINDS = {"function": "spectral function", "rule": "gradient rule", "step": "matrix step"}
+"""Of the parts of a recipe, as their registries call them, by the field that holds them."""
 
 _classes: dict[str, type[Recipe]] = {}
 
@@ -93,9 +90,7 @@ def _written(value: Any) -> str:
 def _value(name: str, node: ast.expr) -> Any:
     """A part by its name and options, or by the word for it; a dtype; or a plain value."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return REGISTRIES[name].resolve(
-            node.func.id, **{str(option.arg): ast.literal_eval(option.value) for option in node.keywords}
-        )
+        return make_part(KINDS[name], node.func.id, {str(option.arg): ast.literal_eval(option.value) for option in node.keywords})
     if isinstance(node, ast.Name):
         if node.id not in OWN_PARTS:
             raise OptionError(
