@@ -31,7 +31,7 @@ test-quick: $(VENV)/.installed-dev ## Run the tests that are not marked slow
 test-portable: $(VENV)/.installed-dev ## Run the numerical tests as other CPUs compute; MACHINES="sse avx2" selects
 	$(BIN)/python scripts/portable_tests.py $(MACHINES) -- $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-rehearsal: $(VENV)/.installed ## Train Table 2 on generated images through kills, a full disk and a requeue; 15 minutes on 2 cores
+rehearsal: $(VENV)/.installed ## Train Table 2 on generated images through kills, a full disk and a requeue; minutes
 	$(BIN)/python -m scripts.rehearsal
 
 test-launchers: $(VENV)/.installed-dev ## Run jobs by submitit, SLURM, Ray, Optuna and a W&B agent (minutes; SLURM: apt install slurm-wlm munge)

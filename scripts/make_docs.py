@@ -4,9 +4,9 @@
 
 `configs/meta_layer/NAME.yaml` is generated whole, and so are the rows and sweeps of the paper's tables, from their plan. In
 documents a generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`: the table of layers in README.md and
-docs/layers/index.md, the head of every layer's page, the packages and the fields of result.json in docs/architecture.md, exit
-statuses in docs/runs.md, and in README.md and docs/findings.md what the rows of results/embedded say. The rest of these files
-is written by hand.
+docs/layers/index.md, the head of every layer's page, the packages, their sizes and the fields of result.json in
+docs/architecture.md, exit statuses in docs/runs.md, what the rows of results/embedded say in README.md and docs/findings.md,
+and tables of the other rows in results on the pages that speak of them. The rest of these files is written by hand.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from count_lines import size_table
 from embedded_docs import embedded_settings, findings_part, readme_part
 from import_rules import ROOT, rules
 from sweep_configs import configurations
@@ -134,7 +135,7 @@ def generated_parts() -> dict[Path, dict[str, str]]:
         ROOT / "README.md": {"layers": layer_table("docs/layers/"), "measured": readme_part(embedded)},
         ROOT / "docs" / "findings.md": {"embedded": findings_part(embedded)},
         LAYERS / "index.md": {"layers": layer_table("")},
-        ROOT / "docs" / "architecture.md": {"packages": package_table(), "results": result_table()},
+        ROOT / "docs" / "architecture.md": {"packages": package_table(), "results": result_table(), "sizes": size_table()},
         ROOT / "docs" / "runs.md": {"statuses": status_table()},
         **pages,
     }

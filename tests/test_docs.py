@@ -286,6 +286,26 @@ def test_readme_names_the_console_commands():
         assert command in text
 
 
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml")))
+def test_readme_names_the_experiments(experiment):
+    rows = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert sum(f"`{experiment}`" in row for row in rows) == 1
+
+
+def test_readme_lays_out_every_folder():
+    """Those with files of the repository, and the packages in gcp_repro; not what tools keep in hidden ones."""
+    listed = re.findall(
+        r"^    ([\w/]+/) +\w", (ROOT / "README.md").read_text(encoding="utf-8").split("## Layout")[1], re.MULTILINE
+    )
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("no repository")
+    files = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    folders = {file.split("/")[0] for file in files if "/" in file and not file.startswith(".")} - {"gcp_repro"}
+    packages = {f"gcp_repro/{path.parent.name}" for path in (ROOT / "gcp_repro").glob("*/__init__.py")}
+    assert sorted(listed) == sorted(f"{name}/" for name in folders | packages)
+
+
 # Make
 
 

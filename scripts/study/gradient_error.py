@@ -24,11 +24,11 @@ from gcp_repro.linalg.covariance import as_positions, center, symmetric_from_upp
 from gcp_repro.linalg.pooling import operator_for
 from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.paper.analytic.null_space import gradient_of, norms, random_upstream, rectified_noise, trace_of, with_trace
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.training.result import git_revision
 from scripts.study.networks import data_of, network_of
 
-IMAGES = 16
 TRAINED_IMAGES = 128  # enough for the tail
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PAPER = ((256, 49), (256, 169), (256, 196))  # ResNet at 224, AlexNet, ResNet at 448
@@ -52,13 +52,6 @@ LAYERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def rectified_noise(channels: int, positions: int, seed: int = 0) -> Tensor:
-    """Features `(IMAGES, C, N)`, float64: ReLU of noise whose channels differ in scale by up to 10."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(IMAGES, channels, positions, generator=generator, dtype=torch.float64).relu()
-    return noise * torch.logspace(0, -1, channels, dtype=torch.float64).unsqueeze(-1)
-
-
 def trained_features(run: RunDirectory) -> Tensor:
     """Input of the meta-layer, `(TRAINED_IMAGES, C, N)`, float64, for evaluation images of a finished run."""
     datamodule = data_of(run)
@@ -67,27 +60,6 @@ def trained_features(run: RunDirectory) -> Tensor:
     images, _ = datamodule.on_after_batch_transfer([part[:TRAINED_IMAGES] for part in batch], 0)
     with torch.no_grad():
         return as_positions(network.reduce(network.backbone(images))).double()
-
-
-def trace_of(features: Tensor) -> Tensor:
-    """Trace of the covariance of each image."""
-    return center(features).square().sum((-1, -2))
-
-
-def with_trace(features: Tensor, trace: float) -> Tensor:
-    """The same features, each image scaled to a trace."""
-    return features * (trace / trace_of(features)).sqrt()[:, None, None]
-
-
-def gradient(layer: torch.nn.Module, features: Tensor, upstream: Tensor) -> Tensor:
-    """Of `sum(upstream * layer(features))` with respect to the features."""
-    x = features.clone().requires_grad_()
-    return torch.autograd.grad(layer(x), x, upstream)[0]
-
-
-def norms(matrices: Tensor) -> Tensor:
-    """Frobenius norm of each."""
-    return torch.linalg.vector_norm(matrices.flatten(1), dim=1)
 
 
 def rotated_gradient(operator: PublishedPooling, x: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,11 +74,10 @@ def measure(features: Tensor, name: str, options: dict[str, Any], dtype: str) ->
     narrow = DTYPES[dtype]
     x, eps = features.to(narrow), torch.finfo(narrow).eps
     channels, positions = x.shape[1:]
-    generator = torch.Generator().manual_seed(1)
-    upstream = torch.randn(len(x), channels * (channels + 1) // 2, generator=generator, dtype=torch.float64)
+    upstream = random_upstream(len(x), channels)
     layer = build_meta_layer(name, dtype=dtype, **options)
-    exact = gradient(build_meta_layer(name, **options | {"route": "gram"}), x.double(), upstream)
-    got = gradient(layer, x.double(), upstream)
+    exact = gradient_of(build_meta_layer(name, **options | {"route": "gram"}), x.double(), upstream)
+    got = gradient_of(layer, x.double(), upstream)
     row: dict[str, Any] = {"layer": name, "dtype": dtype, **options, "order": "published"}
     operator = operator_for(layer.spec, channels)  # type: ignore[arg-type]
     if not isinstance(operator, PublishedPooling) or operator.rule.quotient is None:

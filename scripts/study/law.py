@@ -22,8 +22,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from gcp_repro.paper.analytic.null_space import rectified_noise, trace_of, with_trace
 from gcp_repro.training.result import git_revision
-from scripts.study.gradient_error import DTYPES, TRACE, measure, rectified_noise, trace_of, with_trace
+from scripts.study.gradient_error import DTYPES, TRACE, measure
 
 ROUNDING = 3.3  # error over `eps ||R|| ||X|| / (sqrt(C) ||exact||)`, the median over all rows
 SIZES = 84.0  # of the law from sizes

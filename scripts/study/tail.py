@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from gcp_repro.metalayers import build_meta_layer
+from gcp_repro.paper.analytic.null_space import IMAGES, gradient_of, norms, random_upstream, rectified_noise, with_trace
 from gcp_repro.training.result import git_revision
-from scripts.study.gradient_error import DTYPES, IMAGES, gradient, norms, rectified_noise, with_trace
+from scripts.study.gradient_error import DTYPES
 
 BATCHES = 125  # of IMAGES images
 TAIL = 0.05
@@ -43,10 +44,9 @@ def errors(channels: int, positions: int, trace: float, name: str, options: dict
     found = []
     for seed in range(BATCHES):
         x = with_trace(rectified_noise(channels, positions, seed), trace).to(DTYPES[dtype]).double()
-        generator = torch.Generator().manual_seed(seed)
-        upstream = torch.randn(IMAGES, channels * (channels + 1) // 2, generator=generator, dtype=torch.float64)
-        exact = gradient(build_meta_layer(name, **options | {"route": "gram"}), x, upstream)
-        got = gradient(build_meta_layer(name, dtype=dtype, **options), x, upstream)
+        upstream = random_upstream(IMAGES, channels, seed)
+        exact = gradient_of(build_meta_layer(name, **options | {"route": "gram"}), x, upstream)
+        got = gradient_of(build_meta_layer(name, dtype=dtype, **options), x, upstream)
         found.append(norms(got - exact) / norms(exact))
     return torch.cat(found).sort().values
 

@@ -43,6 +43,7 @@ def test_curves_show_both_protocols_and_the_swap(settings):
 def test_without_runs_the_claims_hold_what_is_printed_and_computed():
     claims = make_claims([])
     assert [claim.key for claim in claims] == KEYS
+    assert [len(claim.computed) for claim in claims] == [0, 1, 0, 0]
     assert [len(claim.figures) for claim in claims] == [1, 1, 0, 0]
     assert any("No runs were given" in text for text in make_limits([]))
 
