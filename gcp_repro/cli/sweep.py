@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from gcp_repro.cli.sweep_account import Account
 from gcp_repro.cli.sweep_jobs import SWEEP_FOLDER, UNWRITTEN, error_line
+from gcp_repro.runs.exit_codes import of_signal
 from gcp_repro.runs.sweeps import SweepDirectory
 from gcp_repro.training.processes.console import SWEEP_JOBS
 
@@ -112,7 +113,7 @@ def _signals_to_all_jobs() -> Iterator[None]:
             return
         handler = previous[signal.Signals(signum)]
         if not callable(handler):
-            raise SystemExit(128 + signum)
+            raise SystemExit(of_signal(signum))
         handler(signum, frame)
 
     for number in numbers:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from gcp_repro.cli.sweep_jobs import UNWRITTEN, error_line
 from gcp_repro.errors import StorageError
-from gcp_repro.runs.exit_codes import FAILED, FINISHED
+from gcp_repro.runs.exit_codes import FAILED, FINISHED, of_signal
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.sweeps import JobRecord, JobState, SweepDirectory
@@ -67,7 +67,7 @@ class Account:
         """
         signum = self.sweep.asked_to_stop()
         if signum is not None:
-            return 128 + signum
+            return of_signal(signum)
         for states in (("failed", "lost"), ("locked",), ("interrupted",)):
             codes = {FAILED if job.state == "lost" else job.exit_code for job in self.jobs if job.state in states}
             if codes:

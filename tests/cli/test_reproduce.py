@@ -84,7 +84,7 @@ def test_a_mistake_gets_one_message_before_any_run(monkeypatch, tmp_path, capsys
     ("error", "code", "message"),
     [
         (StorageError("run", "full"), 1, "writing run failed (full): make room"),
-        (TrainingInterrupted.by_signal(signal.SIGTERM), 143, "stopped by SIGTERM; run the same command again to go on"),
+        (TrainingInterrupted(signal.SIGTERM), 143, "stopped by SIGTERM; run the same command again to go on"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C; the same command goes on"),
     ],
 )
