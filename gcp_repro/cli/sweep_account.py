@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -155,5 +154,4 @@ def _with_lost(job: JobRecord) -> JobRecord:
     """A job whose process is gone without a word."""
     if job.state != "running" or (job.may_be_running and not job.is_of_this_process):
         return job
-    name = signal.Signals(signal.SIGKILL).name
-    return replace(job, state="lost", error=f"its process ended without a word (killed, by {name} or for want of memory)")
+    return replace(job, state="lost", error="its process ended without a word (killed, by SIGKILL or for want of memory)")

@@ -23,7 +23,7 @@ from gcp_repro.runs.outcome import exit_code_for
 from gcp_repro.runs.sweeps import JobRecord, SweepDirectory
 from gcp_repro.training.processes.console import in_parallel_worker, in_sweep, tell
 
-__all__ = ["SWEEP_FOLDER", "UNWRITTEN", "error_line", "job_of_sweep"]
+__all__ = ["SIGNALS", "SWEEP_FOLDER", "UNWRITTEN", "error_line", "job_of_sweep"]
 
 SWEEP_FOLDER = "GCP_SWEEP_FOLDER"  # environment variable: folder of the running sweep
 
@@ -31,6 +31,7 @@ UNWRITTEN: dict[int, JobRecord] = {}
 """Records of this process's jobs for which the disk had no room, by number."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What stops a sweep."""
 
 
 @contextmanager
