@@ -41,7 +41,7 @@ KINDS = frozenset({
 FACTORIES = frozenset({
     "gcp_repro.metalayers.build_meta_layer",
     "gcp_repro.training.record.loggers.wandb_logger",
-    "gcp_repro.training.record.further_loggers.mlflow_logger",
+    "gcp_repro.training.record.mlflow_and_trackio.mlflow_logger",
     "gcp_repro.training.protocol.matching_run.MatchingRun",
 })  # fmt: skip
 """What may be named besides."""

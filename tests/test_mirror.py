@@ -58,6 +58,7 @@ ELSEWHERE = {
     "runs/processes.py": "tests/training/test_several_processes.py: ranks, in real processes",
     "runs/states.py": "tests/runs/test_lock.py: states of real directories",
     "training/layer_configs.py": "tests/cli/test_plugins.py: in every command",
+    "training/record/mlflow_and_trackio.py": "tests/training/record/test_endings.py: runs of each, stopped and resumed",
     "training/module/metrics.py": "tests/training/module/test_gcp_module.py: the metrics of a training step",
     "training/replay.py": "tests/training/module/test_nonfinite.py: the batch that was saved",
     "training/loop/stopping.py": "tests/training/test_resume.py: runs that are stopped",

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gcp_repro.cli.values import check_values
 from gcp_repro.errors import GCPError, UnknownNameError
-from gcp_repro.runs.exit_codes import MISCONFIGURED
+from gcp_repro.runs.exit_codes import MISCONFIGURED, of_signal
 from gcp_repro.runs.outcome import exit_code_for
 
 __all__ = ["describe", "run_command"]
@@ -59,7 +59,7 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
         print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
         raise SystemExit(exit_code_for(error) if isinstance(error, GCPError) else MISCONFIGURED) from None
     except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
+        raise SystemExit(of_signal(signal.SIGINT)) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
         del os.environ[WHOLE_TRACEBACK]
@@ -67,7 +67,7 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     """SIGTERM before or between runs: nothing is lost, and the status tells."""
-    raise SystemExit(128 + signum)
+    raise SystemExit(of_signal(signum))
 
 
 def describe(error: Exception, config_name: str) -> str:

@@ -14,13 +14,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import joblib
 from rich.console import Console
 
 from gcp_repro.cli.tables import main as tables
+from gcp_repro.errors import GCPError, OptionError
+from gcp_repro.linalg.options import AtLeast, check_option
 from gcp_repro.runs.durations import duration
+from gcp_repro.runs.exit_codes import MEANINGS
+from gcp_repro.runs.interruption import TrainingInterrupted
+from gcp_repro.runs.outcome import exit_code_for
 
 __all__ = ["main"]
 
@@ -35,7 +40,7 @@ class Arm:
     Attributes:
         overrides: What `gcp-train` would get, beside experiment and seed.
         seconds: Of one core for a run, for the time left; measured on a 2.5 GHz server.
-        quick: Whether `QUICK=1` trains it too.
+        quick: Whether `--quick` trains it too.
     """
 
     overrides: str
@@ -113,7 +118,7 @@ def _quieten() -> None:
     logging.getLogger("pytorch_lightning").handlers.clear()
 
 
-class Progress:
+class Countdown:
     """One line a finished run, with what is left: legible in a terminal, a log and under make alike."""
 
     def __init__(self, planned: list[Plan]) -> None:
@@ -135,8 +140,8 @@ class Progress:
         )  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status is that of the report."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="gcp-reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -144,21 +149,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--jobs", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="worker processes (default: cores, at most 4)"
     )
-    parser.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
-    parser.add_argument("--report", default="reports/index.html", help="the page to write (default: reports/index.html)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--runs-dir", type=Path, default="runs", help="where runs are kept (default: %(default)s)")
+    parser.add_argument("--report", type=Path, default="reports/index.html", help="the page to write (default: %(default)s)")
+    return parser
 
-    planned = plans(options.quick)
-    progress = Progress(planned)
-    print(f"{len(planned)} runs with {options.jobs} workers; finished ones are skipped, interrupted ones resumed", flush=True)
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers
-    with joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all") as parallel:
-        for plan, result in parallel(joblib.delayed(run)(plan, options.runs_dir) for plan in planned):
-            progress.finished(plan, result)
-    code = tables([options.runs_dir, "--output", options.report])
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status is one of `gcp-train` where training ends the command, else that of the report."""
+    options = build_parser().parse_args(arguments)
+    try:
+        _check(options)
+        _train_all(plans(options.quick), options.jobs, str(options.runs_dir))
+    except (GCPError, TrainingInterrupted, KeyboardInterrupt) as error:
+        code = exit_code_for(error)
+        print(f"gcp-reproduce: {str(error) or MEANINGS[code]}", file=sys.stderr)
+        return code
+    code = tables([str(options.runs_dir), "--output", str(options.report)])
     if code == 0:
-        print(f"\nThe report: {Path(options.report).resolve()}")
+        print(f"\nThe report: {options.report.resolve()}")
     return code
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what would end the command later, the page's place after all runs."""
+    check_option("gcp-reproduce", "--jobs", options.jobs, Annotated[int, AtLeast(1)])
+    if options.report.is_dir():
+        raise OptionError(f"--report needs a file; got the folder '{options.report}': add a name, as in index.html")
+    for option, folder in (("--runs-dir", options.runs_dir), ("--report", options.report.parent)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"{option} needs a folder; got '{folder}' ({error.strerror}): choose another place") from None
+
+
+def _train_all(planned: list[Plan], jobs: int, runs_dir: str) -> None:
+    countdown = Countdown(planned)
+    print(f"{len(planned)} runs with {jobs} workers; finished ones are skipped, interrupted ones resumed", flush=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers
+    with joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all") as parallel:
+        for plan, result in parallel(joblib.delayed(run)(plan, runs_dir) for plan in planned):
+            countdown.finished(plan, result)
 
 
 if __name__ == "__main__":

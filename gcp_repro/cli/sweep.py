@@ -17,7 +17,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gcp_repro.cli.sweep_account import Account
-from gcp_repro.cli.sweep_jobs import SWEEP_FOLDER, UNWRITTEN, error_line
+from gcp_repro.cli.sweep_jobs import SIGNALS, SWEEP_FOLDER, UNWRITTEN, error_line
+from gcp_repro.runs.exit_codes import of_signal
 from gcp_repro.runs.sweeps import SweepDirectory
 from gcp_repro.training.processes.console import SWEEP_JOBS
 
@@ -102,8 +103,7 @@ def _signals_to_all_jobs() -> Iterator[None]:
     They save a checkpoint and end, and no further job begins. Where there are none the signal ends the command: a scheduler's
     jobs are the scheduler's.
     """
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.getsignal(number) for number in numbers}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
 
     def receive(signum: int, frame: FrameType | None) -> None:
         sweep = Sweep.started
@@ -112,10 +112,10 @@ def _signals_to_all_jobs() -> Iterator[None]:
             return
         handler = previous[signal.Signals(signum)]
         if not callable(handler):
-            raise SystemExit(128 + signum)
+            raise SystemExit(of_signal(signum))
         handler(signum, frame)
 
-    for number in numbers:
+    for number in SIGNALS:
         signal.signal(number, receive)
     try:
         yield

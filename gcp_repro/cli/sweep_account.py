@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any, get_args
 
 from gcp_repro.cli.sweep_jobs import UNWRITTEN, error_line
 from gcp_repro.errors import StorageError
-from gcp_repro.runs.exit_codes import FAILED, FINISHED
+from gcp_repro.runs.exit_codes import FAILED, FINISHED, of_signal
 from gcp_repro.runs.files import read_json, write_json
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.sweeps import JobRecord, JobState, SweepDirectory
@@ -67,7 +66,7 @@ class Account:
         """
         signum = self.sweep.asked_to_stop()
         if signum is not None:
-            return 128 + signum
+            return of_signal(signum)
         for states in (("failed", "lost"), ("locked",), ("interrupted",)):
             codes = {FAILED if job.state == "lost" else job.exit_code for job in self.jobs if job.state in states}
             if codes:
@@ -155,5 +154,4 @@ def _with_lost(job: JobRecord) -> JobRecord:
     """A job whose process is gone without a word."""
     if job.state != "running" or (job.may_be_running and not job.is_of_this_process):
         return job
-    name = signal.Signals(signal.SIGKILL).name
-    return replace(job, state="lost", error=f"its process ended without a word (killed, by {name} or for want of memory)")
+    return replace(job, state="lost", error="its process ended without a word (killed, by SIGKILL or for want of memory)")

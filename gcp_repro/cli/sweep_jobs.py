@@ -17,14 +17,13 @@ from omegaconf import OmegaConf
 from gcp_repro.cli.messages import describe
 from gcp_repro.errors import GCPError, StorageError
 from gcp_repro.runs.directory import RunDirectory
-from gcp_repro.runs.exit_codes import INTERRUPTED
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import RunLocked
 from gcp_repro.runs.outcome import exit_code_for
 from gcp_repro.runs.sweeps import JobRecord, SweepDirectory
 from gcp_repro.training.processes.console import in_parallel_worker, in_sweep, tell
 
-__all__ = ["SWEEP_FOLDER", "UNWRITTEN", "error_line", "job_of_sweep"]
+__all__ = ["SIGNALS", "SWEEP_FOLDER", "UNWRITTEN", "error_line", "job_of_sweep"]
 
 SWEEP_FOLDER = "GCP_SWEEP_FOLDER"  # environment variable: folder of the running sweep
 
@@ -32,6 +31,7 @@ UNWRITTEN: dict[int, JobRecord] = {}
 """Records of this process's jobs for which the disk had no room, by number."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What stops a sweep."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def job_of_sweep(run: RunDirectory) -> Iterator[JobRecord | None]:
     sweep = SweepDirectory(os.environ[SWEEP_FOLDER])
     signum = sweep.asked_to_stop()
     if signum is not None:
-        raise TrainingInterrupted.by_signal(signum)
+        raise TrainingInterrupted(signum)
     hydra = HydraConfig.get()
     overrides = OmegaConf.to_container(hydra.overrides.task)
     job = JobRecord(hydra.job.num, "running", overrides, str(run.path))  # type: ignore[arg-type]
@@ -64,10 +64,10 @@ def job_of_sweep(run: RunDirectory) -> Iterator[JobRecord | None]:
         with _interrupted_by_signals():
             yield job
     except BaseException as raised:
-        error = TrainingInterrupted.by_signal(raised.signum) if isinstance(raised, _Signalled) else raised
+        error = TrainingInterrupted(raised.signum) if isinstance(raised, _Signalled) else raised
         _note(job, error)
-        if isinstance(error, TrainingInterrupted) and error.exit_code != INTERRUPTED and sweep.main_process():
-            sweep.ask_to_stop(error.exit_code - 128)  # and no launcher is to go on
+        if isinstance(error, TrainingInterrupted) and error.signum is not None and sweep.main_process():
+            sweep.ask_to_stop(error.signum)  # and no launcher is to go on
             raise SystemExit(error.exit_code) from None
         raise error from raised.__cause__
     finally:

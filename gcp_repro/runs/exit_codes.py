@@ -4,7 +4,7 @@ import signal
 
 from gcp_repro.runs.scheduler import PREEMPTIONS
 
-__all__ = ["DIVERGED", "FAILED", "FINISHED", "INTERRUPTED", "LOCKED", "MEANINGS", "MISCONFIGURED"]
+__all__ = ["DIVERGED", "FAILED", "FINISHED", "INTERRUPTED", "LOCKED", "MEANINGS", "MISCONFIGURED", "of_signal"]
 
 FINISHED = 0
 FAILED = 1
@@ -12,7 +12,17 @@ MISCONFIGURED = 2
 DIVERGED = 3
 LOCKED = 4
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h
-SIGNALLED = 128
+
+
+def of_signal(signum: int) -> int:
+    """Of a command that a signal has ended, as shells have it.
+
+    Example:
+        >>> of_signal(signal.SIGTERM)
+        143
+    """
+    return 128 + signum
+
 
 MEANINGS = {
     FINISHED: "the run is finished, now or before",
@@ -21,10 +31,8 @@ MEANINGS = {
     DIVERGED: "something stopped being finite, and the result says what; a sweep does not end with this",
     LOCKED: "another process trains in the run directory",
     INTERRUPTED: "stopped by `trainer.max_time` or `trainer.max_steps`; the same command goes on",
-    SIGNALLED + signal.SIGINT: "stopped by Ctrl-C; the same command goes on",
-    SIGNALLED + signal.SIGTERM: "stopped by SIGTERM; the same command goes on",
-    **{
-        SIGNALLED + number: f"stopped by {number.name}, a scheduler's warning; the same command goes on" for number in PREEMPTIONS
-    },
+    of_signal(signal.SIGINT): "stopped by Ctrl-C; the same command goes on",
+    of_signal(signal.SIGTERM): "stopped by SIGTERM; the same command goes on",
+    **{of_signal(number): f"stopped by {number.name}, a scheduler's warning; the same command goes on" for number in PREEMPTIONS},
 }
 """What each says, in words."""

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import signal
 
-from gcp_repro.runs.exit_codes import INTERRUPTED
+from gcp_repro.runs.exit_codes import INTERRUPTED, of_signal
 
-__all__ = ["TrainingInterrupted"]
+__all__ = ["MAX_STEPS", "MAX_TIME", "TrainingInterrupted"]
+
+MAX_TIME, MAX_STEPS = "trainer.max_time", "trainer.max_steps"
+"""Limits that a run may be stopped by."""
 
 
 class TrainingInterrupted(Exception):
     """A run was asked to stop, and can be resumed.
 
     Args:
+        by: A signal's number, or one of the limits.
+
+    Attributes:
+        signum: The signal's number; None for a limit.
         reason: By whom or what, as in "SIGTERM".
-        exit_code: Of the command: 128 and the signal's number, or `INTERRUPTED`.
     """
 
-    def __init__(self, reason: str, exit_code: int = INTERRUPTED) -> None:
-        super().__init__(f"stopped by {reason}; run the same command again to go on")
-        self.reason, self.exit_code = reason, exit_code
+    def __init__(self, by: int | str) -> None:
+        self.signum = None if isinstance(by, str) else by
+        self.reason = by if isinstance(by, str) else signal.Signals(by).name
+        super().__init__(f"stopped by {self.reason}; run the same command again to go on")
+        self._by = by
 
-    @classmethod
-    def by_signal(cls, signum: int) -> TrainingInterrupted:
-        """By a signal."""
-        return cls(signal.Signals(signum).name, 128 + signum)
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        return INTERRUPTED if self.signum is None else of_signal(self.signum)
 
-    def __reduce__(self) -> tuple[type[TrainingInterrupted], tuple[str, int]]:
-        """Pickle by the arguments, so that it can cross from a worker process."""
-        return type(self), (self.reason, self.exit_code)
+    def __reduce__(self) -> tuple[type[TrainingInterrupted], tuple[int | str]]:
+        """Pickle by the argument, so that it can cross from a worker process."""
+        return type(self), (self._by,)

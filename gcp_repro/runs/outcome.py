@@ -8,7 +8,7 @@ from typing import Any
 
 from gcp_repro.errors import DataError, GCPError, StorageError
 from gcp_repro.runs.directory import RunDirectory
-from gcp_repro.runs.exit_codes import DIVERGED, FAILED, FINISHED, LOCKED, MISCONFIGURED, SIGNALLED
+from gcp_repro.runs.exit_codes import DIVERGED, FAILED, FINISHED, LOCKED, MISCONFIGURED, of_signal
 from gcp_repro.runs.files import set_aside
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.lock import RunLocked
@@ -46,7 +46,7 @@ def exit_code_for(error: BaseException) -> int:
     if isinstance(error, TrainingInterrupted):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return SIGNALLED + signal.SIGINT
+        return of_signal(signal.SIGINT)
     if isinstance(error, RunLocked):
         return LOCKED
     mistake = isinstance(error, GCPError) and not isinstance(error, DataError | StorageError)

@@ -40,8 +40,8 @@ from gcp_repro.training.processes.sharding import strategy_of
 from gcp_repro.training.protocol.initial_stage import InitialStage, KeepInitialStage
 from gcp_repro.training.record.endings import session
 from gcp_repro.training.record.epoch_lines import EpochLines
-from gcp_repro.training.record.further_loggers import check_loggers
 from gcp_repro.training.record.json_lines import JsonLines
+from gcp_repro.training.record.loggers import check_loggers
 from gcp_repro.training.record.progress import Progress, progress_options
 from gcp_repro.training.record.records import RunRecorder
 from gcp_repro.training.result import build_result

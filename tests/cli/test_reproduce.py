@@ -1,5 +1,6 @@
 """What `make reproduce` trains, and that it does."""
 
+import signal
 from collections import Counter
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from gcp_repro.cli import reproduce
 from gcp_repro.cli.reproduce import ARMS, Arm, Plan, main, plans
 from gcp_repro.data.arrays import ARRAY_SETS
+from gcp_repro.errors import StorageError
 from gcp_repro.paper.store.statistics import MIN_PAIRS
 from gcp_repro.runs.identity import config_hash, initial_stage_hash, setting_of
+from gcp_repro.runs.interruption import TrainingInterrupted
 
 CORES, LIMIT, QUICK_LIMIT = 2, 12 * 60, 3 * 60
 START_UP = 20  # seconds of a core: imports of the workers, and the report
@@ -56,3 +59,40 @@ def test_runs_and_report_are_written_and_kept(monkeypatch, tmp_path, capsys):
         assert "1 run (0 diverged)" in said
     assert len([*tmp_path.glob("runs/*/*/result.json")]) == 1
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "0"], "--jobs must be a whole number >= 1; got 0 for gcp-reproduce"),
+        (["--runs-dir", "file"], "--runs-dir needs a folder; got 'file' ("),
+        (["--runs-dir", "file/runs"], "--runs-dir needs a folder; got 'file"),
+        (["--report", "file/index.html"], "--report needs a folder; got 'file' ("),
+        (["--report", "."], "--report needs a file; got the folder '.': add a name, as in index.html"),
+    ],
+)
+def test_a_mistake_gets_one_message_before_any_run(monkeypatch, tmp_path, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"gcp-reproduce: {message}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (StorageError("run", "full"), 1, "writing run failed (full): make room"),
+        (TrainingInterrupted(signal.SIGTERM), 143, "stopped by SIGTERM; run the same command again to go on"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; the same command goes on"),
+    ],
+)
+def test_what_ends_a_run_ends_the_command_with_one_message(monkeypatch, tmp_path, capsys, error, code, message):
+    def fails(*_):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reproduce, "run", fails)
+    assert main(["--jobs", "1"]) == code
+    assert capsys.readouterr().err.startswith(f"gcp-reproduce: {message}")

@@ -6,8 +6,9 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from gcp_repro.runs.interruption import TrainingInterrupted
+from gcp_repro.runs.interruption import MAX_TIME, TrainingInterrupted
 from gcp_repro.runs.processes import first_process
 from gcp_repro.runs.scheduler import PREEMPTIONS, job_name, put_back
 
@@ -25,15 +26,15 @@ def handed_over(*, requeue: bool) -> Iterator[None]:
     Args:
         requeue: `trainer.requeue`: whether to do so after SIGUSR1, SIGUSR2 and `trainer.max_time`.
     """
-    before = {number: signal.getsignal(number) for number in PREEMPTIONS}
+    before: dict[int | None, Any] = {number: signal.getsignal(number) for number in PREEMPTIONS}
     try:
         yield
     except TrainingInterrupted as interruption:
-        number = next((number for number in PREEMPTIONS if number.name == interruption.reason), None)
-        listener = None if number is None else before[number]
-        if number is not None and callable(listener):
-            listener(number, None)
-        elif requeue and first_process() and (number is not None or interruption.reason == "trainer.max_time"):
+        warned = interruption.signum in before
+        listener = before.get(interruption.signum)
+        if callable(listener):
+            listener(interruption.signum, None)
+        elif requeue and first_process() and (warned or interruption.reason == MAX_TIME):
             _requeue()
         raise
 

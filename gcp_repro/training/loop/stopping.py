@@ -15,7 +15,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from gcp_repro.runs.interruption import TrainingInterrupted
+from gcp_repro.runs.interruption import MAX_STEPS, MAX_TIME, TrainingInterrupted
 from gcp_repro.runs.scheduler import PREEMPTIONS
 
 __all__ = ["StopRequest", "StopWhenAsked"]
@@ -78,23 +78,23 @@ class StopRequest:
     def reason(self, step: int) -> TrainingInterrupted | None:
         """Why to stop after so many optimiser steps; None to go on."""
         if self.signum is not None:
-            return TrainingInterrupted.by_signal(self.signum)
+            return TrainingInterrupted(self.signum)
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return TrainingInterrupted("trainer.max_time")
+            return TrainingInterrupted(MAX_TIME)
         if self.steps is not None and step >= self.steps:
-            return TrainingInterrupted("trainer.max_steps")
+            return TrainingInterrupted(MAX_STEPS)
         return None
 
     def raise_if_signalled(self) -> None:
         """Stop, if a signal came that nothing has acted on."""
         if self.signum is not None:
-            raise TrainingInterrupted.by_signal(self.signum)
+            raise TrainingInterrupted(self.signum)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         again, self.signum = self.signum is not None, signum
         if not self._held_back or (again and signum == signal.SIGINT):
             self._raised = True
-            raise TrainingInterrupted.by_signal(signum)
+            raise TrainingInterrupted(signum)
         log.warning("%s: stopping after this batch (Ctrl-C stops at once)", signal.Signals(signum).name)
 
 
@@ -149,7 +149,7 @@ class StopWhenAsked(Callback):
             return
         if save:
             trainer.save_checkpoint(self.checkpoint, weights_only=False)
-        raise reason or TrainingInterrupted.by_signal(signal.SIGTERM)
+        raise reason or TrainingInterrupted(signal.SIGTERM)
 
 
 @contextmanager
@@ -158,4 +158,4 @@ def as_interruption() -> Iterator[None]:
     try:
         yield
     except SIGTERMException:
-        raise TrainingInterrupted.by_signal(signal.SIGTERM) from None
+        raise TrainingInterrupted(signal.SIGTERM) from None

@@ -1,10 +1,11 @@
-"""Weights & Biases as an optional logger; `metrics.csv` is written in any case."""
+"""Optional loggers, for `metrics.csv` is written in any case: what each needs, and Weights & Biases."""
 
 from __future__ import annotations
 
+import importlib.util
 import netrc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -13,10 +14,32 @@ from uuid import uuid4
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-__all__ = ["has_wandb_key", "remembered", "wandb_logger"]
+from gcp_repro.errors import OptionError
 
+__all__ = ["check_loggers", "has_wandb_key", "remembered", "wandb_logger"]
+
+PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",), "trackio": ("trackio",)}
+"""Of the configurations of the group `logger`: one of these is needed."""
 LONGEST_TAG = 64
 HOST = "api.wandb.ai"  # where keys of older releases are kept; newer ones name the host that they are set to
+
+
+def check_loggers(names: Iterable[str]) -> None:
+    """Refuse a logger whose package is not there, before any work.
+
+    Args:
+        names: Keys of the configuration's node `logger`.
+
+    Raises:
+        OptionError: "logger=mlflow needs the package mlflow, which is not installed: ..."
+    """
+    for name in names:
+        packages = PACKAGES.get(name, ())
+        if packages and not any(importlib.util.find_spec(package) for package in packages):
+            raise OptionError(
+                f"logger={name} needs the package {packages[0]}, which is not installed: pip install 'gcp_repro[{name}]', or "
+                "choose another logger"
+            )
 
 
 def wandb_logger(

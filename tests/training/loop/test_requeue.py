@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gcp_repro.runs import scheduler
-from gcp_repro.runs.interruption import TrainingInterrupted
+from gcp_repro.runs.interruption import MAX_STEPS, MAX_TIME, TrainingInterrupted
 from gcp_repro.training.loop import requeue as module
 from gcp_repro.training.loop.requeue import handed_over
 from gcp_repro.training.module.gcp_module import GCPModule
@@ -49,7 +49,7 @@ def test_whoever_listened_before_hears_of_the_warning_once_the_run_is_saved(put_
     before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
     try:
         with pytest.raises(TrainingInterrupted), handed_over(requeue=True):
-            raise TrainingInterrupted.by_signal(signal.SIGUSR2)
+            raise TrainingInterrupted(signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert heard == [signal.SIGUSR2]
@@ -58,18 +58,18 @@ def test_whoever_listened_before_hears_of_the_warning_once_the_run_is_saved(put_
 
 @pytest.mark.parametrize(
     ("reason", "requeue", "jobs"),
-    [("SIGUSR1", True, ["7"]), ("SIGUSR1", False, []), ("SIGTERM", True, []), ("trainer.max_time", True, ["7"]),
-     ("trainer.max_steps", True, [])],
+    [("SIGUSR1", True, ["7"]), ("SIGUSR1", False, []), ("SIGTERM", True, []), (MAX_TIME, True, ["7"]),
+     (MAX_STEPS, True, [])],
 )  # fmt: skip
 def test_only_a_limit_of_time_puts_a_job_back(put_back, reason, requeue, jobs):
     with pytest.raises(TrainingInterrupted), handed_over(requeue=requeue):
-        raise TrainingInterrupted(reason)
+        raise TrainingInterrupted(getattr(signal, reason, reason))
     assert put_back == jobs
 
 
 def test_outside_of_jobs_there_is_a_line_instead(monkeypatch, caplog):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(TrainingInterrupted), handed_over(requeue=True):
-        raise TrainingInterrupted("SIGUSR1")
+        raise TrainingInterrupted(signal.SIGUSR1)
     assert "cannot be put back into the queue: this is no job of SLURM; run the same command again" in caplog.text
     assert scheduler.PREEMPTIONS == (signal.SIGUSR1, signal.SIGUSR2)

@@ -1,9 +1,11 @@
+import importlib.util
 import re
 
 import pytest
 import wandb
 
-from gcp_repro.training.record.loggers import has_wandb_key
+from gcp_repro.errors import OptionError
+from gcp_repro.training.record.loggers import check_loggers, has_wandb_key
 from gcp_repro.training.run import train
 
 
@@ -35,3 +37,15 @@ def test_no_secret_of_the_environment_is_in_any_file(compose_tiny, tmp_path, mon
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in files)
     assert [path for path in files if re.search(rb"5ec3e7|4e73c", path.read_bytes())] == []
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "trackio"])
+def test_a_logger_without_its_package_is_refused_before_anything_is_made(compose_tiny, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(OptionError, match=rf"logger={name} needs the package {name}, .*: pip install 'gcp_repro\[{name}\]', or"):
+        train(compose_tiny(f"logger={name}"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_loggers_are_their_own_affair():
+    check_loggers(["wandb", "comet"])

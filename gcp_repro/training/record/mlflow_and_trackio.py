@@ -1,41 +1,18 @@
-"""Loggers besides W&B: what each needs, a run of MLflow that goes on where it was stopped, and Trackio for Lightning."""
+"""A run of MLflow that goes on where it was stopped, and Trackio for Lightning."""
 
 from __future__ import annotations
 
-import importlib.util
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from gcp_repro.errors import OptionError
 from gcp_repro.training.record.loggers import remembered
 
-__all__ = ["TrackioLogger", "check_loggers", "mlflow_logger"]
-
-PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",), "trackio": ("trackio",)}
-"""Of the configurations of the group `logger`: one of these is needed."""
-
-
-def check_loggers(names: Iterable[str]) -> None:
-    """Refuse a logger whose package is not there, before any work.
-
-    Args:
-        names: Keys of the configuration's node `logger`.
-
-    Raises:
-        OptionError: "logger=mlflow needs the package mlflow, which is not installed: ..."
-    """
-    for name in names:
-        packages = PACKAGES.get(name, ())
-        if packages and not any(importlib.util.find_spec(package) for package in packages):
-            raise OptionError(
-                f"logger={name} needs the package {packages[0]}, which is not installed: pip install 'gcp_repro[{name}]', or "
-                "choose another logger"
-            )
+__all__ = ["TrackioLogger", "mlflow_logger"]
 
 
 def mlflow_logger(*, name: str, experiment: str, tags: Mapping[str, str], tracking_uri: str, folder: str) -> MLFlowLogger:
