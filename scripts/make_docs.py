@@ -20,6 +20,16 @@ from pathlib import Path
 from count_lines import size_table
 from embedded_docs import embedded_settings, findings_part, readme_part
 from import_rules import ROOT, rules
+from measured_docs import (
+    growth_table,
+    kept_table,
+    later_table,
+    limits_table,
+    peers_table,
+    precision_table,
+    speed_sentences,
+    steps_table,
+)
 from sweep_configs import configurations
 
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
@@ -132,10 +142,22 @@ def generated_parts() -> dict[Path, dict[str, str]]:
     embedded = embedded_settings(ROOT / "results" / "embedded")
     pages = {LAYERS / f"{entry.name}.md": {"head": layer_head(entry)} for entry in META_LAYERS.built_in.values()}
     return {
-        ROOT / "README.md": {"layers": layer_table("docs/layers/"), "measured": readme_part(embedded)},
+        ROOT / "README.md": {
+            "layers": layer_table("docs/layers/"),
+            "measured": readme_part(embedded),
+            "speed": speed_sentences(),
+        },
         ROOT / "docs" / "findings.md": {"embedded": findings_part(embedded)},
         LAYERS / "index.md": {"layers": layer_table("")},
         ROOT / "docs" / "architecture.md": {"packages": package_table(), "results": result_table(), "sizes": size_table()},
+        ROOT / "docs" / "performance.md": {
+            "peers": peers_table(),
+            "limits": limits_table(),
+            "precision": precision_table(),
+            "later": later_table(),
+            "kept": kept_table(),
+        },
+        ROOT / "docs" / "training_cost.md": {"steps": steps_table(), "growth": growth_table()},
         ROOT / "docs" / "runs.md": {"statuses": status_table()},
         **pages,
     }

@@ -24,12 +24,13 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
+from torch import Tensor, nn
 
 from gcp_repro.bench.cases import Case, Inputs, Shape
 from gcp_repro.bench.peer import Peer, opened
 from gcp_repro.bench.timing import Trial
 
-__all__ = ["MemoryProbe", "forget_peak", "peak_bytes", "peak_on_cuda", "resident_peak"]
+__all__ = ["MemoryProbe", "forget_peak", "kept_bytes", "peak_bytes", "peak_on_cuda", "resident_peak"]
 
 SETTLE_SECONDS = 0.1  # a thread of a pool holds its last task, and the tensors with it, until it is scheduled again
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -80,6 +81,30 @@ def peak_bytes() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return _resident_bytes("VmHWM") if _STATUS.exists() else 0
+
+
+def kept_bytes(layer: nn.Module, features: Tensor) -> float:
+    """Bytes that an image's graph holds until the backward, beside the features and the output, which belong to the network.
+
+    What does not grow with the batch is left out.
+
+    Args:
+        layer: A meta-layer.
+        features: `(B, C, H, W)` or `(B, C, N)`, with `requires_grad`.
+    """
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes() if tensor.shape[:1] == features.shape[:1] else 0
+        return tensor
+
+    layer(features)  # what the first call makes and keeps
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = layer(features)
+    for own in (features, output):
+        kept.pop(own.untyped_storage().data_ptr(), None)
+    return sum(kept.values()) / len(features)
 
 
 def _resident_bytes(field: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gcp_repro.bench.memory import kept_bytes
 from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from tests.linalg import reference
@@ -167,23 +168,6 @@ def test_combinations_that_make_no_sense_are_refused_in_words():
         build_meta_layer("svd_pade", accuracy="highest")
 
 
-def _kept_bytes(layer, features):
-    """Bytes that an image's graph holds, beside the features and the output, which belong to the network."""
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes() if tensor.shape[:1] == features.shape[:1] else 0
-        return tensor
-
-    layer(features)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = layer(features)
-    for own in (features, output):
-        kept.pop(own.untyped_storage().data_ptr(), None)
-    return sum(kept.values()) / len(features)
-
-
 @pytest.mark.parametrize("name", [*CHOOSES, "bcnn", "cbp"])
 def test_what_is_kept_for_the_backward_is_the_thin_decomposition(name):
     channels, positions = 24, 16
@@ -191,12 +175,12 @@ def test_what_is_kept_for_the_backward_is_the_thin_decomposition(name):
     numbers = {"bcnn": 3, "cbp": channels**2}.get(name, 2 * channels**2)  # cbp: places of all pairs, shared by the batch
     if name == "g2denet":
         numbers += channels * positions  # the features with a constant
-    assert _kept_bytes(build(name), features) <= 8 * numbers
+    assert kept_bytes(build(name), features) <= 8 * numbers
 
 
 def test_mixed_precision_keeps_half():
     features = features_of(3, 24, 16, dtype=torch.float32).requires_grad_()
-    full, mixed = (_kept_bytes(build_meta_layer("svd_lyapunov", dtype=dtype), features) for dtype in ("float64", "mixed"))
+    full, mixed = (kept_bytes(build_meta_layer("svd_lyapunov", dtype=dtype), features) for dtype in ("float64", "mixed"))
     assert mixed < 0.55 * full  # all but the eigenvalues
 
 
