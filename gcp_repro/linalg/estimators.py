@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gcp_repro.linalg.matrices import trace
+
 __all__ = ["SHRINKAGES", "ledoit_wolf", "oas", "shrink", "standardise"]
 
 
@@ -41,9 +43,9 @@ def ledoit_wolf(centered: Tensor) -> Tensor:
         centered: `(B, C, N)`, of mean 0 over positions.
     """
     channels, positions = centered.shape[-2:]
-    trace, square = _moments(centered)
+    total, square = _moments(centered)
     fourth = centered.square().sum(-2, keepdim=True).square().mean(-1, keepdim=True)
-    distance = square - trace.square() / channels
+    distance = square - total.square() / channels
     return _share((fourth - square) / positions, distance)
 
 
@@ -56,9 +58,9 @@ def oas(centered: Tensor) -> Tensor:
         centered: `(B, C, N)`, of mean 0 over positions.
     """
     channels, positions = centered.shape[-2:]
-    trace, square = _moments(centered)
-    above = (1 - 2 / channels) * square + trace.square()
-    return _share(above / (positions + 1 - 2 / channels), square - trace.square() / channels)
+    total, square = _moments(centered)
+    above = (1 - 2 / channels) * square + total.square()
+    return _share(above / (positions + 1 - 2 / channels), square - total.square() / channels)
 
 
 SHRINKAGES: dict[str, Callable[[Tensor], Tensor]] = {"ledoit_wolf": ledoit_wolf, "oas": oas}
@@ -69,8 +71,7 @@ def _moments(centered: Tensor) -> tuple[Tensor, Tensor]:
     """`tr(S)` and `tr(S^2)`, `(B, 1, 1)`, by the smaller Gram matrix."""
     wide = centered.shape[-1] > centered.shape[-2]
     gram = (centered @ centered.mT if wide else centered.mT @ centered) / centered.shape[-1]
-    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    return trace, gram.square().sum((-2, -1), keepdim=True)
+    return trace(gram), gram.square().sum((-2, -1), keepdim=True)
 
 
 def _share(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from gcp_repro.errors import GCPError
 from gcp_repro.linalg.caches import constant_while_tracing
+from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_iteration, trace
 from gcp_repro.linalg.options import Above, AtLeast, Finite
 from gcp_repro.linalg.parts import Part, Parts
 
@@ -42,15 +43,6 @@ class MatrixStep(Part):
 
 MATRIX_STEPS: Parts[MatrixStep] = Parts("matrix step")
 """Factories of the steps by name."""
-
-
-def _nonzero(scale: Tensor) -> Tensor:
-    return torch.where(scale > 0, scale, 1.0)
-
-
-def _trace(matrix: Tensor) -> Tensor:
-    """`(b, 1, 1)`."""
-    return matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
 
 
 @MATRIX_STEPS.factory("identity", built_in=True)
@@ -116,7 +108,7 @@ def rank1_update(
         vector = _random_vector(seed, matrix.shape[-1]).to(matrix).expand(matrix.shape[0], -1, -1)
         for _ in range(num_iterations):
             vector = matrix @ vector
-            vector = vector / _nonzero(vector.detach().abs().amax(1, keepdim=True))
+            vector = vector / divisor(vector.detach().abs().amax(1, keepdim=True))
         vector = normalize(vector, dim=1, eps=NORM)
         image = matrix @ vector
         inner = vector.mT @ image
@@ -128,13 +120,9 @@ def rank1_update(
 
 def _inverse_by_newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
     """`Z_K Z_K / trace` with the `Z_K` of eq. 7, which tends to the inverse; bound `2.25^K / trace`."""
-    trace = _nonzero(_trace(matrix))
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    y, z = matrix / trace, eye
-    for k in range(num_iterations):
-        step = 1.5 * eye - 0.5 * z @ y
-        y, z = y @ step if k + 1 < num_iterations else y, step @ z
-    return z @ z / trace
+    size = divisor(trace(matrix))
+    _, z = newton_schulz_iteration(matrix / size, num_iterations)
+    return z @ z / size
 
 
 @MATRIX_STEPS.factory("isice", built_in=True)
@@ -157,7 +145,7 @@ def isice(
     """
 
     def apply(matrix: Tensor) -> Tensor:
-        target = matrix / _nonzero(_trace(matrix))
+        target = matrix / divisor(trace(matrix))
         precision = _inverse_by_newton_schulz(target, inverse_iterations)
         for i in range(num_iterations):
             size = step_size * (1 - i / (num_iterations - 1))
@@ -166,7 +154,7 @@ def isice(
             negative = ((-precision).relu() - size * (sparsity - slope)).relu()
             precision = positive - negative
             precision = 0.5 * (precision + precision.mT)
-        return precision / _nonzero(_trace(precision)).sqrt()
+        return precision / divisor(trace(precision)).sqrt()
 
     return MatrixStep("isice", apply)
 
@@ -184,15 +172,15 @@ def log_cholesky(epsilon: Annotated[float, Above(0), Finite()] = 1e-6) -> Matrix
     """
 
     def apply(matrix: Tensor) -> Tensor:
-        noise = 4 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps * _trace(matrix.detach())
-        eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+        noise = 4 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps * trace(matrix.detach())
+        eye = identity_like(matrix)
         shifted = matrix + noise.clamp(min=epsilon) * eye
         finite = shifted.detach().isfinite().flatten(1).all(1)[:, None, None]
         lower, info = torch.linalg.cholesky_ex(torch.where(finite, shifted, eye))
         if bool((info > 0).any()):
             raise GCPError(
                 f"log_cholesky needs covariances that are positive definite with epsilon={epsilon:g} added; got one that is not, "
-                f"of trace {float(_trace(matrix.detach()).max()):.3g}: take a larger epsilon"
+                f"of trace {float(trace(matrix.detach()).max()):.3g}: take a larger epsilon"
             )
         strict, logarithm = lower.tril(-1), 2 * lower.diagonal(dim1=-2, dim2=-1).log()
         return torch.where(finite, strict + strict.mT + torch.diag_embed(logarithm), torch.nan)

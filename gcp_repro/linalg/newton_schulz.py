@@ -14,15 +14,10 @@ from torch import Tensor
 
 from gcp_repro.linalg.covariance import center, published_center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
+from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_step
 from gcp_repro.linalg.operator import Operator
 
 __all__ = ["NewtonSchulzPooling"]
-
-
-def _half_of_three_minus(product: Tensor) -> Tensor:
-    """`(3 I - product) / 2`, in place."""
-    product.mul_(-0.5).diagonal(dim1=-2, dim2=-1).add_(1.5)
-    return product
 
 
 @dataclass(frozen=True)
@@ -64,17 +59,18 @@ class NewtonSchulzPooling(Operator):
         require_finite(matrix)
         diagonal = 3 * matrix.diagonal(dim1=-2, dim2=-1)  # of P * 3 I: the published order, to the last bit
         trace = (1 / 3) * diagonal.sum(-1)[..., None, None]
-        return centered, trace, matrix / torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, torch.inf)
+        return centered, trace, matrix / divisor(trace)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         _, trace, y = self._normalised(self.widened(x))
         saved[0].copy_(trace)
-        step = _half_of_three_minus(y.clone())
+        identity = identity_like(y)
+        step = newton_schulz_step(y.clone(), identity)
         z = step
         for y_kept, z_kept in zip(saved[1::2], saved[2::2], strict=True):
             y = torch.bmm(y, step, out=y_kept)
             z = z_kept.copy_(step) if z is step else torch.bmm(step, z, out=z_kept)
-            step = _half_of_three_minus(z @ y)
+            step = newton_schulz_step(z @ y, identity)
         output.copy_(upper_triangle((y @ step).mul_(trace.sqrt())))
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
@@ -82,9 +78,9 @@ class NewtonSchulzPooling(Operator):
         centered, trace, a = self._normalised(self.widened(x))
         g = symmetric_from_upper_triangle(upstream.to(a.dtype), x.shape[-2])
         by_y, by_z = g * trace.sqrt(), None
-        root = None
+        identity, root = identity_like(a), None
         for y, z in zip(reversed(saved[1::2]), reversed(saved[2::2]), strict=True):
-            step = _half_of_three_minus(z @ y)
+            step = newton_schulz_step(z @ y, identity)
             root = y @ step if root is None else root
             by_step = y @ by_y
             if by_z is not None:
@@ -92,12 +88,12 @@ class NewtonSchulzPooling(Operator):
             new_by_z = (by_step @ y).mul_(-0.5)
             by_z = new_by_z if by_z is None else new_by_z.baddbmm_(step, by_z)
             by_y = torch.baddbmm(z @ by_step, by_y, step, beta=-0.5)
-        step = _half_of_three_minus(a.clone())  # the first step has Y_0 = A, Z_0 = I
+        step = newton_schulz_step(a.clone(), identity)  # the first step has Y_0 = A, Z_0 = I
         root = a @ step if root is None else root
         by_a = (by_y @ step).sub_(a @ by_y, alpha=0.5)
         if by_z is not None:
             by_a.sub_(by_z, alpha=0.5)
-        inverse = torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, torch.inf).reciprocal()
+        inverse = divisor(trace).reciprocal()
         by_trace = 0.5 * inverse.sqrt() * (g * root).sum((-2, -1), keepdim=True)
         by_trace = by_trace - inverse * (by_a * a).sum((-2, -1), keepdim=True)
         by_p = by_a * inverse

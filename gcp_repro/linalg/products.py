@@ -19,6 +19,14 @@ from gcp_repro.linalg.covariance import center, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import gradient_rule
+from gcp_repro.linalg.matrices import (
+    divisor,
+    identity_like,
+    newton_schulz_iteration,
+    newton_schulz_step,
+    newton_schulz_steps,
+    trace,
+)
 from gcp_repro.linalg.recomputed import Recomputed
 from gcp_repro.linalg.spectral import SpectralPooling
 
@@ -87,36 +95,33 @@ class ProductsPooling(Recomputed):
         by_positions = x.shape[-1] < x.shape[-2]
         gram = features.mT @ features if by_positions else features @ features.mT
         require_finite(gram.detach())
-        trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        trace = torch.where(trace >= torch.finfo(trace.dtype).tiny, trace, 1.0)
-        y, z = self._iterate(gram / trace)
-        return upper_triangle(features @ z @ features.mT / trace.sqrt() if by_positions else y * trace.sqrt())
+        size = divisor(trace(gram))
+        a = gram / size
+        y, z = _converged(a) if self.num_iterations is None else newton_schulz_iteration(a, self.num_iterations)
+        return upper_triangle(features @ z @ features.mT / size.sqrt() if by_positions else y * size.sqrt())
 
-    def _iterate(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """`Y_k` and `Z_k`, eq. 7, on the range of `a`.
 
-        Raises:
-            _NotConvergedError: Rounding noise has grown too far for the range to converge.
-        """
-        eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-        y, z = a, eye.expand_as(a)
-        noise: float = 4 * a.shape[-1] * torch.finfo(a.dtype).eps  # eigenvalues below this count as zero, as in a decomposition
-        remaining = self.num_iterations
-        while remaining is None or remaining > 0:
-            product = z @ y
-            if remaining is None:
-                if noise > LARGEST_NOISE:
-                    raise _NotConvergedError
-                remaining = 3 if _unresolved(product) <= noise else None  # convergence is quadratic: to full precision
-                noise *= 2.25
-            step = 1.5 * eye - 0.5 * product
-            y, z = y @ step, step @ z
-            remaining = None if remaining is None else remaining - 1
-        return y, z
+def _converged(a: Tensor) -> tuple[Tensor, Tensor]:
+    """The limits of the Newton-Schulz iteration (`matrices.newton_schulz_iteration`), on the range of `a`.
+
+    Raises:
+        _NotConvergedError: Rounding noise has grown too far for the range to converge.
+    """
+    identity = identity_like(a)
+    y, z, product = a, identity, a.clone()
+    noise: float = 4 * a.shape[-1] * torch.finfo(a.dtype).eps  # eigenvalues below this count as zero, as in a decomposition
+    while noise <= LARGEST_NOISE:
+        nearly = _unresolved(product) <= noise
+        step = newton_schulz_step(product, identity)
+        y, z = y @ step, step @ z
+        if nearly:
+            return newton_schulz_steps(y, z, 2)  # convergence is quadratic: to full precision
+        product, noise = z @ y, 2.25 * noise
+    raise _NotConvergedError
 
 
 def _unresolved(product: Tensor) -> float:
     """The largest `sum w (1 - w)` in a batch, `w` the eigenvalues of the nearly symmetric `Z Y`, each on its way from 0 to 1."""
     product = product.detach()
-    total = product.diagonal(dim1=-2, dim2=-1).sum(-1) - product.square().sum((-2, -1))
+    total = trace(product) - product.square().sum((-2, -1), keepdim=True)
     return float(total.abs().max())

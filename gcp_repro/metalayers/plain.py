@@ -11,6 +11,7 @@ from gcp_repro.errors import OptionError
 from gcp_repro.linalg.covariance import upper_triangle
 from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.functions import TAYLOR_ROOT
+from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_iteration, trace
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
 from gcp_repro.linalg.recomputed import StepPooling
 from gcp_repro.metalayers.finish import Finish
@@ -95,29 +96,20 @@ class PlainHeads(nn.Module):
         return pooled.reshape(-1, self.heads * pooled.shape[1])
 
 
-def _nonzero(scale: Tensor) -> Tensor:
-    return torch.where(scale > 0, scale, 1.0)
-
-
 def _newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
-    """`Y_K sqrt(trace)` of `(B, n, n)`, eq. 7."""
-    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    y, z = matrix / _nonzero(trace), eye
-    for _ in range(num_iterations):
-        step = 1.5 * eye - 0.5 * z @ y
-        y, z = y @ step, step @ z
-    return y * trace.sqrt()
+    """`Y_K sqrt(trace)` of `(B, n, n)`."""
+    size = trace(matrix)
+    return newton_schulz_iteration(matrix / divisor(size), num_iterations)[0] * size.sqrt()
 
 
 def _taylor_root(matrix: Tensor) -> Tensor:
     """`sqrt(norm) sum_k c_k (I - P / norm)^k` with the Frobenius norm, by Horner's scheme."""
     norm = matrix.square().sum((-2, -1), keepdim=True).sqrt()
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    complement = eye - matrix / _nonzero(norm)
-    total = TAYLOR_ROOT[-1] * eye
+    identity = identity_like(matrix)
+    complement = identity - matrix / divisor(norm)
+    total = TAYLOR_ROOT[-1] * identity
     for coefficient in reversed(TAYLOR_ROOT[:-1]):
-        total = total @ complement + coefficient * eye
+        total = total @ complement + coefficient * identity
     return total * norm.sqrt()
 
 
