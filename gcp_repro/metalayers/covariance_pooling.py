@@ -105,7 +105,7 @@ class CovariancePooling(MetaLayer):
     @property
     def approximates_root(self) -> bool:
         """Whether the value is the square root of the covariance, or stands for it."""
-        return self.spec.function.approximates_root and self.spec.moment == "covariance" and not str(self.finish)
+        return self.spec.function.approximates_root and self.spec.moment == "covariance" and self.finish.changes_nothing
 
     def pool(self, features: Tensor) -> Tensor:
         if self.spec.moment == "gaussian":

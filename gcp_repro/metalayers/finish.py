@@ -30,6 +30,11 @@ class Finish:
     exponent: float = 1.0
     signed_root: bool = False
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether what a layer gives is the upper triangle itself."""
+        return self.scaling == "none" and not self.signed_root
+
     def __str__(self) -> str:
         scaled = "" if self.scaling == "none" else f", {self.scaling} scaling"
         return f"{scaled}{', signed root' if self.signed_root else ''}"

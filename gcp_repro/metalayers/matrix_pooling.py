@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from gcp_repro.linalg.autograd import apply_operator
@@ -22,10 +21,12 @@ __all__ = ["MatrixPooling"]
 class MatrixPooling(MetaLayer):
     """Upper triangle of what a step makes of the covariance; with its exact gradient, any number of times.
 
+    Always in float64: entries of a covariance are squares, so float32 would hold those of features between 1e-19 and 1e19 alone,
+    and the `epsilon` of log_cholesky would be lost in its rounding.
+
     Args:
         step: A name in `linalg.matrix_steps.MATRIX_STEPS`, a mapping of `name` and options, or a `MatrixStep`.
         moment: `"covariance"`, or `"second_moment"` without subtracting the mean.
-        dtype: Of the computation, whatever that of the features.
         signed_root: End with the signed square root of every entry and division by the l2 norm.
         **options: Of the step.
 
@@ -43,12 +44,11 @@ class MatrixPooling(MetaLayer):
         step: str | Mapping[str, Any] | MatrixStep = "identity",
         *,
         moment: Literal["covariance", "second_moment"] = "covariance",
-        dtype: Literal["float64", "float32"] = "float64",
         signed_root: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
-        self.operator = StepPooling(MATRIX_STEPS.resolve(step, **options), moment, getattr(torch, dtype))
+        self.operator = StepPooling(MATRIX_STEPS.resolve(step, **options), moment)
         self.finish = Finish(signed_root=signed_root)
 
     def extra_repr(self) -> str:

@@ -144,7 +144,7 @@ _ROWS = [  # in the order of the paper's tables
               "taylor_root", "lyapunov_iteration", _ONE_ROUTE, {"route": "dense"}, num_iterations=8),
     MetaLayerEntry("cross_covariance", "other", "cross-covariance of two halves of the channels, singular-value power normalisation",
                    "Xie et al., arXiv:2104.10935", CrossCovariancePooling, {},
-                   {"heads": 1, "normalization": "svpn", "exponent": 0.5, "num_values": 1, "num_iterations": 1}),
+                   {"normalization": "svpn", "exponent": 0.5, "num_values": 1, "num_iterations": 1}),
     _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact",
               facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("pow_tmlr", "svd", "matrix power less the identity, over the exponent: (P^t - I) / t", f"{_CHEN}, Pow-TMLR", power_pooling,

@@ -40,7 +40,7 @@ def test_configurations_build_what_they_say(compose_train, name, shape):
 def test_so_vits_head(compose_train):
     """Six heads of 24 x 24 beside 384 numbers of the class token."""
     with torch.device("meta"):
-        network = network_of(compose_train, "model=deit_small", "meta_layer=cross_covariance", "meta_layer.heads=6")
+        network = network_of(compose_train, "model=deit_small", "meta_layer=cross_covariance", "+meta_layer.heads=6")
     assert network.classifier[0].in_features == 6 * 24 * 24
     assert network.token_classifier.in_features == 384
     assert network.drop_rate == 0.5
