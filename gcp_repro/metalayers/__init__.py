@@ -3,8 +3,9 @@
 Imports: `linalg`; of others `numpy`, `torch`.
 """
 
-from gcp_repro.metalayers.base import MetaLayer, is_extra_state
+from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.covariance_pooling import CovariancePooling
+from gcp_repro.metalayers.extra_state import is_extra_state
 from gcp_repro.metalayers.registry import (
     COMMON_OPTIONS,
     META_LAYERS,

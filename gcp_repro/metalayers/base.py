@@ -14,19 +14,12 @@ from gcp_repro.errors import DataError
 from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.onnx_export import refuse_legacy_exporter
 from gcp_repro.metalayers.distributed import pool_spread
+from gcp_repro.metalayers.extra_state import EXTRA_STATE, WithExtraState
 
-__all__ = ["MetaLayer", "is_extra_state"]
-
-EXTRA_STATE = "_extra_state"  # torch's name for it in a state dict
-RANDOM_STATE = ".dropout.state"  # that of PreparedPooling
+__all__ = ["MetaLayer"]
 
 
-def is_extra_state(name: str) -> bool:
-    """Whether an entry of a network's state dict is no weight: which layer it was trained with, or a layer's random state."""
-    return name.split(".")[-1] == EXTRA_STATE or name.endswith(RANDOM_STATE)
-
-
-class MetaLayer(nn.Module, ABC):
+class MetaLayer(WithExtraState, ABC):
     """Base class: features `(B, C, H, W)` or `(B, C, N)` to `(B, output_dim(C))`, in the dtype of the features.
 
     A layer's name and what it computes travel in the state dict, as torch's extra state of the module, so that weights that were
@@ -118,13 +111,6 @@ class MetaLayer(nn.Module, ABC):
         identity = {"name": self.name, "class": self.kind, "computes": dict(self.computes())}
         plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True))
         return plain
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *strict_and_faults: Any
-    ) -> None:
-        """As torch, but where the state dict says nothing of the layer there is nothing to check."""
-        own = {prefix + EXTRA_STATE: self.get_extra_state()}
-        super()._load_from_state_dict({**own, **state_dict}, prefix, local_metadata, *strict_and_faults)
 
 
 def _read(state: Tensor) -> dict[str, Any]:

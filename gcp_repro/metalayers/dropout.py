@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcp_repro.linalg.random_numbers import uniform
+from gcp_repro.metalayers.extra_state import WithExtraState
 
 __all__ = ["ChannelDropout"]
 
-STATE = "state"
 
-
-class ChannelDropout(nn.Module):
+class ChannelDropout(WithExtraState):
     """Sets channels of an image to 0 with probability p in training, and divides the others by `1 - p`; off in evaluation.
 
-    Random numbers follow from `state`, a buffer of two numbers: a seed, which is drawn from torch's global generator when the
-    module is made, and the number of batches so far. A checkpoint holds it, so that a run that goes on draws what it would have
-    drawn.
+    Random numbers follow from `state`, two numbers: a seed, which is drawn from torch's global generator when the module is made,
+    and the number of batches so far. It is the module's extra state, so that a run that goes on from a checkpoint draws what it
+    would have drawn.
 
     Args:
         rate: p, or `"adaptive"`: `1 - 10 / log2(C) rho`, within 0 and 1. `rho` is the mean over the batch of the cosine of the
@@ -36,7 +35,7 @@ class ChannelDropout(nn.Module):
         super().__init__()
         self.rate = rate
         seed = int(torch.randint(2**31, (1,), device="cpu"))
-        self.register_buffer(STATE, torch.tensor([seed, 0], device="cpu"))
+        self.register_buffer("state", torch.tensor([seed, 0], device="cpu"), persistent=False)
         self.state: Tensor
 
     def extra_repr(self) -> str:
@@ -53,11 +52,13 @@ class ChannelDropout(nn.Module):
         kept = (numbers >= rate) / torch.where(rate < 1, 1 - rate, 1.0)
         return features * kept.to(features.dtype).unsqueeze(-1)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *strict_and_faults: Any
-    ) -> None:
-        """As torch, but weights of a network without dropout leave the state as it is."""
-        super()._load_from_state_dict({prefix + STATE: self.state, **state_dict}, prefix, local_metadata, *strict_and_faults)
+    def get_extra_state(self) -> Tensor:
+        """Seed and number of batches."""
+        return self.state.clone()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on from there."""
+        self.state.copy_(state)
 
 
 @torch.no_grad()
