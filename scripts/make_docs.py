@@ -33,8 +33,8 @@ from measured_docs import (
 from sweep_configs import configurations
 
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, PoolingSpec
+from gcp_repro.linalg.machinery.options import in_words, options_of
 from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
-from gcp_repro.linalg.options import in_words, options_of
 from gcp_repro.metalayers import META_LAYERS, CovariancePooling, MetaLayerEntry
 from gcp_repro.metalayers.prepared import PreparedPooling
 from gcp_repro.runs import FIELDS

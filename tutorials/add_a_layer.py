@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 
 from gcp_repro.linalg import GradientTable, SpectralFunction, register_function
-from gcp_repro.linalg.options import Above
+from gcp_repro.linalg.machinery.options import Above
 from gcp_repro.metalayers import CovariancePooling, build_meta_layer, register_meta_layer
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.linalg.covariance import center
-from gcp_repro.linalg.parallel import for_each_chunk
+from gcp_repro.linalg.machinery.parallel import for_each_chunk
 
 __all__ = ["Limit"]
 

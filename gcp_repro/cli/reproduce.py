@@ -21,7 +21,7 @@ from rich.console import Console
 
 from gcp_repro.cli.tables import main as tables
 from gcp_repro.errors import GCPError, OptionError
-from gcp_repro.linalg.options import AtLeast, check_option
+from gcp_repro.linalg.machinery.options import AtLeast, check_option
 from gcp_repro.runs.durations import duration
 from gcp_repro.runs.exit_codes import MEANINGS
 from gcp_repro.runs.interruption import TrainingInterrupted

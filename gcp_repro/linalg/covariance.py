@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.caches import keep_tensors
 from gcp_repro.linalg.feature_layout import as_positions
-from gcp_repro.linalg.modes import without_autocast
-from gcp_repro.linalg.scratch import scratch
+from gcp_repro.linalg.machinery.caches import keep_tensors
+from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = [
     "as_positions",

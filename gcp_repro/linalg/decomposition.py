@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import GCPError, NonFiniteError
-from gcp_repro.linalg.options import Above, AtLeast, Below
-from gcp_repro.linalg.parallel import for_each_chunk
-from gcp_repro.linalg.scratch import scratch
+from gcp_repro.linalg.machinery.options import Above, AtLeast, Below
+from gcp_repro.linalg.machinery.parallel import for_each_chunk
+from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = [
     "Kept",

@@ -19,7 +19,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.options import AtLeast, Finite, Not
+from gcp_repro.linalg.machinery.options import AtLeast, Finite, Not
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, GradientTable, SpectralFunction
 
 __all__ = [

@@ -20,8 +20,8 @@ from torch import Tensor
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg import functions
 from gcp_repro.linalg.covariance import fill_diagonal, from_upper_triangle, upper_pairs
-from gcp_repro.linalg.options import AtLeast, options_of
-from gcp_repro.linalg.parts import Part, Parts
+from gcp_repro.linalg.machinery.options import AtLeast, options_of
+from gcp_repro.linalg.machinery.parts import Part, Parts
 from gcp_repro.linalg.quotients import DIFFERENCE_QUOTIENTS, geometric_sum
 from gcp_repro.linalg.spectral_function import GradientTable, SpectralFunction
 
@@ -71,7 +71,7 @@ def register_rule(
     Args:
         name: As in `gradient=...`.
         factory: Returns the rule; its arguments are the options, which are checked against their annotations
-            (`Annotated[int, AtLeast(1)]`, see `gcp_repro.linalg.options`).
+            (`Annotated[int, AtLeast(1)]`, see `gcp_repro.linalg.machinery.options`).
         quotient: Instead of a factory `k(larger, smaller, **options)`, which takes the place of `1 / (l_i - l_j)`. It takes the
             eigenvalues of all pairs, in any shape.
         replace: Whether it may take the place of another that was added.

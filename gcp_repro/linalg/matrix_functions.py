@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import ShapeError
-from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.decomposition import Kept
 from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
-from gcp_repro.linalg.parts import part_text
+from gcp_repro.linalg.machinery.autograd import apply_operator
+from gcp_repro.linalg.machinery.parts import part_text
 from gcp_repro.linalg.spectral import MatrixFunction
 from gcp_repro.linalg.spectral_function import spectral_function
 

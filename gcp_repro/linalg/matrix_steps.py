@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gcp_repro.errors import GCPError
-from gcp_repro.linalg.caches import constant_while_tracing
+from gcp_repro.linalg.machinery.caches import constant_while_tracing
+from gcp_repro.linalg.machinery.options import Above, AtLeast, Finite
+from gcp_repro.linalg.machinery.parts import Part, Parts
 from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_iteration, trace
-from gcp_repro.linalg.options import Above, AtLeast, Finite
-from gcp_repro.linalg.parts import Part, Parts
 
 __all__ = ["MATRIX_STEPS", "MatrixStep", "power_of_largest"]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gcp_repro.linalg.covariance import center, published_center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
+from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_step
-from gcp_repro.linalg.operator import Operator
 
 __all__ = ["NewtonSchulzPooling"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.caches import keep_tensors
+from gcp_repro.linalg.machinery.caches import keep_tensors
 
 __all__ = ["pade_approximant", "pade_coefficients", "pade_degrees"]
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule
+from gcp_repro.linalg.machinery.operator import Operator
+from gcp_repro.linalg.machinery.options import check_options
+from gcp_repro.linalg.machinery.recipe import Recipe
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
-from gcp_repro.linalg.operator import Operator
-from gcp_repro.linalg.options import check_options
 from gcp_repro.linalg.products import ProductsPooling
 from gcp_repro.linalg.published import AuthorsPooling, PublishedPooling
-from gcp_repro.linalg.recipe import Recipe
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import SpectralFunction
 

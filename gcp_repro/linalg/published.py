@@ -16,8 +16,8 @@ from gcp_repro.linalg.covariance import (
 )
 from gcp_repro.linalg.decomposition import decompose, keep_largest, require_finite
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
-from gcp_repro.linalg.operator import Operator
-from gcp_repro.linalg.scratch import scratch
+from gcp_repro.linalg.machinery.operator import Operator
+from gcp_repro.linalg.machinery.scratch import scratch
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
 __all__ = ["AuthorsPooling", "PublishedPooling"]

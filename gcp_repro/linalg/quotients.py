@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.options import Above, AtLeast, OneOf
+from gcp_repro.linalg.machinery.options import Above, AtLeast, OneOf
 from gcp_repro.linalg.pade import pade_approximant, pade_degrees
 from gcp_repro.registry import Registry
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.covariance import center, upper_triangle
+from gcp_repro.linalg.machinery.modes import recording
+from gcp_repro.linalg.machinery.operator import Operator, differentiate_twice
 from gcp_repro.linalg.matrix_steps import MatrixStep
-from gcp_repro.linalg.modes import recording
-from gcp_repro.linalg.operator import Operator, differentiate_twice
 
 __all__ = ["Recomputed", "StepPooling"]
 

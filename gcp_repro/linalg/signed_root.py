@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.modes import is_traced
+from gcp_repro.linalg.machinery.modes import is_traced
 
 __all__ = ["second_moment", "signed_root_and_normalise"]
 

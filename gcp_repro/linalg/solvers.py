@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from gcp_repro.linalg.modes import is_traced
+from gcp_repro.linalg.machinery.modes import is_traced
 from gcp_repro.linalg.pooling import PoolingSpec, operators_for, solver_for
 
 __all__ = ["SolverTime", "Solvers", "active_solvers", "has_choice", "using", "work_of"]

@@ -33,9 +33,9 @@ from gcp_repro.linalg.decomposition import (
 )
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.linalg.gradient_rules import GradientRule
-from gcp_repro.linalg.operator import Operator
-from gcp_repro.linalg.options import check_option
-from gcp_repro.linalg.scratch import scratch
+from gcp_repro.linalg.machinery.operator import Operator
+from gcp_repro.linalg.machinery.options import check_option
+from gcp_repro.linalg.machinery.scratch import scratch
 from gcp_repro.linalg.spectral_function import GradientTable, SpectralFunction
 
 __all__ = ["MatrixFunction", "SpectralPooling"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.parts import Part, Parts
+from gcp_repro.linalg.machinery.parts import Part, Parts
 
 __all__ = ["SPECTRAL_FUNCTIONS", "GradientTable", "SpectralFunction", "register_function", "spectral_function"]
 
@@ -102,7 +102,7 @@ def register_function(
     Args:
         name: As in `forward=...`.
         factory: Returns the function; its arguments are the options, which are checked against their annotations
-            (`Annotated[int, AtLeast(1)]`, see `gcp_repro.linalg.options`).
+            (`Annotated[int, AtLeast(1)]`, see `gcp_repro.linalg.machinery.options`).
         replace: Whether it may take the place of another that was added.
 
     Returns:

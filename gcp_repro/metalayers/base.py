@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import DataError
 from gcp_repro.linalg.feature_layout import as_positions
-from gcp_repro.linalg.onnx_export import refuse_legacy_exporter
+from gcp_repro.linalg.machinery.onnx_export import refuse_legacy_exporter
 from gcp_repro.metalayers.distributed import pool_spread
 from gcp_repro.metalayers.extra_state import EXTRA_STATE, WithExtraState
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.caches import constant_while_tracing
 from gcp_repro.linalg.covariance import upper_triangle
-from gcp_repro.linalg.modes import without_autocast
-from gcp_repro.linalg.options import AtLeast, checked
+from gcp_repro.linalg.machinery.caches import constant_while_tracing
+from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.options import AtLeast, checked
 from gcp_repro.linalg.signed_root import second_moment, signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
-from gcp_repro.linalg.options import AtLeast, Finite, Not, checked
+from gcp_repro.linalg.machinery.autograd import apply_operator
+from gcp_repro.linalg.machinery.options import AtLeast, Finite, Not, checked
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
 from gcp_repro.linalg.solvers import active_solvers
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, SpectralFunction

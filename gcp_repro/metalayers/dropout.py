@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.random_numbers import uniform
+from gcp_repro.linalg.machinery.random_numbers import uniform
 from gcp_repro.metalayers.extra_state import WithExtraState
 
 __all__ = ["ChannelDropout"]

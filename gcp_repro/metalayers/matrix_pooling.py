@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from gcp_repro.linalg.autograd import apply_operator
+from gcp_repro.linalg.machinery.autograd import apply_operator
+from gcp_repro.linalg.machinery.options import checked
 from gcp_repro.linalg.matrix_steps import MATRIX_STEPS, MatrixStep
-from gcp_repro.linalg.options import checked
 from gcp_repro.linalg.recomputed import StepPooling
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.finish import Finish

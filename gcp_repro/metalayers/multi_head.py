@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.covariance import center
+from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.options import Above, AtLeast, checked
 from gcp_repro.linalg.matrix_steps import power_of_largest
-from gcp_repro.linalg.modes import without_autocast
-from gcp_repro.linalg.options import Above, AtLeast, checked
 from gcp_repro.linalg.signed_root import signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.plain import PlainHeads

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.estimators import SHRINKAGES, shrink, standardise
 from gcp_repro.linalg.feature_layout import as_positions
-from gcp_repro.linalg.modes import without_autocast
-from gcp_repro.linalg.options import Above, Below, checked
+from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.options import Above, Below, checked
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.dropout import ChannelDropout
 

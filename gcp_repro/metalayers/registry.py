@@ -13,7 +13,7 @@ from typing import Any
 
 from gcp_repro.errors import OptionError, nearest_names
 from gcp_repro.linalg.feature_layout import check_layout
-from gcp_repro.linalg.options import options_of
+from gcp_repro.linalg.machinery.options import options_of
 from gcp_repro.metalayers.average_pooling import GlobalAveragePooling
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.bilinear import BilinearPooling, CompactBilinearPooling

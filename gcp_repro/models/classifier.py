@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.options import AtLeast, Below, checked
+from gcp_repro.linalg.machinery.options import AtLeast, Below, checked
 from gcp_repro.metalayers import MetaLayer, build_meta_layer
 from gcp_repro.models.backbones import build_backbone
 from gcp_repro.models.feature_format import FeatureFormat

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from torch import nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.options import AtLeast, checked
+from gcp_repro.linalg.machinery.options import AtLeast, checked
 
 __all__ = ["channel_reduction", "reduced_channels"]
 

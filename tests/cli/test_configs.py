@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from gcp_repro.data.augmentation import Augmentation
-from gcp_repro.linalg.options import options_of
+from gcp_repro.linalg.machinery.options import options_of
 from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.training.build import plan
 from gcp_repro.training.record.progress import Progress

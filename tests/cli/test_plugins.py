@@ -11,7 +11,7 @@ PLUGIN = """
 
     from gcp_repro.linalg import SpectralFunction, register_function, register_rule
     from gcp_repro.linalg.functions import sqrt
-    from gcp_repro.linalg.options import Above
+    from gcp_repro.linalg.machinery.options import Above
     from gcp_repro.metalayers import CovariancePooling, MetaLayer, register_meta_layer
 
     def scaled_root(scale: Annotated[float, Above(0)] = 1.0):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.random_numbers import uniform
+from gcp_repro.linalg.machinery.random_numbers import uniform
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.metalayers.dropout import ChannelDropout, adaptive_rate
 from tests.linalg.reference import DIGITS, moment, to_mp
@@ -54,7 +54,7 @@ def test_global_random_state_is_left_alone_and_decides_the_seed():
 def test_other_processes_draw_others(monkeypatch):
     state = torch.tensor([5, 0])
     first = uniform(state, 3, 4, torch.device("cpu"))
-    monkeypatch.setattr("gcp_repro.linalg.random_numbers._rank", lambda: 1)
+    monkeypatch.setattr("gcp_repro.linalg.machinery.random_numbers._rank", lambda: 1)
     assert not torch.equal(uniform(state, 3, 4, torch.device("cpu")), first)
 
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from gcp_repro.linalg import autograd, matrix_inv_sqrt, matrix_log, matrix_sqrt, ops, products, signed_root
-from gcp_repro.linalg.operator import Operator
+from gcp_repro.linalg import matrix_inv_sqrt, matrix_log, matrix_sqrt, products, signed_root
+from gcp_repro.linalg.machinery import autograd, ops
+from gcp_repro.linalg.machinery.operator import Operator
+from gcp_repro.linalg.machinery.recipe import read_recipe
 from gcp_repro.linalg.products import ProductsPooling
-from gcp_repro.linalg.recipe import read_recipe
 from gcp_repro.linalg.recomputed import Recomputed
 from gcp_repro.metalayers import build_meta_layer
 from tests.metalayers.inputs import PRECISE, VARIANTS

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.autograd import apply_operator
 from gcp_repro.linalg.covariance import center
 from gcp_repro.linalg.gradient_rules import GRADIENT_RULES
+from gcp_repro.linalg.machinery.autograd import apply_operator
 from gcp_repro.linalg.pooling import PoolingSpec
 from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.options import AtLeast, check_options
+from gcp_repro.linalg.machinery.options import AtLeast, check_options
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.durations import duration
 from gcp_repro.runs.files import write_json

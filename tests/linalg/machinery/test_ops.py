@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcp_repro.errors import NonFiniteError
-from gcp_repro.linalg.ops import OPS
+from gcp_repro.linalg.machinery.ops import OPS
 from gcp_repro.metalayers import build_meta_layer
 
 RECIPES = {

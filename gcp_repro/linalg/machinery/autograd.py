@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.mapped import call_mapped
-from gcp_repro.linalg.modes import is_traced
-from gcp_repro.linalg.ops import OPS, define_autograd
+from gcp_repro.linalg.machinery.mapped import call_mapped
+from gcp_repro.linalg.machinery.modes import is_traced
+from gcp_repro.linalg.machinery.ops import OPS, define_autograd
 
 __all__ = ["apply_operator"]
 

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.parts import OWN_PARTS, Part, make_part
+from gcp_repro.linalg.machinery.parts import OWN_PARTS, Part, make_part
 from gcp_repro.registry import number_of_changes
 
 if TYPE_CHECKING:
-    from gcp_repro.linalg.operator import Operator
+    from gcp_repro.linalg.machinery.operator import Operator
 
 __all__ = ["Recipe", "read_recipe"]
 

@@ -23,7 +23,7 @@ from gcp_repro.linalg import (
     spectral_function,
 )
 from gcp_repro.linalg.functions import sqrt
-from gcp_repro.linalg.options import AtLeast
+from gcp_repro.linalg.machinery.options import AtLeast
 from gcp_repro.linalg.spectral_function import GradientTable
 
 

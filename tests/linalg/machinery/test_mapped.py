@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gcp_repro.linalg.mapped import call_mapped
+from gcp_repro.linalg.machinery.mapped import call_mapped
 
 
 def function(x, parts, factor):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gcp_repro.bench.timing import torch_threads
-from gcp_repro.linalg import parallel
-from gcp_repro.linalg.parallel import CHUNK_BYTES, for_each_chunk
+from gcp_repro.linalg.machinery import parallel
+from gcp_repro.linalg.machinery.parallel import CHUNK_BYTES, for_each_chunk
 from tests.tolerances import TIME_LIMIT
 
 

@@ -9,7 +9,18 @@ import pytest
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg import gradient_rule, matrix_sqrt, spectral_function
-from gcp_repro.linalg.options import Above, AtLeast, Below, Finite, Not, OneOf, check_option, check_options, checked, options_of
+from gcp_repro.linalg.machinery.options import (
+    Above,
+    AtLeast,
+    Below,
+    Finite,
+    Not,
+    OneOf,
+    check_option,
+    check_options,
+    checked,
+    options_of,
+)
 
 NAN, INFINITY = float("nan"), float("inf")
 SHARE = Annotated[int, AtLeast(1)] | Annotated[float, Above(0), Below(1)] | None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.ops import OPS
+from gcp_repro.linalg.machinery.ops import OPS
 
 __all__ = ["uniform"]
 

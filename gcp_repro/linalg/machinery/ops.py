@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.mapped import call_mapped
-from gcp_repro.linalg.modes import without_autocast
-from gcp_repro.linalg.onnx_export import refuse_operators
-from gcp_repro.linalg.operator import Operator
-from gcp_repro.linalg.parallel import for_each_chunk
-from gcp_repro.linalg.recipe import read_recipe
+from gcp_repro.linalg.machinery.mapped import call_mapped
+from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.onnx_export import refuse_operators
+from gcp_repro.linalg.machinery.operator import Operator
+from gcp_repro.linalg.machinery.parallel import for_each_chunk
+from gcp_repro.linalg.machinery.recipe import read_recipe
 
 __all__ = ["OPS", "define_autograd"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.modes import recording
-from gcp_repro.linalg.recipe import Recipe
-from gcp_repro.linalg.scratch import scratch
+from gcp_repro.linalg.machinery.modes import recording
+from gcp_repro.linalg.machinery.recipe import Recipe
+from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = ["Operator", "differentiate_twice"]
 

@@ -11,7 +11,7 @@ import threading
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.parallel import CHUNK_BYTES
+from gcp_repro.linalg.machinery.parallel import CHUNK_BYTES
 
 __all__ = ["KEPT_BYTES", "scratch"]
 

@@ -11,8 +11,8 @@ import torch
 
 from gcp_repro.errors import OptionError, UnknownNameError
 from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, GradientRule, PoolingSpec, gradient_rule, spectral_function
+from gcp_repro.linalg.machinery.recipe import read_recipe
 from gcp_repro.linalg.pooling import operators_for
-from gcp_repro.linalg.recipe import read_recipe
 from gcp_repro.linalg.spectral import MatrixFunction
 
 ROOT, EXACT = spectral_function("sqrt"), gradient_rule("exact")
@@ -57,7 +57,7 @@ def test_parts_of_ones_own_are_known_by_a_word_in_their_process():
     assert read_recipe(spec.text).rule is spec.rule
     twin = pickle.loads(pickle.dumps(spec))
     assert read_recipe(twin.text) == twin == spec
-    code = f"from gcp_repro.linalg.recipe import read_recipe; read_recipe({spec.text!r})"
+    code = f"from gcp_repro.linalg.machinery.recipe import read_recipe; read_recipe({spec.text!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (
         "OptionError: a graph that is used in another process needs functions and rules with a name; got rule=own_" in done.stderr

@@ -6,8 +6,8 @@ import threading
 
 import torch
 
-from gcp_repro.linalg.parallel import CHUNK_BYTES
-from gcp_repro.linalg.scratch import KEPT_BYTES, scratch
+from gcp_repro.linalg.machinery.parallel import CHUNK_BYTES
+from gcp_repro.linalg.machinery.scratch import KEPT_BYTES, scratch
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from tests.metalayers.inputs import features_of, gradient_of
 

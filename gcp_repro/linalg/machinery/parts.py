@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.options import check_options, options_of
+from gcp_repro.linalg.machinery.options import check_options, options_of
 from gcp_repro.registry import REGISTRIES, Registry
 
 __all__ = ["OWN_PARTS", "Origin", "Part", "Parts", "make_part", "part_text"]

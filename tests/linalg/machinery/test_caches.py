@@ -1,7 +1,7 @@
 import torch
 from torch._subclasses import FakeTensorMode
 
-from gcp_repro.linalg.caches import keep_tensors
+from gcp_repro.linalg.machinery.caches import keep_tensors
 
 
 def test_tensors_are_kept_but_for_those_of_a_mode_or_of_inference():
