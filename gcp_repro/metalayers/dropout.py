@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gcp_repro.linalg.machinery.modes import in_backward
 from gcp_repro.linalg.machinery.random_numbers import uniform
 from gcp_repro.metalayers.extra_state import WithExtraState
 
@@ -19,7 +20,8 @@ class ChannelDropout(WithExtraState):
 
     Random numbers follow from `state`, two numbers: a seed, which is drawn from torch's global generator when the module is made,
     and the number of batches so far. It is the module's extra state, so that a run that goes on from a checkpoint draws what it
-    would have drawn.
+    would have drawn. A backward that computes the forward again (`torch.utils.checkpoint`) drops the channels of the last batch
+    once more, so it has to come before the next forward.
 
     Args:
         rate: p, or `"adaptive"`: `1 - 10 / log2(C) rho`, within 0 and 1. `rho` is the mean over the batch of the cosine of the
@@ -46,11 +48,23 @@ class ChannelDropout(WithExtraState):
         if not self.training:
             return features
         rate = adaptive_rate(features) if self.rate == "adaptive" else features.new_tensor(self.rate)
-        numbers = uniform(self.state.clone(), features.shape[0], features.shape[1], features.device)
-        with torch.no_grad():
-            self.state.add_(torch.tensor([0, 1], device=self.state.device))
+        numbers = uniform(self._next_state(), features.shape[0], features.shape[1], features.device)
         kept = (numbers >= rate) / torch.where(rate < 1, 1 - rate, 1.0)
         return features * kept.to(features.dtype).unsqueeze(-1)
+
+    @torch.no_grad()
+    def _next_state(self) -> Tensor:
+        """The state of this batch, or of the last one where the backward computes that again."""
+        batch = torch.tensor([0, 1], device=self.state.device)
+        if in_backward():
+            return (self.state - batch).clamp(min=0)
+        if torch.compiler.is_compiling():
+            # A graph of what is checkpointed would read the changed state in its backward. For a side effect the compiler leaves
+            # that uncompiled.
+            self.in_graph = True
+        state = self.state.clone()
+        self.state.add_(batch)
+        return state
 
     def get_extra_state(self) -> Tensor:
         """Seed and number of batches."""

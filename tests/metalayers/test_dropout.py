@@ -1,12 +1,14 @@
 """Dropout of channels: how many, which, and that a checkpoint goes on with the same."""
 
 import copy
+import functools
 import math
 
 import mpmath as mp
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.machinery.random_numbers import uniform
@@ -123,6 +125,26 @@ def test_training_in_one_graph():
     for _ in range(2):
         torch.testing.assert_close(compiled(features), layer(features))
     assert torch.equal(twin.dropout.state, layer.dropout.state)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(("reentrant", "compiled"), [(False, False), (True, False), (False, True)])
+def test_a_forward_that_the_backward_computes_again_drops_the_same(reentrant, compiled):
+    torch._dynamo.reset()
+    plain = nn.Sequential(nn.Conv2d(3, 12, 1), build_meta_layer("dropcov", dropout=0.5)).double()
+    checkpointed = copy.deepcopy(plain)
+    again = functools.partial(checkpoint, checkpointed, use_reentrant=reentrant)
+    if compiled:
+        again = torch.compile(again, backend="aot_eager")
+    for seed in range(3):
+        images = features_of(2, 3, 3, 3, seed=seed).requires_grad_()
+        gradients = []
+        for output in (plain(images), again(images)):
+            images.grad = None
+            output.square().sum().backward()  # the reentrant form knows no other way
+            gradients.append(images.grad)
+        assert torch.equal(*gradients)
+        assert checkpointed[1].dropout.state[1] == seed + 1
     torch._dynamo.reset()
 
 

@@ -1,4 +1,4 @@
-"""Modes of torch that the layers have to know: autocast, and those that record operators instead of running them."""
+"""States of torch that the layers have to know: autocast, a backward that is under way, and modes that record operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["is_traced", "recording", "without_autocast"]
+__all__ = ["in_backward", "is_traced", "recording", "without_autocast"]
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
@@ -21,6 +21,11 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
 def is_traced(x: Tensor) -> bool:
     """Whether operators of torch on `x` go into a graph, where autograd functions have no place."""
     return torch.compiler.is_compiling() or torch._is_functional_tensor(x)
+
+
+def in_backward() -> bool:
+    """Whether autograd runs a backward, which calls modules only to compute a forward again (`torch.utils.checkpoint`)."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 @contextmanager
