@@ -8,8 +8,10 @@ from gcp_repro.runs.exit_codes import INTERRUPTED, of_signal
 
 __all__ = ["MAX_STEPS", "MAX_TIME", "TrainingInterrupted"]
 
-MAX_TIME, MAX_STEPS = "trainer.max_time", "trainer.max_steps"
-"""Limits that a run may be stopped by."""
+MAX_TIME = "trainer.max_time"
+"""A limit that a run may be stopped by."""
+MAX_STEPS = "trainer.max_steps"
+"""Likewise."""
 
 
 class TrainingInterrupted(Exception):

@@ -1,3 +1,4 @@
+import ast
 import os
 import re
 import subprocess
@@ -33,6 +34,21 @@ def test_the_reference_has_every_public_name(site):
     public = {name for modules in pages().values() for _, names in modules for name in names}
     assert {"gcp_repro.linalg.covariance.covariance", "gcp_repro.errors.GCPError"} < public
     assert public - listed == set()
+
+
+def test_public_names_are_defined_one_by_one():
+    """`A, B = 1, 2` is no definition to the tool that collects them; this sees it where the tool is not installed."""
+    public = [name for modules in pages().values() for _, names in modules for name in names]
+    for name in public:
+        module, _, own = name.rpartition(".")
+        path = ROOT / module.replace(".", "/")
+        tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        defined |= {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+        assert own in defined, f"{name} needs an assignment or a definition of its own"
 
 
 def test_every_tutorial_shows_what_it_prints(site):
