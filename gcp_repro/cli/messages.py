@@ -12,6 +12,8 @@ from types import FrameType
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
@@ -106,8 +108,13 @@ def _chosen(config_name: str) -> tuple[list[str], DictConfig]:
     """All groups, and the configuration with the options of groups that were chosen, but without other values."""
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        groups = GlobalHydra.instance().config_loader().list_groups("")
-        return groups, compose(config_name, _choices(groups))
+        loader = GlobalHydra.instance().config_loader()
+        groups = loader.list_groups("")
+        choices = _choices(groups)
+        for choice in OverridesParser.create().parse_overrides(choices):
+            if not isinstance(choice.value(), str | QuotedString | list):  # for which Hydra has no message
+                raise UnknownNameError(choice.key_or_group, choice.value(), loader.get_group_options(choice.key_or_group))
+        return groups, compose(config_name, choices)
 
 
 def _known_keys(config_name: str, wrong: str) -> list[str]:

@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 from torchvision import datasets as torchvision_datasets
 from torchvision.transforms import v2
 
-from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, check_evaluated
+from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, at_least, check_evaluated
 from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.data.storage import FolderStorage
@@ -252,7 +252,7 @@ class ArrayDataModule(ImageDataModule):
         self.allow_partial = allow_partial or self.tiny
         self.subset = {"classes": classes, "fraction": fraction, "seed": subset_seed}
         self.train_size, self.eval_size = (None, None) if self.tiny else (train_size, eval_size)
-        self.subset_seed = subset_seed
+        self.subset_seed = at_least(0, "subset_seed", subset_seed)
         self.split = check_evaluated(self.name, split)
         self.label_noise = check_label_noise(label_noise)
 

@@ -33,7 +33,7 @@ from gcp_repro.data.loading import (
 )
 from gcp_repro.errors import OptionError
 
-__all__ = ["EvaluateOn", "ImageDataModule", "ImageSource", "Split", "Transform", "check_evaluated", "normalize"]
+__all__ = ["EvaluateOn", "ImageDataModule", "ImageSource", "Split", "Transform", "at_least", "check_evaluated", "normalize"]
 
 Split = Literal["train", "val"]
 EvaluateOn = Literal["test", "validation"]
@@ -121,10 +121,10 @@ class ImageDataModule(LightningDataModule, ABC):
         tiny: bool = False,
     ) -> None:
         super().__init__()
-        self.batch_size = _at_least(1, "batch_size", batch_size)
-        self.eval_batch_size = None if eval_batch_size is None else _at_least(1, "eval_batch_size", eval_batch_size)
-        self.num_workers = _at_least(0, "num_workers", num_workers)
-        self.seed = _at_least(0, "seed", seed)
+        self.batch_size = at_least(1, "batch_size", batch_size)
+        self.eval_batch_size = None if eval_batch_size is None else at_least(1, "eval_batch_size", eval_batch_size)
+        self.num_workers = at_least(0, "num_workers", num_workers)
+        self.seed = at_least(0, "seed", seed)
         self.pin_memory = pin_memory
         self.tiny = tiny
         self._sources: dict[Split, ImageSource] = {}
@@ -224,7 +224,12 @@ def _splits_of(stage: str) -> tuple[Split, ...]:
     return ("train", "val") if stage == "fit" else ("val",)
 
 
-def _at_least(least: int, name: str, value: int) -> int:
+def at_least(least: int, name: str, value: int) -> int:
+    """The value of an option of the data itself.
+
+    Raises:
+        OptionError: "batch_size needs a whole number of at least 1; got 0: change data.batch_size"
+    """
     if value < least:
         raise OptionError(f"{name} needs a whole number of at least {least}; got {value}: change data.{name}")
     return value

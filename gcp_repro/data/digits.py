@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
-from gcp_repro.data.base import EvaluateOn, ImageDataModule, ImageSource, Split, check_evaluated
+from gcp_repro.data.base import EvaluateOn, ImageDataModule, ImageSource, Split, at_least, check_evaluated
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.errors import OptionError
 
@@ -57,7 +57,7 @@ class DigitsDataModule(ImageDataModule):
             )
         self.train_size = train_size
         self.split = check_evaluated(self.name, split)
-        self.split_seed = split_seed
+        self.split_seed = at_least(0, "split_seed", split_seed)
         self.label_noise = check_label_noise(label_noise)
 
     def make_dataset(self, split: Split) -> ImageSource:

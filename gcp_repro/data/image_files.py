@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 from gcp_repro.data.augmentation import Augmentation
-from gcp_repro.data.base import Batch, ImageDataModule, Split
+from gcp_repro.data.base import Batch, ImageDataModule, Split, at_least
 from gcp_repro.data.collate import collate
 from gcp_repro.data.device_decoding import EncodedBatch, collate_encoded, decode_batch, with_seed
 from gcp_repro.data.encoded_images import ON_ERROR, EncodedImages, OnError, ReportingLoader, UnlessSkipped, drop_skipped
@@ -124,7 +124,7 @@ class ImageFilesDataModule(ImageDataModule):
             label_column=label_column,
             split_column=split_column,
         )
-        self.subset = {"classes": classes, "fraction": fraction, "seed": subset_seed}
+        self.subset = {"classes": classes, "fraction": fraction, "seed": at_least(0, "subset_seed", subset_seed)}
         self.on_error = on_error
         self.exif_orientation = exif_orientation
         self.reduced_decode = reduced_decode

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from gcp_repro.data.base import EvaluateOn, ImageDataModule, ImageSource, Split, check_evaluated
+from gcp_repro.data.base import EvaluateOn, ImageDataModule, ImageSource, Split, at_least, check_evaluated
 from gcp_repro.errors import DataError, OptionError
 
 __all__ = ["PHOTOGRAPHS", "TexturesDataModule", "blocks", "cut", "patch_corners", "read_photograph"]
@@ -101,7 +101,7 @@ class TexturesDataModule(ImageDataModule):
             "train": {"train", "validation"} if split == "test" else {"train"},
             "val": {split},
         }
-        self.split_seed = split_seed
+        self.split_seed = at_least(0, "split_seed", split_seed)
 
     def make_dataset(self, split: Split) -> ImageSource:
         """Patches of mean 0 and deviation 1, float32, with the numbers of their photographs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,18 @@ def build_experiment(config: DictConfig, nonfinite: Path | None = None) -> Exper
         ),
         compile_options=compile_options(config.get("compile", False)),
     )
+    _check_optimizer(module, config.optimizer)
     return Experiment(module, datamodule, schedule, swap)
+
+
+def _check_optimizer(module: GCPModule, node: DictConfig) -> None:
+    """Make the optimiser once for nothing: its ranges are its own affair, and training makes it late."""
+    try:
+        with suppress(RuntimeError):  # of options for devices that the parameters are not on yet
+            module.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"optimizer.{name}={node[name]}" for name in map(str, node) if not name.startswith("_"))
+        raise OptionError(f"{node['_target_']} needs options in its ranges; got {given}: {error}") from error
 
 
 def learning_rate(config: DictConfig) -> float:

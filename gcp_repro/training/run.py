@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import RichProgressBar
@@ -32,6 +33,7 @@ from gcp_repro.training.loop.requeue import handed_over
 from gcp_repro.training.loop.solvers import KeepSolvers
 from gcp_repro.training.loop.stopping import StopRequest, StopWhenAsked, as_interruption
 from gcp_repro.training.module.compilation import explained_failures
+from gcp_repro.training.option_kinds import check_kinds
 from gcp_repro.training.processes.batches import BatchShare, share_batch
 from gcp_repro.training.processes.console import log_to, show_progress, tell
 from gcp_repro.training.processes.distributed import single_job_command
@@ -93,6 +95,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         tell("already %s, skipped: %s", result["status"], summary(result, run))
         return {"result": result}
     check_targets(config, "the command", config.trusted)
+    check_kinds(config)
     limits = _seconds(config.trainer.get("max_time")), config.trainer.get("max_steps")
     with handed_over(requeue=config.trainer.get("requeue", False)), StopRequest(*limits) as request, _environment(config):
         check_evaluation(config.trainer)
@@ -100,30 +103,22 @@ def train(config: DictConfig) -> dict[str, Any]:
         progress_options(config.progress)
         check_hardware(config.trainer, config.callbacks)
         experiment = build_experiment(config, run.nonfinite)
+        recorder, stage = RunRecorder(run.metrics), InitialStage.of(config) if experiment.swap else None
+        solvers, others = KeepSolvers(solver_file()), OtherProcesses()
+        trainer = _trainer(config, run, experiment, recorder, stage, request, [others, solvers])
         with run_lock(run) if first_process() else nullcontext(), log_to(run):
-            outcome = _train_here(config, run, experiment, request)
+            share = _share(config, trainer)
+            trainer.loggers = _prepare(config, run)
+            with session(trainer.loggers, run.path, lambda: _facts(experiment, recorder)) as result:
+                with others:
+                    diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
+                device = experiment.module.device
+                solver = solvers.taken(experiment.module.network, device)
+                result |= build_result(config, experiment, recorder, share, device, diverged=diverged, solver=solver)
+                if trainer.is_global_zero:
+                    write_json(run.result, result)
+                    tell("%s", summary(result, run))
         request.raise_if_signalled()
-    return outcome
-
-
-def _train_here(config: DictConfig, run: RunDirectory, experiment: Experiment, request: StopRequest) -> dict[str, Any]:
-    """The rest of `train`, by the one process that may write to the directory."""
-    _prepare(config, run)
-    loggers = [build(node) for node in config.logger.values()] if first_process() else []
-    recorder = RunRecorder(run.metrics)
-    stage = InitialStage.of(config) if experiment.swap else None
-    solvers, others = KeepSolvers(solver_file()), OtherProcesses()
-    trainer = _trainer(config, run, experiment, recorder, loggers, stage, request, [others, solvers])
-    share = _share(config, trainer)
-    with session(loggers, run.path, lambda: _facts(experiment, recorder)) as result:
-        with others:
-            diverged = _fit(trainer, experiment, _checkpoint(config, run, stage), _hyperparameters(config, experiment))
-        device = experiment.module.device
-        solver = solvers.taken(experiment.module.network, device)
-        result |= build_result(config, experiment, recorder, share, device, diverged=diverged, solver=solver)
-        if trainer.is_global_zero:
-            write_json(run.result, result)
-            tell("%s", summary(result, run))
     return {"result": result, "experiment": experiment, "trainer": trainer}
 
 
@@ -139,13 +134,14 @@ def _facts(experiment: Experiment, recorder: RunRecorder) -> dict[str, Any]:
     }
 
 
-def _prepare(config: DictConfig, run: RunDirectory) -> None:
-    """Clear away what a killed process has left, and write down the configuration."""
+def _prepare(config: DictConfig, run: RunDirectory) -> list[Logger]:
+    """Clear away what a killed process has left, write down the configuration and make the loggers, all by one process."""
     if not first_process():
-        return
+        return []
     for folder in (run.path, run.checkpoints):
         sweep_temporaries(folder)
     write_atomically(run.config, OmegaConf.to_yaml(config, resolve=True))
+    return [build(node) for node in config.logger.values()]
 
 
 def _marks(config: DictConfig) -> dict[str, Any]:
@@ -201,14 +197,19 @@ def _trainer(
     run: RunDirectory,
     experiment: Experiment,
     recorder: RunRecorder,
-    loggers: list[Logger],
     stage: InitialStage | None,
     request: StopRequest,
     first: list[Callback],
 ) -> Trainer:
+    """The Trainer, before anything is written and so without loggers.
+
+    Raises:
+        OptionError: Lightning does not take the options, as accelerator=gpu where there is none.
+    """
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "requeue", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
         options.pop(name, None)
+    where = ", ".join(f"trainer.{name}={options[name]}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
     options["strategy"] = strategy_of(options["strategy"])
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
@@ -226,19 +227,22 @@ def _trainer(
         Progress(run, recorder, not progress, **progress_options(config.progress)),
         RichProgressBar(leave=False) if progress else EpochLines(recorder),
     ]
-    return Trainer(
-        **options,
-        max_epochs=experiment.schedule.epochs if max_epochs is None else max_epochs,
-        gradient_clip_val=config.gradient_clip_norm,
-        callbacks=callbacks,
-        plugins=[DurableCheckpointIO()],
-        logger=loggers or False,
-        default_root_dir=run.path,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data modules share out the samples themselves, and exactly
-    )
+    try:
+        return Trainer(
+            **options,
+            max_epochs=experiment.schedule.epochs if max_epochs is None else max_epochs,
+            gradient_clip_val=config.gradient_clip_norm,
+            callbacks=callbacks,
+            plugins=[DurableCheckpointIO()],
+            logger=False,
+            default_root_dir=run.path,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the data modules share out the samples themselves, and exactly
+        )
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(f"trainer needs options that Lightning takes on this machine; got {where}: {error}") from error
 
 
 def _seconds(limit: Any) -> float | None:

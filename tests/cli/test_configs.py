@@ -13,6 +13,7 @@ from gcp_repro.data.augmentation import Augmentation
 from gcp_repro.linalg.machinery.options import options_of
 from gcp_repro.metalayers import META_LAYERS
 from gcp_repro.training.build import plan
+from gcp_repro.training.option_kinds import check_kinds
 from gcp_repro.training.record.progress import Progress
 
 CONFIGS = Path(str(files("gcp_repro.configs")))
@@ -41,15 +42,19 @@ def test_the_files_of_layers_show_all_options_with_their_defaults(name):
 def test_experiments_compose_and_their_schedules_allow_the_hybrid_protocol_if_they_decay(compose_train, experiment, protocol):
     config = compose_train(f"experiment={experiment}", f"protocol={protocol}", "meta_layer=svd_pade")
     assert config.experiment_name == experiment
+    check_kinds(config)
     if config.schedule.milestones:
         assert (plan(config) is None) == (protocol == "standalone")
     assert f"/{experiment}/svd_pade-float64-auto-{protocol}-seed0-" in config.paths.run_dir
 
 
-@pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "debug"])
+@pytest.mark.parametrize("group", ["data", "model", "optimizer", "trainer", "logger", "callbacks", "debug"])
 def test_all_options_compose(compose_train, group):
     for option in options(group):
-        assert compose_train(f"{group}={option}").seed == 0
+        place = ["data.root=images"] if option == "image_folder" else []
+        config = compose_train(f"{group}={option}", *place)
+        check_kinds(config)
+        assert config.seed == 0
 
 
 def nodes():

@@ -1,7 +1,8 @@
 """Options are checked where they are given, by the annotations of the function that takes them.
 
 `degree: Annotated[int, AtLeast(1)]` says the kind and the range of an option once: for the check, for the error text, and for
-whoever reads the signature. Kinds are `int`, `float`, `bool`, `str`, `Literal[...]`, and unions of these with `None`.
+whoever reads the signature. Kinds are `int`, `float`, `bool`, `str`, `Literal[...]`, lists of these,
+mappings, and unions of these with `None`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gcp_repro.errors import OptionError, nearest_names
 __all__ = [
     "Above",
     "AtLeast",
+    "AtMost",
     "Below",
     "Finite",
     "Not",
@@ -55,6 +57,12 @@ class AtLeast(Compared):
     """Numbers from the bound on."""
 
     words, holds = ">=", operator.ge
+
+
+class AtMost(Compared):
+    """Numbers up to the bound."""
+
+    words, holds = "<=", operator.le
 
 
 class Above(Compared):
@@ -208,7 +216,7 @@ def _checked(owner: str, name: str, value: Any, option: inspect.Parameter) -> An
     return check_option(owner, name, value, option.annotation, hint)
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", dict: "a mapping", type(None): "null"}
 
 
 def _fit(value: Any, annotation: Any) -> tuple[bool, Any]:
@@ -226,13 +234,16 @@ def _fit(value: Any, annotation: Any) -> tuple[bool, Any]:
             if fits:
                 return True, converted
         return False, value
+    if origin is list:
+        parts = [_fit(entry, get_args(annotation)[0]) for entry in value] if isinstance(value, list) else [(False, value)]
+        return all(fits for fits, _ in parts), [entry for _, entry in parts]
     if annotation is int:
         fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         return fits, int(value) if fits else value
     if annotation is float:
         fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
         return fits, float(value) if fits else value
-    if annotation in (bool, str, type(None)):
+    if annotation in (bool, str, dict, type(None)):
         return isinstance(value, annotation), value
     return True, value
 
@@ -252,4 +263,6 @@ def in_words(annotation: Any) -> str:
         return f"one of {', '.join(get_args(annotation))}"
     if origin in (Union, types.UnionType):
         return ", or ".join(in_words(member) for member in get_args(annotation))
+    if origin is list:
+        return f"a list, each entry {in_words(get_args(annotation)[0])}"
     return _KINDS.get(annotation, getattr(annotation, "__name__", str(annotation)))

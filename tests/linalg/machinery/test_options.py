@@ -12,6 +12,7 @@ from gcp_repro.linalg import gradient_rule, matrix_sqrt, spectral_function
 from gcp_repro.linalg.machinery.options import (
     Above,
     AtLeast,
+    AtMost,
     Below,
     Finite,
     Not,
@@ -36,7 +37,8 @@ SHARE = Annotated[int, AtLeast(1)] | Annotated[float, Above(0), Below(1)] | None
         (SHARE, [(1, 1), (200, 200), (0.999, 0.999), (None, None)]),
         (Annotated[float, Finite(), Not(0)], [(-2, -2.0)]),
         (Annotated[int, OneOf(lambda: (50, 100))], [(50, 50)]),
-        (dict, [("of a kind that is not looked at", "of a kind that is not looked at")]),
+        (list[float] | dict, [([1, 0.5], [1.0, 0.5]), ([], []), ({"a": 1}, {"a": 1})]),
+        (bytes, [("of a kind that is not looked at", "of a kind that is not looked at")]),
     ],
 )
 def test_values_come_in_the_type_of_the_annotation(annotation, accepted):
@@ -53,6 +55,9 @@ def test_values_come_in_the_type_of_the_annotation(annotation, accepted):
         (Annotated[float, Above(0)], "a number > 0", [0, NAN, -INFINITY, "1e10", True]),
         (Annotated[float, AtLeast(0), Finite()], "a number >= 0 and that is finite", [INFINITY, -1e-300]),
         (bool, "true or false", [1, "true"]),
+        (list[float], "a list, each entry a number", [["x"], 1.0, None]),
+        (dict, "a mapping", [[], "x"]),
+        (Annotated[int, AtLeast(0), AtMost(9)], "a whole number >= 0 and <= 9", [-1, 10]),
         (Literal["a", "b"], "one of a, b", ["c", None, 1]),
         (SHARE, "a whole number >= 1, or a number > 0 and < 1, or null", [1.0, 0, -1, 200.0, True]),
         (Annotated[int, OneOf(lambda: (50, 100), "or make more")], r"a whole number among 50, 100 \(or make more\)", [80]),
