@@ -64,7 +64,8 @@ class BatchMemory:
 
     def use(self, worker: int) -> None:
         """Let `stack_channels_last` write here; the `worker_init_fn` of the loader."""
-        self.places = dict.fromkeys(range(worker * PLACES, (worker + 1) * PLACES), torch.UntypedStorage())
+        nothing = torch.UntypedStorage._new_shared(0)  # type: ignore[no-untyped-call]
+        self.places = dict.fromkeys(range(worker * PLACES, (worker + 1) * PLACES), nothing)
         _of_this_worker.append(self)
 
     def free_place(self, size: int) -> int | None:

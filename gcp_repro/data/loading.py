@@ -240,11 +240,11 @@ class SeededDataset(Dataset[tuple[Any, Any]]):
         seeds = [np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64).item() for key in keys]
         state = torch.default_generator.get_state()
         try:
-            return [self._sample(key.row, seed) for key, seed in zip(keys, seeds, strict=True)]
+            return [self._sample(key.row, self.transform, seed) for key, seed in zip(keys, seeds, strict=True)]
         finally:
             torch.default_generator.set_state(state)
 
-    def _sample(self, row: int, seed: int) -> tuple[Any, Any]:
+    def _sample(self, row: int, transform: Transform, seed: int) -> tuple[Any, Any]:
         image, label = self.source[row]
         torch.default_generator.manual_seed(seed)
-        return self.transform(image), label
+        return transform(image), label
