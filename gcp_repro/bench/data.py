@@ -9,11 +9,11 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from gcp_repro.bench.image_pipelines import (
     Pipeline,
     baseline_loader,
     baseline_pipeline,
+    dali_loader,
     our_loader,
     our_pipeline,
     processor_seconds,
     seconds_of_epoch,
+    workers_alone,
     write_photographs,
 )
 from gcp_repro.data.storage import FolderStorage
@@ -143,10 +145,15 @@ def _measure_split(
         REDUCED: ours(reduced=True),
     }
     timed: dict[str, Callable[[], float]] = {name: partial(_seconds, pipeline, files) for name, pipeline in pipelines.items()}
+    loaders: dict[str, Iterable[Any] | None] = {"DALI on the CPU": dali_loader(files, recipe, split)}
     for count in workers:
-        ending = f"loader with {count} worker{'' if count == 1 else 's'}"
-        loaders = (baseline_loader(folder, recipe, split, count), our_loader(files, dataset, transform, split, count))
-        for name, loader in zip((f"torchvision, {ending}", f"ours, {ending}"), loaders, strict=True):
+        ending = f"with {count} worker{'' if count == 1 else 's'}"
+        if count:
+            loaders[f"ours, nothing handed over, {ending}"] = workers_alone(files, ours(), count)
+        loaders[f"torchvision, loader {ending}"] = baseline_loader(folder, recipe, split, count)
+        loaders[f"ours, loader {ending}"] = our_loader(files, dataset, transform, split, count)
+    for name, loader in loaders.items():
+        if loader is not None:
             for _ in loader:  # workers start, and the files come into the cache
                 pass
             timed[name] = partial(seconds_of_epoch, loader)
@@ -209,7 +216,7 @@ def _difference(pipeline: Pipeline, reference: Pipeline, files: Sequence[Path]) 
 def _words(row: dict[str, Any]) -> str:
     if row["largest_difference"] is None:
         share = row["share_of_function"]
-        return f"{100 * share:.0f} % of ours without a loader" if "loader" in row["pipeline"] else "crops other parts"
+        return "crops other parts" if row["pipeline"] == REDUCED else f"{100 * share:.0f} % of ours without a loader"
     return f"largest difference {row['largest_difference']} of 255, mean {row['mean_difference']}"
 
 
@@ -232,4 +239,10 @@ def _row(timing: Timing, options: argparse.Namespace, files: Sequence[Path]) -> 
         "machine": platform.machine(),
         "date": datetime.now(timezone.utc).date().isoformat(),
         **{name: version(name) for name in ("torch", "torchvision", "pillow", "simplejpeg")},
+        "dali": _dali_version(),
     }
+
+
+def _dali_version() -> str | None:
+    names = (name for name in packages_distributions().get("nvidia", []) if name.startswith("nvidia-dali"))
+    return next((version(name) for name in names), None)

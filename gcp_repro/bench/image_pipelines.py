@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
 
@@ -22,8 +22,8 @@ from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.transforms import Recipe, build_eval_transform, build_train_transform
 
 __all__ = [
-    "Pipeline", "baseline_loader", "baseline_pipeline", "our_loader", "our_pipeline", "processor_seconds", "seconds_of_epoch",
-    "write_photographs",
+    "Pipeline", "baseline_loader", "baseline_pipeline", "dali_loader", "our_loader", "our_pipeline", "processor_seconds",
+    "seconds_of_epoch", "workers_alone", "write_photographs",
 ]  # fmt: skip
 
 SIZE = (500, 375)  # the most frequent size in ImageNet
@@ -112,6 +112,56 @@ def our_loader(files: Sequence[Path], dataset: str, transform: str, split: str, 
     module.image_set = ImageSet(samples, samples, ("any",), FolderStorage(Path("/")))
     module.setup("fit")
     return module.train_dataloader() if split == "train" else module.val_dataloader()
+
+
+def workers_alone(files: Sequence[Path], pipeline: Pipeline, workers: int) -> Iterable[Any]:
+    """A pipeline in torch's workers, which hand nothing over: what any loader with so many of them stays below."""
+    return DataLoader(
+        _Made(files, pipeline), batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0, collate_fn=len
+    )
+
+
+class _Made(Dataset[Tensor]):
+    def __init__(self, files: Sequence[Path], pipeline: Pipeline) -> None:
+        self.files = files
+        self.pipeline = pipeline
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.pipeline(self.files[number])
+
+
+def dali_loader(files: Sequence[Path], recipe: Recipe, split: str) -> Iterable[Any] | None:
+    """NVIDIA's DALI on the CPU, one thread, ending in bytes; None where it is not installed or the recipe is not ImageNet's."""
+    try:
+        from nvidia.dali import fn, pipeline_def
+    except ImportError:
+        return None
+    if recipe.train != "random_resized" or not isinstance(recipe.resize, int):
+        return None
+
+    def images() -> Any:
+        encoded, _ = fn.readers.file(files=[str(file) for file in files], random_shuffle=split == "train")
+        if split == "val":
+            whole = fn.resize(fn.decoders.image(encoded), resize_shorter=recipe.resize, antialias=True)
+            return fn.crop(whole, crop=(recipe.crop, recipe.crop))
+        part = fn.decoders.image_random_crop(encoded, random_area=[0.08, 1.0], random_aspect_ratio=[3 / 4, 4 / 3])
+        return fn.flip(fn.resize(part, size=[recipe.crop] * 2, antialias=True), horizontal=fn.random.coin_flip())
+
+    pipe = pipeline_def(images)(batch_size=BATCH, num_threads=1, device_id=None)
+    pipe.build()
+    return _Runs(pipe, -(-len(files) // BATCH))
+
+
+class _Runs:
+    def __init__(self, pipe: Any, batches: int) -> None:
+        self.pipe = pipe
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.pipe.run() for _ in range(self.batches))
 
 
 def seconds_of_epoch(loader: Iterable[Any]) -> float:

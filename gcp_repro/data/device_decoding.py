@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from gcp_repro.data.batch_memory import by_value
 from gcp_repro.data.collate import collate
 from gcp_repro.data.loading import Transform
 from gcp_repro.data.reader import UnreadableImageError
@@ -40,7 +41,8 @@ def with_seed(image: Tensor | None) -> tuple[Tensor, int] | None:
 def collate_encoded(items: Sequence[tuple[tuple[Tensor, int], int]]) -> tuple[EncodedBatch, Any]:
     """A batch of what `with_seed` gave, with labels `(B,)`."""
     images, labels = zip(*items, strict=True)
-    return EncodedBatch([image for image, _ in images], [seed for _, seed in images]), default_collate(list(labels))
+    pixels = [by_value(image) for image, _ in images]
+    return EncodedBatch(pixels, [seed for _, seed in images]), by_value(default_collate(list(labels)))
 
 
 def decode_batch(batch: EncodedBatch, transform: Transform, device: torch.device) -> Tensor:

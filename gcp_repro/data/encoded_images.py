@@ -133,8 +133,7 @@ class EncodedImages:
     def _note(self, row: int) -> None:
         worker = get_worker_info()
         if worker is not None and worker.id < MAX_WORKERS:
-            self._reading[worker.id, 0] = os.getpid()
-            self._reading[worker.id, 1] = row
+            self._reading.numpy()[worker.id] = os.getpid(), row
 
 
 def _shared(tensor: Tensor) -> Tensor:

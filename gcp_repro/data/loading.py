@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gcp_repro.data.batch_memory import BatchMemory
 from gcp_repro.errors import DataError, OptionError
 
 __all__ = [
@@ -170,7 +171,8 @@ class ResumableLoader(DataLoader[Any]):
     """
 
     def __init__(self, dataset: SeededDataset, batches: ShardedBatchSampler, **options: Any) -> None:
-        super().__init__(dataset, batch_sampler=batches, **options)
+        self._memory = BatchMemory(options.get("num_workers", 0))
+        super().__init__(dataset, batch_sampler=batches, worker_init_fn=self._memory.use, **options)
         self._position = {
             "epoch": batches.sampler.epoch,
             "batches": 0,
@@ -230,14 +232,19 @@ class SeededDataset(Dataset[tuple[Any, Any]]):
         return len(self.source)
 
     def __getitem__(self, key: SampleKey) -> tuple[Any, Any]:
-        image, label = self.source[key.row]
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[SampleKey]) -> list[tuple[Any, Any]]:
         if self.transform is None:
-            return image, label
-        (sample_seed,) = np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64).tolist()
-        generator = torch.default_generator
-        state = generator.get_state()
+            return [self.source[key.row] for key in keys]
+        seeds = [np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64).item() for key in keys]
+        state = torch.default_generator.get_state()
         try:
-            generator.manual_seed(sample_seed)
-            return self.transform(image), label
+            return [self._sample(key.row, self.transform, seed) for key, seed in zip(keys, seeds, strict=True)]
         finally:
-            generator.set_state(state)
+            torch.default_generator.set_state(state)
+
+    def _sample(self, row: int, transform: Transform, seed: int) -> tuple[Any, Any]:
+        image, label = self.source[row]
+        torch.default_generator.manual_seed(seed)
+        return transform(image), label

@@ -120,6 +120,16 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone():
     assert all(not torch.equal(first, other) for other in others)
 
 
+def test_samples_fetched_together_are_those_fetched_one_by_one():
+    dataset = SeededDataset(TensorDataset(torch.zeros(4, 4), torch.arange(4)), AddNoise(), seed=7)
+    state = torch.get_rng_state()
+    together = dataset.__getitems__([SampleKey(2, row) for row in (3, 0, 2)])
+    assert torch.equal(torch.get_rng_state(), state)
+    for row, (image, label) in zip((3, 0, 2), together, strict=True):
+        assert label == row
+        assert torch.equal(image, dataset[SampleKey(2, row)][0])
+
+
 class AddNoise:
     def __call__(self, image):
         return image + torch.rand_like(image)
