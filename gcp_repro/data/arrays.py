@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, at_least, check_evaluated
 from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
-from gcp_repro.data.storage import FolderStorage
+from gcp_repro.data.storage import FolderStorage, user_path
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
@@ -283,7 +283,7 @@ class ArrayDataModule(ImageDataModule):
             return tiny_root(self.name)
         if root is None:
             raise OptionError(f"{self.entry.title} needs the folder of its files; got none: {self.entry.advice}")
-        return Path(root).expanduser()
+        return user_path(root)
 
     def _find_folder(self) -> Path | None:
         for place in (self.root, *(self.root / name for name in self.entry.subfolders)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +19,7 @@ from gcp_repro.data.image_set import ImageSet, listing, select_subset
 from gcp_repro.data.loading import Transform
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.storage import user_path
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.data.transforms import build_eval_transform, build_train_transform, find_recipe
 from gcp_repro.errors import OptionError, UnknownNameError
@@ -107,7 +107,7 @@ class ImageFilesDataModule(ImageDataModule):
             raise UnknownNameError("policy data.on_error", on_error, ON_ERROR)
         self.name = name or dataset
         self.dataset = dataset
-        self.root = tiny_root(dataset) if self.tiny else Path(root).expanduser()
+        self.root = tiny_root(dataset) if self.tiny else user_path(root)
         self.layout = layout
         self.recipe = find_recipe(transform, dataset, image_size)
         if self.tiny and image_size is None:
@@ -117,7 +117,7 @@ class ImageFilesDataModule(ImageDataModule):
         self._eval_transform = build_eval_transform(self.recipe, eval_views)
         self.open_options = OpenOptions(
             allow_partial=allow_partial or self.tiny,
-            index_dir=None if index_dir is None else Path(index_dir).expanduser(),
+            index_dir=None if index_dir is None else user_path(index_dir),
             train_split=_names(train_split),
             val_split=_names(val_split),
             path_column=path_column,

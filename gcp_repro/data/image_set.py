@@ -7,13 +7,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from gcp_repro.data.storage import Storage, printable
+from gcp_repro.data.storage import Storage, printable, user_path
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
 __all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "class_names", "listing", "select_subset"]
@@ -177,7 +176,7 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
     if not isinstance(classes, str):
         return None if classes is None or isinstance(classes, int) else classes
     try:
-        names = [line.split(maxsplit=1)[0] for line in Path(classes).expanduser().read_text().splitlines() if line.strip()]
+        names = [line.split(maxsplit=1)[0] for line in user_path(classes).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(
             f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({error}): write several names as a "

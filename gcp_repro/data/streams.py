@@ -27,6 +27,7 @@ from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.parquet import read_tables
 from gcp_repro.data.layouts.shards import read_shards
 from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.storage import user_path
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
 __all__ = ["StreamDataModule", "default_cache_dir", "expand_urls"]
@@ -87,7 +88,7 @@ class StreamDataModule(ImageFilesDataModule):
         self.shard_classes = num_classes
         self._class_names: Sequence[str] | None = None
         self.expected: dict[Split, int | None] = {"train": train_images, "val": val_images}
-        self.cache_dir = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+        self.cache_dir = default_cache_dir() if cache_dir is None else user_path(cache_dir)
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]

@@ -88,6 +88,7 @@ def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions
         published: How many classes the set is known to have.
     """
     datasets = import_extra("datasets", "parquet files")
+    files = {split: [path.absolute() for path in paths] for split, paths in files.items()}  # else `file:x` is an address
     for path in (path for paths in files.values() for path in paths):
         with naming(str(path)):
             import_extra("pyarrow.parquet", "parquet files").read_metadata(path)

@@ -144,7 +144,8 @@ def write_imagenet_parquet(root: Path, tiny: Tiny) -> None:
     for split, name in (("train", "train"), ("val", "validation")):
         rows = [(label, {"bytes": data, "path": f"{number}.JPEG"}) for label, number, data in tiny.images(split)]
         table = {"image": [image for _, image in rows], "label": [label for label, _ in rows]}
-        datasets.Dataset.from_dict(table, features=features).to_parquet(root / "data" / f"{name}-00000-of-00001.parquet")
+        with (root / "data" / f"{name}-00000-of-00001.parquet").open("wb") as file:  # the library takes names for patterns
+            datasets.Dataset.from_dict(table, features=features).to_parquet(file)
 
 
 def write_imagenet_webdataset(root: Path, tiny: Tiny) -> None:
