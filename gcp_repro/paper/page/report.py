@@ -25,6 +25,7 @@ from gcp_repro.paper.measured import diagnostics, errors, imported, run_tables, 
 from gcp_repro.paper.measured.counterparts import counterpart
 from gcp_repro.paper.page.claims import Claim, make_claims, make_limits
 from gcp_repro.paper.page.findings import Finding, find
+from gcp_repro.paper.page.pictures import Picture, pictures
 from gcp_repro.paper.plan import plan_table
 from gcp_repro.paper.published.published_tables import CITATION, PAPER, as_table, published_tables, works
 from gcp_repro.paper.store.results import Results, plural
@@ -50,6 +51,7 @@ class Section:
         text: Paragraphs before the content.
         tables: In order.
         figures: In order, after the tables.
+        pictures: In order, after the figures.
         folded: Shown on request only.
     """
 
@@ -58,6 +60,7 @@ class Section:
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     folded: bool = False
 
 
@@ -179,6 +182,7 @@ def _setting_section(setting: Setting) -> Section:
         (),
         (*tables, *logged),
         tuple(curve_figures(setting)),
+        pictures(setting),
     )
 
 
