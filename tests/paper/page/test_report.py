@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from gcp_repro.paper.page.report import build_report, render_html, unbroken
@@ -36,6 +37,9 @@ class Page(HTMLParser):
 def page_file(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     write_sweep(root / "runs", layers=("gap", "isqrt_cov", "svd_pade", "mpn_cov"), seeds=2)
+    run = next((root / "runs" / "digits").iterdir())
+    for split in ("train", "val"):
+        Image.new("RGB", (82, 22)).save(run / f"images_{split}.png")
     write_broken(root / "runs")
     path = root / "reports" / "index.html"
     path.parent.mkdir()
@@ -49,7 +53,8 @@ def page(page_file):
 
 
 def test_nothing_is_loaded_from_elsewhere(page, page_file):
-    assert page.loaded == ["data:,"]
+    assert page.loaded[0] == "data:,"
+    assert all(source.startswith("data:image/webp;base64,") for source in page.loaded[1:])
     styles = "".join(re.findall(r"<style>(.*?)</style>", page_file.read_text(), re.DOTALL))
     assert "url(" not in styles
     assert "@import" not in styles
@@ -108,6 +113,13 @@ def test_the_page_begins_with_the_claims_and_ends_them_with_what_they_do_not_sho
     order += [text.index(f'id="{key}"') for key in ("limits", "settings", "findings", "condition")]
     assert order == sorted(order)
     assert "ImageNet (1.28 million photographs, 1000 classes)" in text
+
+
+def test_the_pictures_of_a_run_are_shown_with_words(page_file):
+    found = re.findall(r'<img src="data:[^"]+" alt="([^"]+)" width="82" height="22"', page_file.read_text())
+    assert found == [
+        f"Images of digits in rows of eight, cropped and resized as for {kind}" for kind in ("training", "evaluation")
+    ]
 
 
 def test_every_figure_has_an_alternative_in_words(page_file):
