@@ -23,7 +23,7 @@ from gcp_repro.training.module.nonfinite import FiniteSteps
 from gcp_repro.training.protocol.hybrid import HybridSwap
 from gcp_repro.training.schedule.schedule import HybridPlan, Schedule, plan_hybrid
 
-__all__ = ["Experiment", "build", "build_experiment", "build_network", "label_of", "learning_rate", "plan"]
+__all__ = ["Experiment", "build", "build_experiment", "build_network", "check_optimizer", "label_of", "learning_rate", "plan"]
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,15 @@ def build_experiment(config: DictConfig, nonfinite: Path | None = None) -> Exper
         ),
         compile_options=compile_options(config.get("compile", False)),
     )
-    _check_optimizer(module, config.optimizer)
     return Experiment(module, datamodule, schedule, swap)
 
 
-def _check_optimizer(module: GCPModule, node: DictConfig) -> None:
-    """Make the optimiser once for nothing: its ranges are its own affair, and training makes it late."""
+def check_optimizer(module: GCPModule, node: DictConfig) -> None:
+    """Make the optimiser once for nothing: its ranges are its own affair, and training makes it late.
+
+    Raises:
+        OptionError: It refuses its options.
+    """
     try:
         with suppress(RuntimeError):  # of options for devices that the parameters are not on yet
             module.configure_optimizers()

@@ -25,7 +25,7 @@ from gcp_repro.runs.lock import run_lock
 from gcp_repro.runs.machine import solver_file
 from gcp_repro.runs.outcome import recorded_result, summary
 from gcp_repro.runs.processes import first_process
-from gcp_repro.training.build import Experiment, build, build_experiment
+from gcp_repro.training.build import Experiment, build, build_experiment, check_optimizer
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, SaveCheckpoints, best_row, usable_checkpoint
 from gcp_repro.training.loop.evaluation_epochs import EvaluateLastEpoch, check_evaluation
@@ -103,6 +103,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         progress_options(config.progress)
         check_hardware(config.trainer, config.callbacks)
         experiment = build_experiment(config, run.nonfinite)
+        check_optimizer(experiment.module, config.optimizer)
         recorder, stage = RunRecorder(run.metrics), InitialStage.of(config) if experiment.swap else None
         solvers, others = KeepSolvers(solver_file()), OtherProcesses()
         trainer = _trainer(config, run, experiment, recorder, stage, request, [others, solvers])
