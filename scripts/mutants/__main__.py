@@ -81,6 +81,10 @@ class _Tests:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if self.cover is not None:
             self.cover.switch_context(item.nodeid)
+            for module in [module for name, module in sys.modules.items() if name.startswith("gcp_repro.")]:
+                for value in vars(module).values():
+                    if callable(getattr(value, "cache_clear", None)):
+                        value.cache_clear()  # what was computed for an earlier test runs for this one too
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
