@@ -47,6 +47,9 @@ TESTS = [f"tests/{package}" for package in MUTATED]
 SLOW = "not compile and not entry_points and not spread_along and not operators_pass_the_checks"
 COLUMNS = ("file", "number", "line", "kind", "before", "after", "tests", "result", "killed_by")
 FEWEST = 5
+OUT_OF_TIME = f"the process ended with {-signal.SIGALRM}"  # it hangs, or the machine is busy; a loop ends by its CPU time
+    f"the process ended with {-signal.SIGALRM}"  # it hangs, or the machine is busy; what loops ends by its limit of CPU time
+)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,8 @@ def _outcome(name: str, mutant: Mutant, costs: Costs, seconds: float) -> dict[st
     try:
         for stage in (first, rest):
             if stage and (killer := _killer(stage)):
-                return {"tests": len(first | rest), "result": "killed", "killed_by": killer}
+                result = "stopped" if killer == OUT_OF_TIME else "killed"
+                return {"tests": len(first | rest), "result": result, "killed_by": killer}
     finally:
         path.write_text(original)
     return {"tests": len(first | rest), "result": "survived" if tests else "not run"}
