@@ -48,8 +48,6 @@ SLOW = "not compile and not entry_points and not spread_along and not operators_
 COLUMNS = ("file", "number", "line", "kind", "before", "after", "tests", "result", "killed_by")
 FEWEST = 5
 OUT_OF_TIME = f"the process ended with {-signal.SIGALRM}"  # it hangs, or the machine is busy; a loop ends by its CPU time
-    f"the process ended with {-signal.SIGALRM}"  # it hangs, or the machine is busy; what loops ends by its limit of CPU time
-)
 
 
 @dataclass(frozen=True)
