@@ -222,7 +222,7 @@ def _killer(tests: Mapping[str, float]) -> str:
         return plugin.failed or (f"pytest ended with {code}" if code else "")
 
     expected = sum(tests.values())
-    code, text = _in_a_fork(run, int(30 + 4 * expected), int(60 + 3 * expected))
+    code, text = _in_a_fork(run, int(30 + 4 * expected), int(300 + 10 * expected))
     return text if code == 0 else f"the process ended with {code}"
 
 

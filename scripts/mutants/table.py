@@ -1,6 +1,6 @@
 """Print the rows of `python -m scripts.mutants` by file and by kind, in Markdown: python -m scripts.mutants.table FILE.csv
 
-A row whose survivor was looked at has a `why`: the test that was written for it, or the reason why there is none.
+A survivor that was looked at has a `why`: the test that sees it now, that the code is gone, or why there is no test.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from scripts.mutants.changes import mutants_of
 
 ROOT = Path(__file__).parents[2]
-WRITTEN = "tests/"  # how a `why` that names a test begins
+SETTLED = ("tests/", "gone: ")  # how a `why` begins where nothing is left to see
 
 
 def counts(rows: list[dict[str, str]], column: str) -> dict[str, list[int]]:
     """Changes that ran, that the tests of then saw, that those of now see, and that nobody sees, by a column."""
     result: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for row in rows:
-        killed, later = row["result"] == "killed", row["why"].startswith(WRITTEN)
+        killed, later = row["result"] == "killed", row["why"].startswith(SETTLED)
         for index, counted in enumerate((True, killed, killed or later, not (killed or later))):
             result[row[column]][index] += counted
     return dict(sorted(result.items()))
