@@ -9,7 +9,7 @@ RUNS ?= runs
 REPORT ?= reports/index.html
 PYTEST_ARGS ?=
 MACHINES ?=
-MUTANTS ?= *
+MUTANTS ?=
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -38,10 +38,9 @@ test-launchers: $(VENV)/.installed-dev ## Run jobs by submitit, SLURM, Ray, Optu
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[slurm,ray,optuna]'
 	$(BIN)/python -m pytest -n 0 -m launcher tests/launch $(PYTEST_ARGS)
 
-mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers that no test sees (hours); MUTANTS='*[147]' samples
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8'
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/mutmut run '$(MUTANTS)'
-	$(BIN)/mutmut results
+mutants: $(VENV)/.installed-dev ## List the changes of linalg and metalayers that no test sees (hours); MUTANTS="--every 20 --only linalg/p*" selects
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'coverage>=7.6'
+	$(BIN)/python -m scripts.mutants $(MUTANTS)
 
 test-min: $(OLDEST)/.installed ## Run the tests with the oldest versions that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
@@ -75,7 +74,7 @@ wheel: $(VENV)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, builds and caches; runs and reports stay
-	rm -rf $(VENV) $(OLDEST) mutants build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml

@@ -24,7 +24,7 @@ __all__ = ["NewtonSchulzPooling"]
 class NewtonSchulzPooling(Operator):
     """Upper triangle of the root of the covariance by `num_iterations` Newton-Schulz steps on the full matrix (route `dense`).
 
-    Kept for the backward: the trace and the iterates `Y_1 ... Y_{K-1}`, `Z_1 ... Z_{K-1}`.
+    Kept for the backward: the iterates `Y_1 ... Y_{K-1}`, `Z_1 ... Z_{K-1}`.
 
     Attributes:
         num_iterations: K.
@@ -42,7 +42,7 @@ class NewtonSchulzPooling(Operator):
         return (rows * (rows + 1) // 2,)
 
     def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:
-        return (1, 1), *((rows, rows) for _ in range(2 * (self.num_iterations - 1)))
+        return [(rows, rows)] * (2 * (self.num_iterations - 1))
 
     def _covariance(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`X I_bar` and the covariance `P = X I_bar X^T`; a gradient `G` of `P` is `(G + G^T) X I_bar` for `X`."""
@@ -63,11 +63,10 @@ class NewtonSchulzPooling(Operator):
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
         _, trace, y = self._normalised(self.widened(x))
-        saved[0].copy_(trace)
         identity = identity_like(y)
         step = newton_schulz_step(y.clone(), identity)
         z = step
-        for y_kept, z_kept in zip(saved[1::2], saved[2::2], strict=True):
+        for y_kept, z_kept in zip(saved[::2], saved[1::2], strict=True):
             y = torch.bmm(y, step, out=y_kept)
             z = z_kept.copy_(step) if z is step else torch.bmm(step, z, out=z_kept)
             step = newton_schulz_step(z @ y, identity)
@@ -79,7 +78,7 @@ class NewtonSchulzPooling(Operator):
         g = symmetric_from_upper_triangle(upstream.to(a.dtype), x.shape[-2])
         by_y, by_z = g * trace.sqrt(), None
         identity, root = identity_like(a), None
-        for y, z in zip(reversed(saved[1::2]), reversed(saved[2::2]), strict=True):
+        for y, z in zip(reversed(saved[::2]), reversed(saved[1::2]), strict=True):
             step = newton_schulz_step(z @ y, identity)
             root = y @ step if root is None else root
             by_step = y @ by_y

@@ -226,6 +226,13 @@ def test_errors_say_what_came_and_what_to_do():
         g.sum().backward()
 
 
+def test_topn_keeps_200_of_256_eigenvalues_rounded_up_unless_told_otherwise():
+    cov = torch.diag(torch.arange(1.0, 7.0, dtype=F64) ** 2)
+    assert matrix_sqrt(cov, "topn").diagonal().tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # 4.69 of 6
+    for rule in ("topn", "svd"):
+        assert matrix_sqrt(cov, rule, top_n=2).diagonal().tolist() == [0.0, 0.0, 0.0, 0.0, 5.0, 6.0]
+
+
 @pytest.mark.parametrize("top_n", [-1, 0, 1.5, True, "all"])
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 def test_numbers_of_eigenvalues_out_of_range_are_refused(compiled, top_n):

@@ -122,3 +122,10 @@ def test_the_choice_of_solver_follows_from_layer_and_device_alone():
             assert operator_for(spec, 4, device) == operators_for(spec, 4)[solver]
     asked = PoolingSpec(FIVE_STEPS, EXACT, solver="host")
     assert operator_for(asked, 4, "cuda") == operators_for(asked, 4)["host"]
+
+
+def test_a_share_is_one_of_the_channels_without_the_constant():
+    spec = PoolingSpec(ROOT, EXACT, moment="gaussian", top_n=0.5)
+    assert spec.operator_for(torch.zeros(2, 9, 30)).top_n == operator_for(spec, 8).top_n == 4
+    assert PoolingSpec(ROOT, EXACT, top_n=0.5).operator_for(torch.zeros(2, 10, 30)).top_n == 5
+    assert PoolingSpec(ROOT, EXACT, top_n=3).operator_for(torch.zeros(2, 10, 30)).top_n == 3

@@ -11,7 +11,6 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.machinery.random_numbers import uniform
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.metalayers.dropout import ChannelDropout, adaptive_rate
 from tests.linalg.reference import DIGITS, moment, to_mp
@@ -51,13 +50,6 @@ def test_global_random_state_is_left_alone_and_decides_the_seed():
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(3)
     assert torch.equal(build_meta_layer("dropcov").dropout.state[0], layer.dropout.state[0])
-
-
-def test_other_processes_draw_others(monkeypatch):
-    state = torch.tensor([5, 0])
-    first = uniform(state, 3, 4, torch.device("cpu"))
-    monkeypatch.setattr("gcp_repro.linalg.machinery.random_numbers._rank", lambda: 1)
-    assert not torch.equal(uniform(state, 3, 4, torch.device("cpu")), first)
 
 
 def test_the_adaptive_rate_is_the_formula():

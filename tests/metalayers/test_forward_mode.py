@@ -107,3 +107,20 @@ def test_what_has_no_second_derivative_says_so():
         torch.func.jacfwd(torch.func.jacfwd(exact))(_features(3, 5))
     with pytest.raises(OptionError, match="a third derivative was asked for"):
         torch.func.jacrev(torch.func.hessian(lambda x: exact(x).square().sum()))(_features(2, 3))
+
+
+@pytest.mark.parametrize("name", ["svd_lyapunov", "svd_pade"])
+def test_a_tangent_is_linear_in_its_direction(name):
+    """So it can be differentiated by that without a second derivative of the layer."""
+    layer, x = build_meta_layer(name), _features(4, 9)
+    direction, other = _random(1, 4, 9, seed=1), _random(1, 4, 9, seed=2)
+
+    def tangent(direction):
+        return torch.func.jvp(layer, (x,), (direction,))[1]
+
+    value, along = torch.func.jvp(tangent, (direction,), (other,))
+    assert torch.equal(value, tangent(direction))
+    assert torch.equal(along, tangent(other))
+    upstream = _random(*value.shape, seed=3)
+    (pulled,) = torch.func.vjp(tangent, direction)[1](upstream)
+    assert torch.equal(pulled, torch.func.vjp(layer, x)[1](upstream)[0])

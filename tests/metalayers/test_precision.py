@@ -13,12 +13,14 @@ from gcp_repro.bench.memory import kept_bytes
 from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from tests.linalg import reference
-from tests.metalayers.inputs import build, features_of, gradient_of
+from tests.metalayers.inputs import VARIANTS, build, features_of, gradient_of
 from tests.metalayers.test_hostile_features import HOSTILE
 
 F32, F64 = torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps
 CHOOSES = [name for name, entry in META_LAYERS.items() if "accuracy" in entry.defaults]
 PUBLISHED = ["mpa_lya", "mtp_lya"]  # of the layers that decompose, those that exist in the published order of operations alone
+PRODUCTS = [("isqrt_cov", "gram"), ("isqrt_cov", "dense"), ("svd_lyapunov", "gram")]
+TWICE = ("svd_lyapunov", "spectral", "bcnn", "g2denet", "cbp", "cross_covariance", "log_cholesky", "epn", "rank1_update", "isice")
 DECOMPOSING = [name for name in CHOOSES if name not in PUBLISHED]
 
 
@@ -156,6 +158,38 @@ def test_second_derivatives_in_the_precision_of_the_decomposition(options):
         (gradient,) = torch.autograd.grad(output, x, _random(*output.shape, seed=7), create_graph=True)
         second.append(torch.autograd.grad(gradient, x, direction)[0])
     torch.testing.assert_close(second[1], second[0], rtol=1e-9, atol=1e-9)
+
+
+def _second(layer, x, direction):
+    x = x.clone().requires_grad_()
+    output = layer(x)
+    (gradient,) = torch.autograd.grad(output, x, torch.ones_like(output), create_graph=True)
+    return torch.autograd.grad(gradient, x, direction)[0]
+
+
+NARROW = {
+    "value": lambda layer, x, direction: layer(x),
+    "gradient": lambda layer, x, direction: gradient_of(layer, x)[1],
+    "tangent": lambda layer, x, direction: torch.func.jvp(layer, (x,), (direction,))[1],
+    "second derivative": _second,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own forward mode
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*VARIANTS, *((name, {"solver": "products", "route": route}) for name, route in PRODUCTS)],
+)
+def test_float32_features_are_computed_in_float64(name, options):
+    """On a mean of 1e3 the difference from it has lost 1e3 units in the last place of float32: only results are rounded to it."""
+    x, direction = (1e3 + _random(2, 4, 9, seed=1)).float(), _random(2, 4, 9, seed=2).float()
+    layer = build(name, **options)
+    for what, function in NARROW.items():
+        if what == "second derivative" and name not in TWICE:
+            continue
+        narrow, wide = function(layer, x, direction), function(layer, x.double(), direction.double())
+        assert narrow.dtype == torch.float32, what
+        assert (narrow - wide).norm() <= 4 * F32 * wide.norm(), what
 
 
 def test_combinations_that_make_no_sense_are_refused_in_words():

@@ -83,7 +83,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "scale_pow_emlr": [{"exponent": 0.7}, {"num_iterations": 3}],
     "log_cholesky": [{"epsilon": 0.1}],
     "svpn": [{"exponent": 0.3, "num_iterations": 3}, {"num_values": 2, "num_iterations": 2}],
-    "rank1_update": [{"eta": 0.6, "num_iterations": 1}, {"num_iterations": 0}, {"moment": "covariance", "signed_root": False}],
+    "rank1_update": [
+        {"eta": 0.6, "num_iterations": 1},
+        {"num_iterations": 0},
+        {"moment": "covariance", "signed_root": False},
+        {"signed_root": False},
+    ],
     "isice": [{"sparsity": 0.3, "step_size": 0.5, "num_iterations": 3, "inverse_iterations": 4}],
     "spectral": [
         {"forward": "power", "exponent": 0.3, "scaling": "tangent"},

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcp_repro.errors import NonFiniteError
@@ -47,6 +48,28 @@ def test_operators_pass_the_checks_of_torch(name):
     torch.library.opcheck(OPS.tangent.default, (direction, recipe, x, saved))
     if name in TWICE:
         torch.library.opcheck(OPS.double_backward.default, (direction, recipe, upstream, x, saved))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_without_data_they_say_shapes_dtypes_and_layouts_of_float32_features(name):
+    x, upstream, direction, _ = (part.float() if isinstance(part, torch.Tensor) else part for part in _arguments(name))
+    x = x.mT.contiguous().mT
+    saved = OPS.compute(x, RECIPES[name])[1:]
+    fake = FakeTensorMode()
+    for op, arguments in (
+        (OPS.compute, (x, RECIPES[name])),
+        (OPS.compute, (x, RECIPES[name], torch.float64)),
+        (OPS.backward, (upstream, RECIPES[name], x, saved)),
+        (OPS.tangent, (direction, RECIPES[name], x, saved)),
+        *([(OPS.double_backward, (direction, RECIPES[name], upstream, x, saved))] if name in TWICE else []),
+    ):
+        real = op(*arguments)
+        with fake:
+            said = op(*torch.utils._pytree.tree_map_only(torch.Tensor, fake.from_tensor, arguments))
+        for found, expected in zip(*([part] if isinstance(part, torch.Tensor) else part for part in (said, real)), strict=True):
+            assert (found.shape, found.dtype, found.stride()) == (expected.shape, expected.dtype, expected.stride()), op
+            assert found.is_contiguous(), op
+    assert OPS.tangent(direction, RECIPES[name], x, saved).dtype == torch.float64  # rounded to the output's dtype later
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -37,6 +37,15 @@ def test_chunks_are_of_nearly_equal_size_and_as_many_for_every_thread(batch, thr
     assert sorted(seen, reverse=True) == sizes
 
 
+@pytest.mark.parametrize(("threads", "batch"), [(1, 20), (2, 1), (2, 0)])
+def test_one_thread_or_one_chunk_is_the_callers_own_thread(threads, batch):
+    """Where modes that watch operators see the work."""
+    seen = []
+    with torch_threads(threads):
+        for_each_chunk(lambda part: seen.append(threading.get_ident()), [torch.zeros(batch)], CHUNK_BYTES // 8)
+    assert set(seen) == ({threading.get_ident()} if batch else set())
+
+
 def test_workers_run_one_threaded_kernels_whatever_ran_before(two_threads):
     """Two kernels with two threads each on two cores were half as fast as one after the other."""
     torch.ones(10**6).sum()
