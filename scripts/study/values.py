@@ -49,9 +49,14 @@ def of_comparison(tables: Tables, question: str, comparison: str, outcome: str) 
     if row["n"] == 0:
         return "not run"
     failed = f", {int(row['failed'])} of them failed" if row["failed"] else ""
-    p = p_value(row["p_holm"])
     difference = f"{signed(row['difference'], digits)} {unit}{interval(row, lambda value: signed(value, digits))}"
-    return f"{difference}, p {p if p.startswith('<') else f'= {p}'}, {int(row['n'])} pairs{failed}"
+    return f"{difference}, {with_p(row['p_holm'])}, {int(row['n'])} pairs{failed}"
+
+
+def with_p(value: float) -> str:
+    """`p = 0.02`, `p < 0.001`."""
+    text = p_value(value)
+    return f"p {text if text.startswith('<') else f'= {text}'}"
 
 
 def of_signs(tables: Tables, question: str, comparison: str, outcome: str) -> str:
@@ -59,7 +64,7 @@ def of_signs(tables: Tables, question: str, comparison: str, outcome: str) -> st
     frame = tables["comparisons"]
     chosen = (frame["question"] == int(question)) & (frame["comparison"] == comparison) & (frame["outcome"] == outcome)
     row = only(frame[chosen], comparison)
-    return f"{int(row['positive'])} of {int(row['n'])} pairs, p = {p_value(row['p_sign'])}"
+    return f"{int(row['positive'])} of {int(row['n'])} pairs, {with_p(row['p_sign'])}"
 
 
 def of_law(tables: Tables, name: str) -> str:

@@ -33,6 +33,6 @@ def test_fresh_seeds_and_planned_seeds_do_not_mix():
     rows = [a_row(layer=name, seed=seed) for name in ("gap", "seb") for seed in (0, 11, 12, 19)]
     runs = pd.DataFrame(rows)
     planned = questions.Comparison(1, "planned", {"layer": "gap"}, {"layer": "seb"})
-    fresh = questions.Comparison(1, "fresh", {"layer": "gap"}, {"layer": "seb"}, "confirmation", questions.FRESH)
+    fresh = questions.Comparison(1, "fresh", {"layer": "gap"}, {"layer": "seb"}, "confirmation", questions.FRESH["fresh seeds"])
     assert [list(part.index) for part in planned.outcomes(runs)] == [[0, 11], [0, 11]]
     assert [list(part.index) for part in fresh.outcomes(runs)] == [[12, 19], [12, 19]]
