@@ -8,6 +8,7 @@ import torch
 from gcp_repro.linalg.covariance import (
     contrasts,
     covariance,
+    diagonal_of_triangle,
     from_upper_triangle,
     symmetric_from_upper_triangle,
     twice_symmetric_from_upper_triangle,
@@ -67,6 +68,13 @@ def test_triangles_and_matrices():
     assert torch.equal(upper_triangle(from_upper_triangle(vector, 3)), vector)
     with torch.no_grad():
         assert torch.equal(upper_triangle(from_upper_triangle(vector, 3)), vector)
+
+
+def test_the_diagonal_of_a_triangle_has_its_dtype():
+    for size, dtype in ((1, torch.float32), (4, F64), (5, torch.float16)):
+        found = diagonal_of_triangle(torch.zeros(2, size * (size + 1) // 2, dtype=dtype))
+        assert found.dtype == dtype
+        assert torch.equal(from_upper_triangle(found, size), torch.eye(size, dtype=dtype))
 
 
 def test_autocast_leaves_the_covariance_in_the_dtype_of_the_features():

@@ -226,6 +226,19 @@ def test_errors_say_what_came_and_what_to_do():
         g.sum().backward()
 
 
+def test_second_derivative_of_bfloat16_matrices_is_that_of_float32_rounded():
+    second = []
+    for dtype in (torch.bfloat16, torch.float32):
+        cov = torch.diag(torch.tensor([1.0, 4.0, 9.0])).to(dtype).requires_grad_()
+        upstream, direction = (_symmetric(3, seed).bfloat16().to(dtype) for seed in (1, 2))
+        (gradient,) = torch.autograd.grad(matrix_sqrt(cov), cov, upstream, create_graph=True)
+        second.append(torch.autograd.grad(gradient, cov, direction)[0])
+        assert second[-1].dtype == dtype
+    torch.testing.assert_close(
+        second[0].float(), second[1], rtol=0.0, atol=2 * torch.finfo(torch.bfloat16).eps * second[1].abs().max().item()
+    )
+
+
 def test_topn_keeps_200_of_256_eigenvalues_rounded_up_unless_told_otherwise():
     cov = torch.diag(torch.arange(1.0, 7.0, dtype=F64) ** 2)
     assert matrix_sqrt(cov, "topn").diagonal().tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # 4.69 of 6

@@ -39,3 +39,9 @@ def test_at_one_the_published_sum_decides():
     for degree in (50, 200, 300):
         numerator, denominator = (reduce(operator.add, coefficients) for coefficients in pade_coefficients(degree))
         assert pade_approximant(x, degree)[0].item() == numerator / denominator
+
+
+def test_the_default_degree_is_that_of_the_paper():
+    assert pade_coefficients() == pade_coefficients(100)
+    x = torch.tensor([0.3, 0.9], dtype=torch.float64)
+    assert torch.equal(pade_approximant(x), pade_approximant(x, 100))

@@ -124,3 +124,9 @@ def test_a_tangent_is_linear_in_its_direction(name):
     upstream = _random(*value.shape, seed=3)
     (pulled,) = torch.func.vjp(tangent, direction)[1](upstream)
     assert torch.equal(pulled, torch.func.vjp(layer, x)[1](upstream)[0])
+
+    def of_both(x, direction):
+        return torch.func.jvp(layer, (x,), (direction,))[1]
+
+    with pytest.raises(OptionError, match="no forward derivative of its forward derivative"):
+        torch.func.jvp(of_both, (x, direction), (other, other))

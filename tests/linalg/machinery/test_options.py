@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg import gradient_rule, matrix_sqrt, spectral_function
+from gcp_repro.linalg import GRADIENT_RULES, SPECTRAL_FUNCTIONS, gradient_rule, matrix_sqrt, spectral_function
 from gcp_repro.linalg.machinery.options import (
     Above,
     AtLeast,
@@ -22,6 +22,7 @@ from gcp_repro.linalg.machinery.options import (
     checked,
     options_of,
 )
+from gcp_repro.linalg.matrix_steps import MATRIX_STEPS
 
 NAN, INFINITY = float("nan"), float("inf")
 SHARE = Annotated[int, AtLeast(1)] | Annotated[float, Above(0), Below(1)] | None
@@ -118,6 +119,27 @@ def test_checked_functions_and_constructors():
 def test_options_of_functions_and_rules_are_checked_where_they_are_given(make, name, options):
     with pytest.raises(OptionError, match=next(iter(options), "exponent")):
         make(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("parts", "name", "smallest"),
+    [
+        (GRADIENT_RULES, "taylor", {"degree": 0}),
+        (GRADIENT_RULES, "newton_schulz", {"num_iterations": 1}),
+        (GRADIENT_RULES, "power_iteration", {"num_iterations": 1}),
+        (GRADIENT_RULES, "lyapunov_iteration", {"num_iterations": 1}),
+        (SPECTRAL_FUNCTIONS, "newton_schulz", {"num_iterations": 1}),
+        (SPECTRAL_FUNCTIONS, "log", {"epsilon": 0}),
+        (MATRIX_STEPS, "svpn", {"num_values": 1, "num_iterations": 1}),
+        (MATRIX_STEPS, "rank1_update", {"num_iterations": 0, "seed": 0}),
+        (MATRIX_STEPS, "isice", {"sparsity": 0, "num_iterations": 2, "inverse_iterations": 1}),
+    ],
+)
+def test_the_smallest_values_are_taken_and_one_less_is_not(parts, name, smallest):
+    assert parts.resolve(name, **smallest).options.items() >= smallest.items()
+    for option, value in smallest.items():
+        with pytest.raises(OptionError, match=rf"{option} must be a .*>= {value}"):
+            parts.resolve(name, **{**smallest, option: value - 1})
 
 
 @pytest.mark.parametrize("top_n", [0, -1, 1.0, 3.0, NAN, True, "3"])
