@@ -103,12 +103,13 @@ class FolderStorage:
         """See `Storage`; folders are searched at any depth, links are followed (but not to a folder above)."""
         return sorted(self._images_below(folder))
 
-    def _images_below(self, folder: str) -> Iterator[str]:
+    def _images_below(self, folder: str, linked_from: tuple[Path, ...] = ()) -> Iterator[str]:
         for entry in entries_of(self.root / folder):
             name = f"{folder}/{entry.name}" if folder else entry.name
             if _is_folder(entry):
-                if not _leads_up(entry):
-                    yield from self._images_below(name)
+                above = (*linked_from, Path(entry.path).parent.resolve()) if entry.is_symlink() else linked_from
+                if not _leads_up(entry, above):
+                    yield from self._images_below(name, above)
             elif is_image_name(entry.name):
                 yield name
             elif not is_set_aside(entry.name) and not entry.name.lower().endswith(NOTES):
@@ -125,7 +126,7 @@ class FolderStorage:
         for name in names:
             folder, _, file = name.rpartition("/")
             if folder not in present:
-                present[folder] = {entry.name for entry in entries_of(self.root / folder) if entry.is_file()}
+                present[folder] = {entry.name for entry in entries_of(self.root / folder) if _is_file(entry)}
             if file not in present[folder]:
                 absent.append(name)
         return absent
@@ -164,12 +165,22 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not is_set_aside(entry.name)
+    try:
+        return entry.is_dir() and not is_set_aside(entry.name)
+    except OSError:  # a link that leads to itself
+        return False
 
 
-def _leads_up(entry: os.DirEntry[str]) -> bool:
-    """Whether a link leads to a folder that it lies in, so that following it would never end."""
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # as above
+        return False
+
+
+def _leads_up(entry: os.DirEntry[str], above: tuple[Path, ...]) -> bool:
+    """Whether a link leads to a folder that it lies in, by way of other links too, so that following it would never end."""
     if not entry.is_symlink():
         return False
     target = Path(entry.path).resolve()
-    return target in Path(entry.path).parent.resolve().joinpath("x").parents
+    return any(target in folder.joinpath("x").parents for folder in above)

@@ -50,7 +50,7 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
     if not rows:
         raise DataError(f"{path} needs rows for {split!r}; it has none: name another list by data.{split}_split")
     folder, suffix = _place(root, path, rows[0].name)
-    return [Listed(f"{folder}{row.name}{suffix}", row.label) for row in rows]
+    return [Listed(_one_spelling(root, f"{folder}{row.name}{suffix}"), row.label) for row in rows]
 
 
 def _text_rows(path: Path, lines: Sequence[str], split: Split, options: OpenOptions) -> list[Listed]:
@@ -104,6 +104,13 @@ def _path(text: str) -> str:
     """A path as written, with the slashes of this system; Windows writes others."""
     text = text.strip()
     return text.replace("\\", "/") if "/" not in text else text
+
+
+def _one_spelling(root: Path, name: str) -> str:
+    """A name relative to the root where that is possible, so that `./a.png` and `a.png` are seen to be one image."""
+    path = Path(name)
+    whole = root.absolute()
+    return (path.relative_to(whole) if path.is_absolute() and path.is_relative_to(whole) else path).as_posix()
 
 
 def _place(root: Path, path: Path, first: str) -> tuple[str, str]:

@@ -34,9 +34,9 @@ def number_classes(
         published: How many classes the set is known to have.
 
     Raises:
-        DataError: A label is neither a number nor a name.
+        DataError: A label is neither a number nor a name, or empty.
     """
-    wrong = [label for label in (*train, *val) if not isinstance(label, str | int) or isinstance(label, bool)]
+    wrong = [label for label in (*train, *val) if not isinstance(label, str | int) or isinstance(label, bool) or label == ""]
     if wrong:
         raise DataError(
             f"{source} needs a whole number or a name as each label; it holds {wrong[0]!r}: name another column by "

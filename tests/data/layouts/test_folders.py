@@ -24,6 +24,18 @@ class TestFolders:
         (root / "train" / "class_0" / "folder.jpg").mkdir()
         assert len(open_image_set("image_folder", root).train) == 12
 
+    def test_links_that_lead_to_each_other_end(self, tmp_path):
+        root = write_tiny("image_folder", tmp_path / "x")
+        (root / "train" / "class_0" / "other").symlink_to(root / "train" / "class_1")
+        (root / "train" / "class_1" / "other").symlink_to(root / "train" / "class_0")
+        assert len(open_image_set("image_folder", root).train) == 12 + 4 + 4
+
+    def test_a_link_to_itself_is_a_missing_image(self, tmp_path):
+        root = write_tiny("image_folder", tmp_path / "x")
+        (root / "train" / "class_0" / "self.jpg").symlink_to(root / "train" / "class_0" / "self.jpg")
+        with pytest.raises(DataError, match=r"lacks 1 of .*self\.jpg"):
+            open_image_set("image_folder", root)
+
     def test_a_name_that_is_no_text_can_be_written_to_logs(self, tmp_path):
         root = write_tiny("image_folder", tmp_path / "x")
         (root / "train" / "class_0" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")

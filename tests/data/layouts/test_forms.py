@@ -149,6 +149,25 @@ class TestLists:
             open_image_set("image_folder", tmp_path, "list")
 
 
+class TestSpellings:
+    @pytest.mark.parametrize("spelling", ["./all/a.jpg", "all//a.jpg", "{root}/all/a.jpg"])
+    def test_one_image_in_two_spellings_is_in_both_splits(self, tmp_path, spelling):
+        for name in ("a", "b"):
+            put(tmp_path / "all" / f"{name}.jpg")
+        (tmp_path / "train.txt").write_text("all/a.jpg x\n")
+        (tmp_path / "val.txt").write_text(f"all/b.jpg x\n{spelling.format(root=tmp_path)} x\n")
+        with pytest.raises(DataError, match=r"without common images; 1 are in both: all/a\.jpg"):
+            open_image_set("image_folder", tmp_path)
+
+    def test_an_empty_label_is_no_class(self, tmp_path):
+        for name in ("a", "b"):
+            put(tmp_path / f"{name}.jpg")
+        (tmp_path / "train.csv").write_text("path,label\na.jpg,\n")
+        (tmp_path / "val.csv").write_text("path,label\nb.jpg,\n")
+        with pytest.raises(DataError, match=r"train\.csv needs a whole number or a name as each label; it holds ''"):
+            open_image_set("image_folder", tmp_path)
+
+
 class TestImageNet:
     def test_caffes_list_labels_a_flat_val(self, tmp_path):
         root = write_tiny("imagenet_flat", tmp_path / "x")
