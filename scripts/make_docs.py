@@ -190,12 +190,23 @@ def write_configs(check: bool) -> Iterator[str]:
             print(f"wrote {path.relative_to(ROOT)}")
 
 
+def left_over() -> Iterator[str]:
+    """What was generated for layers that are gone, and pages about them."""
+    configs = [
+        path for path in (ROOT / "configs" / "meta_layer").glob("*.yaml") if "\nname: " in path.read_text(encoding="utf-8")
+    ]
+    pages = [path for path in LAYERS.glob("*.md") if path.stem != "index"]
+    for path in sorted({*configs, *pages}):
+        if path.stem not in META_LAYERS.built_in:
+            yield f"{path.relative_to(ROOT)} is of no layer in the registry: delete it"
+
+
 def main() -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a part is missing or out of date")
     check = parser.parse_args().check
-    faults = list(write_configs(check))
+    faults = [*write_configs(check), *left_over()]
     for path, parts in generated_parts().items():
         name = path.relative_to(ROOT)
         if not path.exists():

@@ -39,9 +39,7 @@ ADDED = {"lr_for_batch_size": None}
 their names."""
 
 OBSERVERS = (
-    "gcp_repro.training.diagnostics.spectrum.",
-    "gcp_repro.training.diagnostics.smoothness.",
-    "gcp_repro.training.diagnostics.gradient_accuracy.",
+    "gcp_repro.training.diagnostics.",
     "gcp_repro.training.record.sample_images",
     "pytorch_lightning.callbacks.LearningRateMonitor",
     "pytorch_lightning.callbacks.DeviceStatsMonitor",

@@ -103,6 +103,12 @@ def test_callbacks_that_do_more_than_look_on_make_another_run(compose_train):
     assert config_hash(fine_tuned) != config_hash(compose_train("data=birds"))
 
 
+def test_every_diagnostic_only_looks_on(compose_train):
+    """Whatever stands in gcp_repro.training.diagnostics, those that are still to be written included."""
+    added = "+callbacks.trace={_target_: gcp_repro.training.diagnostics.trace.Trace, every_n_steps: 2}"
+    assert config_hash(compose_train(added)) == config_hash(compose_train("callbacks=none")) == config_hash(compose_train())
+
+
 def test_a_value_counts_whether_it_is_written_or_follows_from_another(compose_train):
     follows = compose_train("protocol=hybrid", "meta_layer=svd_pade", "meta_layer.route=dense")
     written = compose_train("protocol=hybrid", "meta_layer=svd_pade", "meta_layer.route=dense", "protocol.initial.route=dense")
