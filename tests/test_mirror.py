@@ -38,6 +38,7 @@ ELSEWHERE = {
     "linalg/newton_schulz.py": "tests/metalayers/test_values.py: isqrt_cov by products on route dense",
     "linalg/machinery/onnx_export.py": "tests/export/test_onnx.py: every exporter of torch",
     "linalg/machinery/operator.py": "tests/metalayers/test_forward_mode.py: tangents that follow from gradients",
+    "linalg/published.py": "tests/metalayers/test_values.py: every remedy on route dense",
     "linalg/recomputed.py": "tests/metalayers/test_values.py: with the layers by products",
     "linalg/spectral_function.py": "tests/linalg/machinery/test_parts.py: looking up and registering",
     "metalayers/average_pooling.py": "tests/metalayers/test_values.py: one line",

@@ -21,7 +21,6 @@ __all__ = [
     "diagonal_of_triangle",
     "fill_diagonal",
     "from_upper_triangle",
-    "published_center",
     "symmetric_from_upper_triangle",
     "twice_symmetric_from_upper_triangle",
     "upper_pairs",
@@ -77,17 +76,6 @@ def write_features(gradient: Tensor, output: Tensor) -> None:
     total = gradient.sum(-1, keepdim=True)
     torch.mul(total, -1 / root, out=output[..., :1])
     torch.sub(gradient, total.div_(size + root), out=output[..., 1:])
-
-
-def published_center(features: Tensor) -> Tensor:
-    """`X I_bar` of eq. 1 as the public code computes it: a product with the centring matrix, which is rounded to float32.
-
-    With `X = features`, `(..., C, N)`, the covariance is `(X I_bar) X^T`. In float64 the rounding leaves some 1e-8 of the
-    mean's energy behind.
-    """
-    size = features.shape[-1]
-    ones, eye = torch.ones(size, size, device=features.device), torch.eye(size, device=features.device)
-    return features @ ((-1.0 / size / size) * ones + (1.0 / size) * eye).to(features.dtype)
 
 
 def covariance(features: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.covariance import center, published_center, symmetric_from_upper_triangle, upper_triangle
+from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_step
@@ -29,13 +29,10 @@ class NewtonSchulzPooling(Operator):
     Attributes:
         num_iterations: K.
         dtype: Of the computation.
-        float32_centering: Form the covariance with the centring matrix of the public code. The value is then that of its MPNCOV
-            bit for bit: of DifferentiableSVD's in float64, of fast-MPN-COV's in float32.
     """
 
     num_iterations: int = 5
     dtype: torch.dtype = torch.float64
-    float32_centering: bool = False
     temporaries = 2
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, ...]:
@@ -46,9 +43,6 @@ class NewtonSchulzPooling(Operator):
 
     def _covariance(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`X I_bar` and the covariance `P = X I_bar X^T`; a gradient `G` of `P` is `(G + G^T) X I_bar` for `X`."""
-        if self.float32_centering:
-            centered = published_center(x)
-            return centered, centered @ x.mT
         features = center(x)
         matrix = features @ features.mT
         return features.mul_(x.shape[-1] ** -0.5), matrix

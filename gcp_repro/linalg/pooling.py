@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
+from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
 from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.machinery.operator import Operator
@@ -18,7 +19,7 @@ from gcp_repro.linalg.machinery.options import check_options
 from gcp_repro.linalg.machinery.recipe import Recipe
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.products import ProductsPooling
-from gcp_repro.linalg.published import AuthorsPooling, PublishedPooling
+from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
@@ -199,5 +200,5 @@ def _in_published_arithmetic(spec: PoolingSpec, channels: int) -> dict[str, Oper
         operator = AuthorsPooling(spec.function, spec.rule, decomposing.dtype, decomposing.top_n)
         return {"device": operator, "host": replace(operator, on_host=True)}
     if isinstance(products, NewtonSchulzPooling):
-        return {"products": replace(products, float32_centering=True)}
+        return {"products": AuthorsNewtonSchulz(products.num_iterations, products.dtype)}
     return {}

@@ -1,4 +1,4 @@
-"""Covariance pooling in the published order of operations (route `dense`), and to the last bit as the public code has it."""
+"""Covariance pooling in the published order of operations (route `dense`)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.covariance import (
-    published_center,
     symmetric_from_upper_triangle,
     upper_triangle,
     write_upper_triangle_of_product,
 )
-from gcp_repro.linalg.decomposition import decompose, keep_largest, require_finite
+from gcp_repro.linalg.decomposition import decompose, keep_largest
 from gcp_repro.linalg.gradient_rules import GradientRule, replace_overflow, skew_quotients
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.scratch import scratch
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
-__all__ = ["AuthorsPooling", "PublishedPooling"]
+__all__ = ["PublishedPooling"]
 
 
 @dataclass(frozen=True)
@@ -108,34 +107,3 @@ class PublishedPooling(Operator):
             return self.rule.table(spectrum, images, self.function).apply_(h)
         rotated = self._bracket(h, spectrum, images)
         return replace_overflow(rotated.abs().flatten(1)).view_as(rotated).copysign_(rotated)
-
-
-@dataclass(frozen=True)
-class AuthorsPooling(PublishedPooling):
-    """The SVD layers of DifferentiableSVD: with the centring matrix rounded to float32, and by `svd` instead of `eigh`.
-
-    The rounding leaves a covariance that may be indefinite and whose null space is noise; the singular value decomposition
-    takes the absolute values of its eigenvalues. That noise reaches the output, by its root about 1e-8 of it, so that only
-    the same decomposition gives the same bits.
-
-    Source:
-        github.com/KingJamesSong/DifferentiableSVD, the forward pass of all `SVD_*.py`.
-    """
-
-    def _times_centering(self, x: Tensor) -> Tensor:
-        return published_center(x)
-
-    def _decompose(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        matrix = published_center(x) @ x.mT
-        require_finite(matrix)
-        _, descending, vh = torch.linalg.svd(matrix.cpu() if self.on_host else matrix, full_matrices=False)
-        floor = torch.finfo(self.dtype).eps
-        ascending = keep_largest(descending.to(x.device).flip(-1), self.top_n, floor).clamp(min=floor)
-        return ascending, vh.to(x.device).mT.flip(-1)
-
-    def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        ascending, u = self._decompose(self.widened(x))
-        saved[0].copy_(ascending)
-        saved[1].copy_(u)
-        v = u.flip(-1)  # sums in the order of the code
-        output.copy_(upper_triangle((v * self.function.value(ascending).flip(-1).unsqueeze(-2)) @ v.mT))

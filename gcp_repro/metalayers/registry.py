@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gcp_repro.errors import OptionError, nearest_names
+from gcp_repro.linalg.authors import DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP
 from gcp_repro.linalg.feature_layout import check_layout
 from gcp_repro.linalg.machinery.options import options_of
 from gcp_repro.metalayers.average_pooling import GlobalAveragePooling
@@ -77,9 +78,7 @@ _IN_PUBLIC_CODE = {**_COMMON, "float32_centering": False}
 _ONE_ROUTE = {"dtype": "float64", "accuracy": "standard", "solver": "auto", "on_nonfinite": "raise"}
 _SONG = "Song, Sebe, Wang, ICCV 2021"
 _POWER = {"exponent": 0.5, "num_iterations": None}
-_RIEMGCP = "RiemGCP"
 _CHEN = "Chen et al., ICLR 2025"
-_DIFFERENTIABLE_SVD, _FAST_MPN_COV = "DifferentiableSVD", "fast-MPN-COV"
 
 
 def _spectral(
@@ -99,7 +98,7 @@ def _by_step(
     return MetaLayerEntry(name, "other", description, source, MatrixPooling, arguments, own)
 
 
-def _published(published: str, colour: str, *peers: str, code_bases: tuple[str, ...] = (_DIFFERENTIABLE_SVD,)) -> dict[str, Any]:
+def _published(published: str, colour: str, *peers: str, code_bases: tuple[str, ...] = (DIFFERENTIABLE_SVD,)) -> dict[str, Any]:
     """The facts of a layer in the paper's tables."""
     return {"published": published, "colour": colour, "peers": peers, "code_bases": code_bases}
 
@@ -108,7 +107,7 @@ _ROWS = [  # in the order of the paper's tables
     MetaLayerEntry("gap", "first-order", "global average pooling", "the vanilla rows of Table 3", GlobalAveragePooling, colour="#8a8a8a"),
     _spectral("isqrt_cov", "iterative", "root by Newton-Schulz iteration, its own gradient", "Li et al., CVPR 2018; eqs. 7 to 10",
               "newton_schulz", "exact", _IN_PUBLIC_CODE, num_iterations=5,
-              facts=_published("iSQRT-COV", "#0a7fd0", "MPNCOV", code_bases=(_DIFFERENTIABLE_SVD, _FAST_MPN_COV))),
+              facts=_published("iSQRT-COV", "#0a7fd0", "MPNCOV", code_bases=(DIFFERENTIABLE_SVD, FAST_MPN_COV))),
     _spectral("svd_pade", "svd", "root by SVD, gradient by Pade approximants", f"{_SONG}, eq. 21", "sqrt", "pade", _IN_PUBLIC_CODE, degree=100,
               facts=_published("SVD-Pade", "#d9480f", "SVD_Pade")),
     _spectral("svd_taylor", "svd", "root by SVD, gradient by a Taylor polynomial", "Wang et al., T-PAMI 2021; eq. 16",
@@ -124,7 +123,7 @@ _ROWS = [  # in the order of the paper's tables
     _spectral("svd_lyapunov", "svd", "root by SVD, exact gradient 1/(sqrt(l_i) + sqrt(l_j))", "Daleckii-Krein; docs/mathematics.md",
               "sqrt", "lyapunov", facts={"colour": "#159a9c", "peers": ("SVD_Pade",)}),
     _spectral("svd_power_iteration", "svd", "root by SVD, gradient of deflated power iteration", "Wang et al., NeurIPS 2019; eq. 13",
-              "sqrt", "power_iteration", _IN_PUBLIC_CODE, num_iterations=19, deflate=True, facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
+              "sqrt", "power_iteration", _IN_PUBLIC_CODE, num_iterations=19, deflate=True, facts={"code_bases": (DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("spectral", "other", "any forward function with any gradient table", "docs/mathematics.md", CovariancePooling, {},
                    {"forward": "sqrt", "gradient": "exact", **_COMMON, "moment": "covariance", "top_n": None, "scaling": "none", "signed_root": False},
                    further_options=True),
@@ -146,11 +145,11 @@ _ROWS = [  # in the order of the paper's tables
                    "Xie et al., arXiv:2104.10935", CrossCovariancePooling, {},
                    {"normalization": "svpn", "exponent": 0.5, "num_values": 1, "num_iterations": 1}),
     _spectral("seb", "svd", "root with a branch that raises small eigenvalues", "Song et al., T-PAMI 2022", "scaling_eigen_branch", "exact",
-              facts={"code_bases": (_DIFFERENTIABLE_SVD,)}),
+              facts={"code_bases": (DIFFERENTIABLE_SVD,)}),
     MetaLayerEntry("pow_tmlr", "svd", "matrix power less the identity, over the exponent: (P^t - I) / t", f"{_CHEN}, Pow-TMLR", power_pooling,
-                   {"scaling": "tangent"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(_RIEMGCP,)),
+                   {"scaling": "tangent"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(RIEMGCP,)),
     MetaLayerEntry("scale_pow_emlr", "svd", "matrix power over the exponent: P^t / t", f"{_CHEN}, ScalePow-EMLR", power_pooling,
-                   {"scaling": "power"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(_RIEMGCP,)),
+                   {"scaling": "power"}, {**_IN_PUBLIC_CODE, **_POWER}, code_bases=(RIEMGCP,)),
     _by_step("log_cholesky", "Cholesky factor with the logarithm of its diagonal", f"{_CHEN}, Cho-TMLR", epsilon=1e-6),
     _by_step("dropcov", "covariance of channels, some of which training drops", "Wang et al., NeurIPS 2022", "identity", dropout="adaptive"),
     _by_step("svpn", "largest singular values of the covariance to a power, the rest scaled alike", "Xie et al., arXiv:2104.10935",

@@ -1,4 +1,4 @@
-"""In which arithmetic a published layer is computed: that of the code base that trained the weights, to the last bit.
+"""Which code base trained a file of weights, so that its layer is computed in that arithmetic (`gcp_repro.linalg.authors`).
 
 Three code bases have a layer MPNCOV with the same tensors. That of DifferentiableSVD and RiemGCP computes in float64, that of
 fast-MPN-COV in float32, all with a centring matrix that is rounded to float32. Logits differ by a few millionths of the largest.
@@ -7,21 +7,19 @@ fast-MPN-COV in float32, all with a centring matrix that is rounded to float32. 
 from __future__ import annotations
 
 from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.linalg.authors import CODE_BASES, DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from gcp_repro.weight_files import WeightFile
 
 __all__ = ["ARITHMETICS", "choose_arithmetic", "layer_overrides"]
 
-AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, EXACT = "auto", "DifferentiableSVD", "fast-MPN-COV", "exact"
-RIEMGCP = "RiemGCP"
+AUTO, EXACT = "auto", "exact"
 
-ARITHMETICS = (AUTO, DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP, EXACT)
-
-DTYPES = {DIFFERENTIABLE_SVD: "float64", FAST_MPN_COV: "float32", RIEMGCP: "float64"}
+ARITHMETICS = (AUTO, *CODE_BASES, EXACT)
 
 LAYERS = {
     code_base: tuple(name for name, entry in META_LAYERS.built_in.items() if code_base in entry.code_bases)
-    for code_base in (DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP)
+    for code_base in CODE_BASES
 }
 """Layers of the code bases that compute otherwise than those of this package, by the last bits."""
 
@@ -92,11 +90,11 @@ def layer_overrides(name: str, arithmetic: str, channels: int) -> list[str]:
     """
     if name in LAYERS[RIEMGCP]:
         steps = [f"meta_layer={name}", f"meta_layer.num_iterations={STEPS_OF_RIEMGCP}"]
-        return steps if arithmetic == EXACT else [*steps, "meta_layer.route=dense", "meta_layer.float32_centering=true"]
+        return steps if arithmetic == EXACT else [*steps, *(f"meta_layer.{k}={v}" for k, v in CODE_BASES[arithmetic].items())]
     if arithmetic == EXACT:
         return [f"meta_layer={name}"]
     entry = META_LAYERS[name]
-    options = {**entry.fixed, **entry.defaults, "route": "dense", "dtype": DTYPES[arithmetic], "float32_centering": True}
+    options = {**entry.fixed, **entry.defaults, **CODE_BASES[arithmetic]}
     if entry.decomposes and options["gradient"] == "exact":
         options["gradient"] = "svd"
     if name == "svd_topn":

@@ -9,10 +9,11 @@ import torch
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg import GRADIENT_RULES, PoolingSpec, SpectralFunction, gradient_rule, operator_for, spectral_function
+from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.linalg.products import ProductsPooling
-from gcp_repro.linalg.published import AuthorsPooling, PublishedPooling
+from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import GradientTable
 
@@ -80,9 +81,7 @@ def test_published_arithmetic_is_that_of_the_layers_that_were_published():
         operators = operators_for(PoolingSpec(ROOT, gradient_rule(rule), **published), 4)
         assert {type(operator) for operator in operators.values()} == {AuthorsPooling}
         assert [(solver, operator.on_host) for solver, operator in operators.items()] == [("device", False), ("host", True)]
-    assert operators_for(PoolingSpec(FIVE_STEPS, EXACT, **published), 4) == {
-        "products": NewtonSchulzPooling(5, float32_centering=True)
-    }
+    assert operators_for(PoolingSpec(FIVE_STEPS, EXACT, **published), 4) == {"products": AuthorsNewtonSchulz(5)}
     with pytest.raises(OptionError, match="float32_centering is the arithmetic of the public code"):
         PoolingSpec(ROOT, EXACT, **published)
 

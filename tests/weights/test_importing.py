@@ -127,7 +127,7 @@ def test_a_newton_schulz_network_of_fast_mpn_cov_is_computed_in_float32(save):
     assert converted.arithmetic == "fast-MPN-COV" == converted.provenance()["arithmetic"]
     layer = converted.network().meta_layer
     assert layer.spec.dtype == "float32"
-    assert [type(operator).__name__ for operator in operators_for(layer.spec, 8).values()] == ["NewtonSchulzPooling"]
+    assert [type(operator).__name__ for operator in operators_for(layer.spec, 8).values()] == ["AuthorsNewtonSchulz"]
 
 
 @pytest.mark.parametrize(
