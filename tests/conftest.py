@@ -82,6 +82,13 @@ def _no_foreign_settings(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def posix():
+    """Of tests that fork, send signals or limit files as POSIX has them."""
+    if os.name != "posix":
+        pytest.skip("needs a POSIX system")
+
+
+@pytest.fixture
 def generator_states() -> Callable[[], list[object]]:
     """The states of the process's random generators: torch's, numpy's, Python's."""
 

@@ -1,3 +1,4 @@
+import ast
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ def test_no_source_file_is_kept_out_of_the_repository():
     assert ignored.returncode == 1, ignored.stderr  # git's way to say that it ignores none
 
 
+POSIX_ALONE = {"fcntl", "grp", "pty", "pwd", "resource", "termios"}
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RUN_MAKE = [*WORKFLOWS, ROOT / "Dockerfile", ROOT / ".devcontainer" / "devcontainer.json", ROOT / "CONTRIBUTING.md"]
 
@@ -43,6 +45,16 @@ def test_a_host_checks_every_supported_python():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r"Programming Language :: Python :: (3\.\d+)", project) == matrix["python"]
     assert f'requires-python = ">={matrix["python"][0]}"' in project
+
+
+def test_files_of_tests_can_be_read_on_every_system():
+    """Each imports at its top what there is on Windows too, or skips itself before."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        guards = [node.lineno for node in body if isinstance(node, ast.If) and "allow_module_level" in ast.unparse(node)]
+        for node in body:
+            if isinstance(node, ast.Import) and {alias.name for alias in node.names} & POSIX_ALONE:
+                assert min(guards, default=node.lineno) < node.lineno, f"{path.relative_to(ROOT)}: {ast.unparse(node)}"
 
 
 def test_what_a_host_runs_is_pinned():

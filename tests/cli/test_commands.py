@@ -166,6 +166,7 @@ def test_a_killed_sweep_is_completed_by_running_it_again(start, gate, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("posix")
 def test_two_processes_train_each_job_of_a_sweep_and_a_lost_one_fails_its_job_alone(start, tmp_path, gate):
     """The first job, of seed 1, waits until its second process is killed."""
     options = [

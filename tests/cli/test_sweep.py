@@ -119,6 +119,7 @@ def test_a_job_of_a_configured_sweep_is_repeated_without_the_sweep(sweep, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("posix")
 def test_workers_that_are_killed_or_asked_to_stop_lose_nothing(start, sweep, tmp_path, gate, read_rows):
     """Every job waits in epoch 2: one worker is killed; at the next start the main process is asked to stop."""
     overrides = ["seed=0,1,2,3", *gated(gate, epoch=2)]

@@ -154,7 +154,7 @@ def test_a_resumed_run_still_counts_what_was_skipped(root):
 
 
 @pytest.fixture
-def fatal(root, monkeypatch):
+def fatal(root, monkeypatch, posix):
     """A module with a worker that dies over an image of its third batch, and that image."""
     module = make(root, num_workers=1, batch_size=2)
     loader = module.train_dataloader()

@@ -23,7 +23,7 @@ with run_lock(RunDirectory(sys.argv[1])):
 
 
 @pytest.fixture
-def holder(tmp_path):
+def holder(tmp_path, posix):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -2,13 +2,17 @@
 
 import csv
 import json
-import resource
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+
+if sys.platform != "linux":
+    pytest.skip("the rehearsal is of a cluster of Linux machines", allow_module_level=True)
+
+import resource
 
 from scripts.rehearsal import __main__ as rehearsal
 from scripts.rehearsal import checks

@@ -1,7 +1,6 @@
 """Checkpoints that are torn, flipped, foreign or out of step; disks that are full or gone."""
 
 import errno
-import resource
 import shutil
 import signal
 from pathlib import Path
@@ -149,11 +148,13 @@ def test_checkpoints_are_written_beside_their_place(compose_tiny, monkeypatch, t
 
 
 @pytest.fixture
-def small_disk():
+def small_disk(posix):
     """Files of at most so many bytes, which fails as a full disk does."""
+    import resource
+
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    yield lambda size=limits[1]: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)
 
@@ -172,8 +173,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_good_state(comp
         with pytest.raises(StorageError, match=r"^writing .*last.ckpt failed \(.*\): make room or choose another place") as error:
             train(config)
     assert "\n" not in str(error.value)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
+    small_disk()
     assert torch.load(run.last, weights_only=True)["epoch"] == 1
     assert not list(run.checkpoints.glob(".*")), "no half a file is left"
     train(config)

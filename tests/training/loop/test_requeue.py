@@ -10,6 +10,8 @@ from gcp_repro.training.loop.requeue import handed_over
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
 
+pytestmark = pytest.mark.usefixtures("posix")
+
 
 @pytest.fixture
 def put_back(monkeypatch):

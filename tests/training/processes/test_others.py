@@ -16,6 +16,8 @@ from gcp_repro.training.run import train
 from tests.fakes.commands import troubled
 from tests.tolerances import TIME_LIMIT
 
+pytestmark = pytest.mark.usefixtures("posix")
+
 
 @pytest.fixture
 def started():
