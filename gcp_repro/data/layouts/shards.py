@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
     """A shard's images with their labels; `.json` is read where there is no `.cls`.
 
     Raises:
-        DataError: An image has no label.
+        DataError: An image has no label, or a label no image, or several.
     """
     labels: dict[str, Any] = {}
     with path.open("rb") as file:
@@ -122,6 +123,10 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
             f"{path} needs a label in a .cls or .json file for each image; {listing(without)} has none: write the shards with "
             "labels"
         )
+    counts = Counter(_key(member.name) for member in images)
+    if len(labels) != len(counts) or counts.total() != len(counts):
+        odd = [f"{key} has {counts[key]}" for key in sorted(labels) if counts[key] != 1]
+        raise DataError(f"{path} needs one image for each label; {listing(odd)}: write the shard again, or name each image apart")
     return [(member, labels[_key(member.name)]) for member in images]
 
 

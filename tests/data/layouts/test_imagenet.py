@@ -150,6 +150,17 @@ class TestImageNet:
         with pytest.raises(DataError, match=r"needs a label in a \.cls or \.json file for each image; a\.jpg has none"):
             open_image_set("imagenet", root, options=PARTIAL)
 
+    @pytest.mark.parametrize(("names", "count"), [(("a.cls",), 0), (("a.jpg", "a.mask.jpg", "a.cls"), 2)])
+    def test_a_label_in_a_shard_is_that_of_one_image(self, tmp_path, names, count):
+        root = write_tiny("imagenet_webdataset", tmp_path / "x")
+        with tarfile.open(root / "imagenet1k-train-0009.tar", "w") as archive:
+            for name in names:
+                path = tmp_path / name
+                path.write_bytes(b"1" if name.endswith(".cls") else jpeg_bytes(0, 0, (8, 8)))
+                archive.add(path, name)
+        with pytest.raises(DataError, match=f"needs one image for each label; a has {count}: write the shard again"):
+            open_image_set("imagenet", root, options=PARTIAL)
+
     def test_the_lock_of_progress_bars_exists_before_threads_share_it(self):
         library = import_extra("datasets", "parquet files")
         with tqdm.contrib.concurrent.ensure_lock(library.utils.tqdm):
