@@ -24,7 +24,12 @@ __all__ = [
     "published_center",
 ]
 
-DIFFERENTIABLE_SVD, FAST_MPN_COV, RIEMGCP = "DifferentiableSVD", "fast-MPN-COV", "RiemGCP"
+DIFFERENTIABLE_SVD = "DifferentiableSVD"
+"""A code base, that of the paper."""
+FAST_MPN_COV = "fast-MPN-COV"
+"""That of iSQRT-COV."""
+RIEMGCP = "RiemGCP"
+"""That of Chen et al., ICLR 2025."""
 
 CODE_BASES: Mapping[str, Mapping[str, Any]] = {
     name: {"route": "dense", "dtype": dtype, "float32_centering": True}
