@@ -112,8 +112,10 @@ def _chosen(config_name: str) -> tuple[list[str], DictConfig]:
         groups = loader.list_groups("")
         choices = _choices(groups)
         for choice in OverridesParser.create().parse_overrides(choices):
-            if not isinstance(choice.value(), str | QuotedString | list):  # for which Hydra has no message
-                raise UnknownNameError(choice.key_or_group, choice.value(), loader.get_group_options(choice.key_or_group))
+            value = choice.value()
+            for name in value if isinstance(value, list) else [value]:
+                if not isinstance(name, str | QuotedString):  # for which Hydra has no message
+                    raise UnknownNameError(choice.key_or_group, name, loader.get_group_options(choice.key_or_group))
         return groups, compose(config_name, choices)
 
 

@@ -34,6 +34,7 @@ def command(monkeypatch, capsys, tmp_path):
         (["experiment=digit"], "no experiment 'digit'; nearest: 'digits'"),
         (["-m", "meta_layer=gap,svd_tayler"], "no meta_layer 'svd_tayler'; nearest: 'svd_taylor', "),
         (["callbacks=null"], "no callbacks None; nearest: "),
+        (["callbacks=[1,2]"], "no callbacks 1; "),
         (["callbacks=-1"], "no callbacks -1; known: all, "),
         (["seeed=1"], "no option 'seeed'; nearest: 'seed'"),
         (["metalayer=gap"], "no option 'metalayer'; nearest: 'meta_layer'"),
