@@ -13,7 +13,7 @@ from types import FrameType
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
@@ -111,12 +111,12 @@ def _chosen(config_name: str) -> tuple[list[str], DictConfig]:
         loader = GlobalHydra.instance().config_loader()
         groups = loader.list_groups("")
         choices = _choices(groups)
-        for choice in OverridesParser.create().parse_overrides(choices):
+        for choice in choices:
             value = choice.value()
             for name in value if isinstance(value, list) else [value]:
                 if not isinstance(name, str | QuotedString):  # for which Hydra has no message
                     raise UnknownNameError(choice.key_or_group, name, loader.get_group_options(choice.key_or_group))
-        return groups, compose(config_name, choices)
+        return groups, compose(config_name, [str(choice.input_line) for choice in choices])
 
 
 def _known_keys(config_name: str, wrong: str) -> list[str]:
@@ -127,9 +127,10 @@ def _known_keys(config_name: str, wrong: str) -> list[str]:
     return sorted({key for key in known if key.rpartition(".")[0] == parent} or known)
 
 
-def _choices(groups: list[str]) -> list[str]:
-    """Arguments of the command that choose one option of a group."""
-    return [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
+def _choices(groups: list[str]) -> list[Override]:
+    """Arguments of the command that choose options of a group, but for sweeps over them."""
+    given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups]
+    return [override for override in OverridesParser.create().parse_overrides(given) if not override.is_sweep_override()]
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
