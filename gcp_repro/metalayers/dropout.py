@@ -21,7 +21,8 @@ class ChannelDropout(WithExtraState):
     Random numbers follow from `state`, two numbers: a seed, which is drawn from torch's global generator when the module is made,
     and the number of batches so far. It is the module's extra state, so that a run that goes on from a checkpoint draws what it
     would have drawn. A backward that computes the forward again (`torch.utils.checkpoint`) drops the channels of the last batch
-    once more, so it has to come before the next forward.
+    once more, so it has to come before the next forward. Compile around a checkpoint, not inside one: a
+    graph that is called again does not know that it is, and drops others.
 
     Args:
         rate: p, or `"adaptive"`: `1 - 10 / log2(C) rho`, within 0 and 1. `rho` is the mean over the batch of the cosine of the

@@ -128,10 +128,12 @@ def _of_target(taker: Any) -> dict[str, Any]:
 def _annotations(taker: Any) -> dict[str, Any]:
     if inspect.isclass(taker) and "__init__" not in vars(taker):
         return {}
-    options = options_of(taker).items()
-    return {
-        name: o.annotation | None if o.default is None else o.annotation for name, o in options if o.annotation is not o.empty
-    }
+    try:
+        options = options_of(taker)
+    except ValueError:  # written in C, without a signature
+        return {}
+    told = {name: o for name, o in options.items() if o.annotation is not o.empty and not isinstance(o.annotation, str)}
+    return {name: Union[o.annotation, None] if o.default is None else o.annotation for name, o in told.items()}  # noqa: UP007
 
 
 def _is_missing_or_made(value: Any) -> bool:
@@ -162,5 +164,6 @@ def _members(annotation: Any) -> list[Any]:
     if issubclass(kind, PurePath) or kind is os.PathLike:
         return [str]
     if origin is not None and issubclass(kind, Iterable):
-        return [list[_in_yaml(get_args(annotation)[0])]]  # type: ignore[misc]
+        entries = [kind for member in get_args(annotation) if member is not ... for kind in _members(member)]
+        return [list[functools.reduce(operator.or_, entries) if entries else Any]]  # type: ignore[misc]
     return [list[Any]] if issubclass(kind, list | tuple | set | Sequence) else []

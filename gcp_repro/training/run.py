@@ -210,8 +210,8 @@ def _trainer(
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for name in ("num_threads", "requeue", "images_per_device", "accumulate_grad_batches", "max_time", "max_steps"):
         options.pop(name, None)
-    where = ", ".join(f"trainer.{name}={options[name]}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
-    options["strategy"] = strategy_of(options["strategy"])
+    where = ", ".join(f"trainer.{name}={options.get(name)}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
+    options["strategy"] = strategy_of(options.get("strategy", "auto"))
     progress = show_progress(options.pop("progress_bar"))
     max_epochs = options.pop("max_epochs")
     callbacks: list[Callback] = [

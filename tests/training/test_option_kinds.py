@@ -1,6 +1,8 @@
 """Wrong values, wherever they stand: told by their key before anything is written."""
 
 import functools
+import sys
+from typing import List, Literal  # noqa: UP035  other packages write it
 
 import pytest
 from omegaconf import OmegaConf
@@ -54,6 +56,45 @@ def test_a_wrong_value_is_told_before_anything_is_written(compose_tiny, tmp_path
     with pytest.raises(OptionError, match=message):
         train(compose_tiny(*override.split()))
     assert not (tmp_path / "runs").exists()
+
+
+class Written:
+    """A taker whose annotations say less than they could."""
+
+    def __init__(
+        self,
+        either: Literal[True, 2, "all"] = "all",
+        bare: List = (),  # noqa: UP006
+        pair: tuple[int, str] = (1, "a"),
+        later: "Unknown" = None,  # noqa: F821
+    ) -> None:
+        pass
+
+
+def asked(**options):
+    node = {"_target_": f"{__name__}.Written", **options}
+    check_kinds(OmegaConf.create({"protocol": {"name": "standalone"}, "written": node}))
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Written.__module__])
+
+
+@pytest.mark.usefixtures("importable")
+def test_takers_of_every_kind_are_asked_what_they_say():
+    for value in (True, 2, "all"):
+        asked(either=value)
+    asked(bare=[1, "x"], pair=[1, "a"], later={"any": "thing"})
+    with pytest.raises(OptionError, match=r"written\.either must be one of True, 2, all; got 1 for Written"):
+        asked(either=1)
+    with pytest.raises(OptionError, match=r"written\.pair must be a list, each entry a whole number, or a string; got"):
+        asked(pair=[1.5])
+
+
+@pytest.mark.parametrize("target", ["torch.optim.lr_scheduler.CyclicLR", "torch.optim.swa_utils.AveragedModel", "builtins.dict"])
+def test_takers_without_annotations_that_can_be_read_take_anything(target):
+    check_kinds(OmegaConf.create({"protocol": {"name": "standalone"}, "other": {"_target_": target, "mode": "any"}}))
 
 
 def leaves(node, place=""):

@@ -227,7 +227,7 @@ def _fit(value: Any, annotation: Any) -> tuple[bool, Any]:
         fits, converted = _fit(value, kind)
         return fits and all(within(converted) for within in ranges if callable(within)), converted
     if origin is Literal:
-        return isinstance(value, str) and value in get_args(annotation), value
+        return any(value == member and type(value) is type(member) for member in get_args(annotation)), value
     if origin in (Union, types.UnionType):
         for member in get_args(annotation):
             fits, converted = _fit(value, member)
@@ -260,7 +260,7 @@ def in_words(annotation: Any) -> str:
         kind, *ranges = get_args(annotation)
         return f"{in_words(kind)} {' and '.join(map(str, ranges))}"
     if origin is Literal:
-        return f"one of {', '.join(get_args(annotation))}"
+        return f"one of {', '.join(map(str, get_args(annotation)))}"
     if origin in (Union, types.UnionType):
         return ", or ".join(in_words(member) for member in get_args(annotation))
     if origin is list:
