@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,11 +44,7 @@ def is_set_aside(name: str) -> bool:
 
 def user_path(text: str) -> Path:
     """A path as a user gives it: what has that very name, else with `~` as the home folder."""
-    path = Path(text)
-    try:
-        return path if path.exists() else path.expanduser()
-    except RuntimeError:  # no user of the name after `~`
-        return path
+    return Path(text if os.path.exists(text) else os.path.expanduser(text))  # noqa: PTH110, PTH111  those of Path can raise
 
 
 def printable(name: object) -> str:
@@ -165,17 +162,19 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir() and not is_set_aside(entry.name)
-    except OSError:  # a link that leads to itself
-        return False
+    return not is_set_aside(entry.name) and not _leads_to_itself(entry) and entry.is_dir()
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
+    return not _leads_to_itself(entry) and entry.is_file()
+
+
+def _leads_to_itself(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_file()
-    except OSError:  # as above
-        return False
+        entry.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _leads_up(entry: os.DirEntry[str], above: tuple[Path, ...]) -> bool:

@@ -13,7 +13,7 @@ from gcp_repro.data.layouts.files import read_lines
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.storage import is_image_name, is_set_aside
 from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar, read_at
 from gcp_repro.errors import DataError
 
@@ -106,9 +106,10 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
     """A shard's images with their labels; `.json` is read where there is no `.cls`.
 
     Raises:
-        DataError: An image has no label, or a label no image, or several.
+        DataError: An image has no label, or a label has no image or several.
     """
     labels: dict[str, Any] = {}
+    members = [member for member in members if not is_set_aside(member.name.rpartition("/")[2])]
     with path.open("rb") as file:
         for suffix, parse in LABEL_FILES.items():
             for member in members:
@@ -126,7 +127,10 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
     counts = Counter(_key(member.name) for member in images)
     if len(labels) != len(counts) or counts.total() != len(counts):
         odd = [f"{key} has {counts[key]}" for key in sorted(labels) if counts[key] != 1]
-        raise DataError(f"{path} needs one image for each label; {listing(odd)}: write the shard again, or name each image apart")
+        raise DataError(
+            f"{path} needs one image for each label; {listing(odd)}: take out masks and files that are no labels, or write the "
+            "shard again"
+        )
     return [(member, labels[_key(member.name)]) for member in images]
 
 

@@ -158,8 +158,17 @@ class TestImageNet:
                 path = tmp_path / name
                 path.write_bytes(b"1" if name.endswith(".cls") else jpeg_bytes(0, 0, (8, 8)))
                 archive.add(path, name)
-        with pytest.raises(DataError, match=f"needs one image for each label; a has {count}: write the shard again"):
+        with pytest.raises(DataError, match=f"needs one image for each label; a has {count}: take out masks"):
             open_image_set("imagenet", root, options=PARTIAL)
+
+    def test_what_macos_adds_to_a_shard_is_set_aside(self, tmp_path):
+        root = write_tiny("imagenet_webdataset", tmp_path / "x")
+        with tarfile.open(root / "imagenet1k-train-0009.tar", "w") as archive:
+            for name in ("a.jpg", "a.cls", "._a.jpg", "._a.cls"):
+                path = tmp_path / name
+                path.write_bytes(b"1" if name.endswith(".cls") else jpeg_bytes(0, 0, (8, 8)))
+                archive.add(path, f"./{name}")
+        assert open_image_set("imagenet", root, options=PARTIAL).train[-1] == ("train/imagenet1k-train-0009/a.jpg", 1)
 
     def test_the_lock_of_progress_bars_exists_before_threads_share_it(self):
         library = import_extra("datasets", "parquet files")
