@@ -204,7 +204,6 @@ class ImageDataModule(LightningDataModule, ABC):
             self._batches(sampler, training),
             collate_fn=self.collate(split),
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # worker seeds must not draw from the global generator
         )

@@ -50,7 +50,8 @@ def by_value(tensor: Tensor) -> Any:
 class BatchMemory:
     """Places that the workers of a loader write batches to, each again when no tensor lies in it any more.
 
-    Made where the batches are read. A batch that finds no free place takes new memory.
+    Made where the batches are read, for one set of workers, which stays: two sets would take each other's places. A batch that
+    finds no free place takes new memory.
 
     Args:
         workers: Their number.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from lightning_fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gcp_repro.data.batch_memory import BatchMemory
@@ -167,12 +169,15 @@ class ResumableLoader(DataLoader[Any]):
     Args:
         dataset: Samples by key.
         batches: Their order, and the share of this process.
-        **options: See `torch.utils.data.DataLoader`.
+        num_workers: They stay from epoch to epoch: a batch memory is that of one set of workers.
+        **options: See `torch.utils.data.DataLoader`, but for `worker_init_fn` and `persistent_workers`.
     """
 
-    def __init__(self, dataset: SeededDataset, batches: ShardedBatchSampler, **options: Any) -> None:
-        self._memory = BatchMemory(options.get("num_workers", 0))
-        super().__init__(dataset, batch_sampler=batches, worker_init_fn=self._memory.use, **options)
+    def __init__(self, dataset: SeededDataset, batches: ShardedBatchSampler, *, num_workers: int = 0, **options: Any) -> None:
+        self._memory = BatchMemory(num_workers)
+        start = partial(_start_worker, self._memory, batches.rank)
+        workers: dict[str, Any] = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "worker_init_fn": start}
+        super().__init__(dataset, batch_sampler=batches, **workers, **options)
         self._position = {
             "epoch": batches.sampler.epoch,
             "batches": 0,
@@ -211,6 +216,12 @@ class ResumableLoader(DataLoader[Any]):
         passes = self._position["passes"]
         self._position = {**state, "batches": state["batches"] // state["passes"] * passes, "passes": passes}
         self._restored = True
+
+
+def _start_worker(memory: BatchMemory, rank: int, worker: int) -> None:
+    """What Lightning would have a worker begin with, so that a user's transforms draw apart; and the memory for its batches."""
+    pl_worker_init_function(worker, rank)
+    memory.use(worker)
 
 
 class SeededDataset(Dataset[tuple[Any, Any]]):

@@ -22,9 +22,7 @@ class Rows:
 
 def loader_of(workers, epochs=1):
     batches = ShardedBatchSampler(EpochSampler(40, seed=0, shuffle=True), 3)
-    return ResumableLoader(
-        SeededDataset(Rows(), None, seed=0), batches, collate_fn=collate, num_workers=workers, persistent_workers=True
-    )
+    return ResumableLoader(SeededDataset(Rows(), None, seed=0), batches, collate_fn=collate, num_workers=workers)
 
 
 def right(images, labels):

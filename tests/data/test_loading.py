@@ -1,4 +1,5 @@
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ def test_samples_fetched_together_are_those_fetched_one_by_one():
 class AddNoise:
     def __call__(self, image):
         return image + torch.rand_like(image)
+
+
+class Drawn:
+    """A transform of a user's own, which draws from other generators than torch's."""
+
+    def __call__(self, image):
+        return torch.tensor([random.random(), np.random.rand()])  # noqa: NPY002  as users do
+
+
+def test_workers_of_other_processes_draw_other_numbers():
+    drawn = []
+    for rank in (0, 1):
+        torch.manual_seed(0)  # of which the workers' seeds follow, in every process alike
+        drawn += [batch for batch, _ in loader_of(8, transform=Drawn(), num_workers=1, rank=rank, world_size=2)]
+    assert torch.cat(drawn).unique().numel() == 16
 
 
 def test_batches_do_not_depend_on_the_number_of_workers():
