@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,17 +19,16 @@ from gcp_repro.data.reader import UnreadableImageError
 __all__ = ["EncodedBatch", "collate_encoded", "decode_batch", "with_seed"]
 
 
-@dataclass(frozen=True)
 class EncodedBatch:
-    """Images on their way to the device; Lightning leaves an object like this where it is.
+    """Images on their way to the device. No dataclass and no tuple: Lightning would move the tensors of such to the device.
 
     Args:
         images: Each the bytes of a JPEG, `(N,)`, or an image that a worker had to decode, `(3, H, W)`; uint8, on the CPU.
         seeds: What the random transform of each is seeded by.
     """
 
-    images: Sequence[Tensor]
-    seeds: Sequence[int]
+    def __init__(self, images: Sequence[Tensor], seeds: Sequence[int]) -> None:
+        self.images, self.seeds = images, seeds
 
 
 def with_seed(image: Tensor | None) -> tuple[Tensor, int] | None:

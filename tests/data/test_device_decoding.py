@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from PIL import Image
 
 from gcp_repro.data.device_decoding import EncodedBatch, decode_batch
@@ -45,6 +46,12 @@ def test_a_gpu_decodes_the_same_to_a_few_levels(root):
     for (images, _), (expected, _) in zip(batches(root, "val", "cuda", decode_on="device"), batches(root, "val"), strict=True):
         assert images.device.type == "cuda"
         assert (images.cpu() - expected).abs().mean() < 4 / 255 / 0.224
+
+
+def test_lightning_leaves_encoded_images_where_they_are():
+    """It moves every tensor that it finds in tuples, dictionaries and dataclasses; bytes are decoded from the CPU."""
+    encoded, labels = move_data_to_device((EncodedBatch([torch.zeros(9)], [0]), torch.zeros(1)), torch.device("meta"))
+    assert (encoded.images[0].device.type, labels.device.type) == ("cpu", "meta")
 
 
 def test_a_file_that_is_no_jpeg_there(root):
