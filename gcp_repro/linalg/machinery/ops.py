@@ -136,8 +136,11 @@ def define_autograd(function: Callable[..., Tensor]) -> None:
     _library.impl("apply", function, "Autograd")  # type: ignore[no-untyped-call]
 
 
+_TAGS = tuple(getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name))
+"""They look at values in between, and decompose: a compiler that records CUDA graphs has to leave them out."""
+
 for _name, (_schema, _kernel, _fake) in _KERNELS.items():
-    _library.define(_name + _schema)  # type: ignore[no-untyped-call]
+    _library.define(_name + _schema, tags=_TAGS)  # type: ignore[no-untyped-call]
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"gcp_repro::{_name}", _fake, lib=_library)
     torch.library.register_vmap(f"gcp_repro::{_name}", _mapped_rule(getattr(OPS, _name)), lib=_library)

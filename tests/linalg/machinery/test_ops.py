@@ -17,10 +17,11 @@ RECIPES = {
     "gram": build_meta_layer("svd_lyapunov").spec.text,
     "dense": build_meta_layer("svd_pade", route="dense").spec.text,
     "products": build_meta_layer("isqrt_cov", solver="products").spec.text,
+    "root by products": build_meta_layer("svd_lyapunov", solver="products").spec.text,
     "matrices": "MatrixFunction(function=sqrt(), rule=exact())",
     "mixed": build_meta_layer("svd_pade", dtype="mixed", accuracy="high").spec.text,
 }
-TWICE = ("gram", "products", "matrices")
+TWICE = ("gram", "products", "root by products", "matrices")
 
 
 def _random(*shape, seed=0):
@@ -108,3 +109,10 @@ def test_under_a_mode_that_watches_operators(name):
             features = x.clone().requires_grad_()
             gradients += torch.autograd.grad(OPS.apply(features, RECIPES[name]).square().sum(), features)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="needs a torch whose compiler knows the tag")
+def test_the_compiler_leaves_them_out_of_cuda_graphs():
+    """They look at values on their way, which a graph of kernels that is being recorded cannot."""
+    for name in ("compute", "backward", "tangent", "double_backward", "apply"):
+        assert torch.Tag.cudagraph_unsafe in getattr(OPS, name).default.tags
