@@ -49,23 +49,36 @@ class Ending:
     seconds: float
 
 
+TESTS = ("tests/metalayers/test_on_gpu.py", "tests/training/test_on_gpu.py", "tests/data/test_device_decoding.py")
+"""The files with tests that need a GPU."""
+
+
 def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
     """What there is to do, the most wanted first."""
     small = device == "cpu"
     shapes = ["--shapes", "4x16x4x4"] if small else []
-    beside = ["--peer", str(peer)] if peer else []
     bench = str(BIN / "gcp-bench")
-    tests = ["-m", "pytest", "-q", "-n0", "-m", "gpu", "tests/metalayers/test_registry.py", "tests/data/test_device_decoding.py"]
-    rounds = ["--repeats", "1" if small else "3", "--device", device]
-    found = [
+    tests = ["-m", "pytest", "-q", "-n", "1" if small else "4", "-m", "gpu", *TESTS]
+    rounds = ["--repeats", "1" if small else "3", "--device", device, *shapes]
+    return [
         Step("tests", (sys.executable, *tests), 120),
-        Step("tune", (bench, "tune", *rounds, *shapes, "--output", str(folder / "solvers.csv")), 900 if small else 90),
-        Step("layers", (bench, "layers", *rounds, *shapes, *beside, "--output", str(folder / "layers.csv")), 150),
+        Step("tune", (bench, "tune", *rounds, "--output", str(folder / "solvers.csv")), 900 if small else 60),
+        Step("layers", (bench, "layers", *rounds, "--output", str(folder / "layers.csv")), 900 if small else 120),
         *(_training(device, folder, *choice) for choice in _trainings(small)),
         Step("train", (bench, "train", *_benched(device), "--output", str(folder / "train_steps.csv")), 120),
+        *(
+            [Step("peer", (bench, "layers", *_compared(device), "--peer", str(peer), "--output", str(folder / "peer.csv")), 120)]
+            if peer
+            else []
+        ),
         Step("data", (bench, "data", "--csv", str(folder / "data_throughput.csv")), 60),
     ]
-    return found
+
+
+def _compared(device: str) -> tuple[str, ...]:
+    """A few layers: the peer decomposes on the CPU, for seconds."""
+    layers = ("--layers", "svd_pade", "svd_taylor", "isqrt_cov", "--dtypes", "float64")
+    return (*layers, "--shapes", "4x16x4x4" if device == "cpu" else "paper", "--repeats", "2", "--device", device)
 
 
 def _benched(device: str) -> tuple[str, ...]:
@@ -94,12 +107,13 @@ def _trainings(small: bool) -> Iterator[tuple[str, str, bool]]:
 
 def _training(device: str, folder: Path, experiment: str, precision: str, compiled: bool) -> Step:
     """A few steps on generated images, through the hybrid swap."""
+    name = f"{experiment} {precision}{' compiled' if compiled else ''}"
+    runs = folder / "runs" / name.replace(" ", "_")  # compiled or not is the same run, which would be finished
     options = (
-        f"experiment={experiment}", "debug=tiny", "protocol=hybrid", "meta_layer=svd_pade", f"paths.runs_dir={folder / 'runs'}",
+        f"experiment={experiment}", "debug=tiny", "protocol=hybrid", "meta_layer=svd_pade", f"paths.runs_dir={runs}",
         f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}", f"trainer.precision={precision}",
         f"compile={str(compiled).lower()}",
     )  # fmt: skip
-    name = f"{experiment} {precision}{' compiled' if compiled else ''}"
     return Step(name, (str(BIN / "gcp-train"), *options), 90 if device == "cuda" else 900)
 
 

@@ -18,15 +18,22 @@ from gcp_repro.linalg.machinery.parallel import for_each_chunk
 from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = [
+    "TAKES_BATCHES",
     "Kept",
     "check_semi_definite",
     "decompose",
+    "decompose_gram",
     "keep_largest",
     "nonzero_spectrum",
     "number_kept",
     "require_finite",
     "singular_values",
 ]
+
+
+TAKES_BATCHES = torch.__version__ >= "2.12"
+"""Whether `torch.linalg.eigh` gives a whole batch on a GPU to cuSOLVER; before torch 2.12 it took one matrix after another."""
+_GESVDA = torch.version.cuda is not None and not TAKES_BATCHES
 
 
 def require_finite(matrix: Tensor) -> None:
@@ -59,6 +66,56 @@ def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
     require_finite(matrix)
     eigenvalues, eigenvectors = _solve(_eigh, matrix, (matrix.shape[:-1], matrix.shape), on_host)
     return eigenvalues, eigenvectors
+
+
+def decompose_gram(z: Tensor, by_columns: bool, on_host: bool = False) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors, in columns, of `Z^T Z` or `Z Z^T`.
+
+    Args:
+        z: `(b, m, n)`.
+        by_columns: Decompose `Z^T Z`.
+        on_host: As in `decompose`.
+
+    Returns:
+        `(b, k)` and `(b, k, k)`, for `k` columns or rows; both may be scratch memory.
+
+    Raises:
+        NonFiniteError: NaN or infinity in `Z` or the Gram matrix.
+    """
+    tall = z if by_columns else z.mT
+    if z.device.type == "cuda" and _GESVDA and not on_host and tall.shape[-2] >= tall.shape[-1]:
+        found = _decompose_gram_by_svd(tall)
+        if found is not None:
+            return found
+    if not by_columns:
+        return decompose(z @ z.mT, on_host)
+    return decompose(torch.bmm(z.mT, z, out=scratch("gram", z, len(z), z.shape[-1], z.shape[-1])), on_host)
+
+
+def _decompose_gram_by_svd(tall: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Of `T^T T`, from the singular value decomposition of `[T; d I]`; None where that gives up.
+
+    `d^2` is of the order of the rounding errors of `T^T T`. Without it cuSOLVER's vectors are NaN for an eigenvalue of 0.
+    """
+    require_finite(tall)
+    columns = tall.shape[-1]
+    shift = 8 * torch.finfo(tall.dtype).eps * tall.square().sum((-2, -1), keepdim=True)
+    require_finite(shift)
+    shift = torch.where(shift > 0, shift, 1.0)
+    rows = shift.sqrt() * torch.eye(columns, dtype=tall.dtype, device=tall.device)
+    try:
+        s, vt = _gesvda(torch.cat([tall, rows], -2))
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None
+    if not bool(torch.isfinite(s.sum() + vt.sum())):
+        return None
+    return (s.square() - shift.squeeze(-1)).clamp_(min=0).flip(-1), vt.flip(-2).mT
+
+
+def _gesvda(tall: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values, descending, and `V^T`: cuSOLVER decomposes `T^T T`, the matrices of a batch at the same time."""
+    _, s, vt = torch.linalg.svd(tall, full_matrices=False, driver="gesvda")
+    return s, vt
 
 
 def singular_values(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.machinery.operator import Operator
-from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_step
+from gcp_repro.linalg.matrices import divisor, newton_schulz_backward, newton_schulz_iterates
 
-__all__ = ["NewtonSchulzPooling"]
+__all__ = ["NewtonSchulzPooling", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -56,39 +56,23 @@ class NewtonSchulzPooling(Operator):
         return centered, trace, matrix / divisor(trace)
 
     def forward(self, x: Tensor, output: Tensor, *saved: Tensor) -> None:
-        _, trace, y = self._normalised(self.widened(x))
-        identity = identity_like(y)
-        step = newton_schulz_step(y.clone(), identity)
-        z = step
-        for y_kept, z_kept in zip(saved[::2], saved[1::2], strict=True):
-            y = torch.bmm(y, step, out=y_kept)
-            z = z_kept.copy_(step) if z is step else torch.bmm(step, z, out=z_kept)
-            step = newton_schulz_step(z @ y, identity)
+        _, trace, a = self._normalised(self.widened(x))
+        y, _, step = newton_schulz_iterates(a, pairs(saved))
         output.copy_(upper_triangle((y @ step).mul_(trace.sqrt())))
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
-        """Reverse the iteration; every iterate is symmetric, and each step costs seven products."""
+        """Reverse the iteration; every iterate is symmetric."""
         centered, trace, a = self._normalised(self.widened(x))
         g = symmetric_from_upper_triangle(upstream.to(a.dtype), x.shape[-2])
-        by_y, by_z = g * trace.sqrt(), None
-        identity, root = identity_like(a), None
-        for y, z in zip(reversed(saved[::2]), reversed(saved[1::2]), strict=True):
-            step = newton_schulz_step(z @ y, identity)
-            root = y @ step if root is None else root
-            by_step = y @ by_y
-            if by_z is not None:
-                by_step = by_step + by_z @ z
-            new_by_z = (by_step @ y).mul_(-0.5)
-            by_z = new_by_z if by_z is None else new_by_z.baddbmm_(step, by_z)
-            by_y = torch.baddbmm(z @ by_step, by_y, step, beta=-0.5)
-        step = newton_schulz_step(a.clone(), identity)  # the first step has Y_0 = A, Z_0 = I
-        root = a @ step if root is None else root
-        by_a = (by_y @ step).sub_(a @ by_y, alpha=0.5)
-        if by_z is not None:
-            by_a.sub_(by_z, alpha=0.5)
+        by_a, root = newton_schulz_backward(a, pairs(saved), g * trace.sqrt(), None)
         inverse = divisor(trace).reciprocal()
         by_trace = 0.5 * inverse.sqrt() * (g * root).sum((-2, -1), keepdim=True)
         by_trace = by_trace - inverse * (by_a * a).sum((-2, -1), keepdim=True)
         by_p = by_a * inverse
         by_p.diagonal(dim1=-2, dim2=-1).add_(by_trace.squeeze(-1))
         gradient.copy_((by_p + by_p.mT) @ centered)
+
+
+def pairs(saved: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The iterates `(Y_k, Z_k)`, from how they are kept: one after another."""
+    return list(zip(saved[::2], saved[1::2], strict=True))

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
-from gcp_repro.linalg.decomposition import Kept, number_kept
+from gcp_repro.linalg.decomposition import TAKES_BATCHES, Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.options import check_options
 from gcp_repro.linalg.machinery.recipe import Recipe
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
-from gcp_repro.linalg.products import ProductsPooling
+from gcp_repro.linalg.products import NewtonSchulzProducts, ProductsPooling
 from gcp_repro.linalg.published import PublishedPooling
+from gcp_repro.linalg.root_by_products import RootByProducts
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import SpectralFunction
 
@@ -130,9 +131,9 @@ def operators_for(spec: PoolingSpec, channels: int) -> Mapping[str, Operator]:
 def operator_for(spec: PoolingSpec, channels: int, device: torch.device | str = "cpu") -> Operator:
     """The operator that computes `spec` for features of so many channels on a device.
 
-    For `solver="auto"` that follows from the device alone: the decomposition where the features are, but off the CPU the products
-    of matrices where the function is a fixed number of them. In training, measurements of the machine may say otherwise
-    (`gcp_repro.linalg.solvers`).
+    For `solver="auto"` that follows from the device and torch's version: on the CPU the decomposition; off it products of
+    matrices for a fixed number of steps, else a decomposition where the features are, or on the CPU where the device would take
+    one matrix after another. In training, measurements of the machine may say otherwise (`gcp_repro.linalg.solvers`).
 
     Args:
         spec: What to compute.
@@ -145,10 +146,12 @@ def operator_for(spec: PoolingSpec, channels: int, device: torch.device | str = 
 def solver_for(spec: PoolingSpec, device: torch.device | str = "cpu") -> str:
     """The solver that a spec has on a device; for `"auto"` by the rule that `operator_for` states."""
     solvers = operators_for(spec, 2)
-    on_host = torch.device(device).type in ("cpu", "meta")
-    if not on_host and spec.function.kind == "newton_schulz" and "products" in solvers:
+    if len(solvers) == 1 or torch.device(device).type in ("cpu", "meta"):
+        return next(iter(solvers))
+    if spec.function.kind == "newton_schulz" and "products" in solvers:
         return "products"
-    return next(iter(solvers))
+    one_by_one = spec.accuracy == "high" or spec.float32_centering or (spec.route == "dense" and not TAKES_BATCHES)
+    return "host" if one_by_one else "device"
 
 
 def _all_operators(spec: PoolingSpec, channels: int) -> dict[str, Operator]:
@@ -189,8 +192,8 @@ def _products(spec: PoolingSpec) -> NewtonSchulzPooling | ProductsPooling | None
     dtype = DTYPES[spec.dtype]
     if spec.function.kind == "newton_schulz":
         steps = spec.function.options["num_iterations"]
-        return NewtonSchulzPooling(steps, dtype) if spec.route == "dense" else ProductsPooling(steps, dtype)
-    return ProductsPooling(None, dtype) if spec.function.is_root and spec.route != "dense" else None
+        return NewtonSchulzPooling(steps, dtype) if spec.route == "dense" else NewtonSchulzProducts(steps, dtype)
+    return RootByProducts(dtype) if spec.function.is_root and spec.route != "dense" else None
 
 
 def _in_published_arithmetic(spec: PoolingSpec, channels: int) -> dict[str, Operator]:

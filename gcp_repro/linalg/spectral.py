@@ -25,6 +25,7 @@ from gcp_repro.linalg.decomposition import (
     Kept,
     check_semi_definite,
     decompose,
+    decompose_gram,
     keep_largest,
     nonzero_spectrum,
     number_kept,
@@ -212,12 +213,11 @@ class SpectralPooling(Operator):
             require_finite(squares)
             return nonzero_spectrum(squares, size, squared=True), u, vt
         if self._by_positions(*z.shape[-2:]):
-            gram = torch.bmm(z.mT, z, out=scratch("gram", z, len(z), z.shape[-1], z.shape[-1]))
-            squares, v = decompose(gram, self.on_host)
+            squares, v = decompose_gram(z, True, self.on_host)
             squares, vt = nonzero_spectrum(squares, size), v.mT
-            scaled = torch.mul(vt, _inverse_root(squares).unsqueeze(-1), out=gram)
+            scaled = torch.mul(vt, _inverse_root(squares).unsqueeze(-1), out=scratch("gram", z, *vt.shape))
             return squares, torch.bmm(z, scaled.mT, out=scratch("left", z, *z.shape[:2], z.shape[-1])), vt
-        squares, u = decompose(z @ z.mT, self.on_host)
+        squares, u = decompose_gram(z, False, self.on_host)
         first = u.shape[-1] - min(z.shape[-2:])
         return nonzero_spectrum(squares, size)[..., first:], u[..., first:], None
 

@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg import GRADIENT_RULES, PoolingSpec, SpectralFunction, gradient_rule, operator_for, spectral_function
+from gcp_repro.linalg import (
+    GRADIENT_RULES,
+    PoolingSpec,
+    SpectralFunction,
+    gradient_rule,
+    operator_for,
+    pooling,
+    spectral_function,
+)
 from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
 from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.pooling import operators_for
-from gcp_repro.linalg.products import ProductsPooling
+from gcp_repro.linalg.products import NewtonSchulzProducts
 from gcp_repro.linalg.published import PublishedPooling
 from gcp_repro.linalg.spectral import SpectralPooling
 from gcp_repro.linalg.spectral_function import GradientTable
@@ -42,7 +50,7 @@ def test_products_are_for_what_they_compute():
     same = gradient_rule("newton_schulz", num_iterations=5)
     for rule in (EXACT, same):
         operators = operators_for(PoolingSpec(FIVE_STEPS, rule), 4)
-        assert operators["products"] == ProductsPooling(5)
+        assert operators["products"] == NewtonSchulzProducts(5)
         assert operators_for(PoolingSpec(FIVE_STEPS, rule, route="dense"), 4)["products"] == NewtonSchulzPooling(5)
     for rule in ("exact", "lyapunov"):
         assert solvers(ROOT, gradient_rule(rule)) == ["device", "host", "products"]
@@ -110,12 +118,18 @@ def test_a_share_is_of_the_channels():
     assert operator_for(PoolingSpec(ROOT, EXACT, top_n=3), 256).top_n == 3
 
 
-def test_the_choice_of_solver_follows_from_layer_and_device_alone():
-    auto = PoolingSpec(FIVE_STEPS, EXACT), PoolingSpec(ROOT, EXACT), PoolingSpec(ROOT, gradient_rule("pade"), route="dense")
+@pytest.mark.parametrize("takes_batches", [True, False])
+def test_the_choice_of_solver_follows_from_layer_device_and_torchs_version_alone(monkeypatch, takes_batches):
+    monkeypatch.setattr(pooling, "TAKES_BATCHES", takes_batches)
+    pade = gradient_rule("pade")
+    auto = (
+        PoolingSpec(FIVE_STEPS, EXACT), PoolingSpec(ROOT, EXACT), PoolingSpec(ROOT, pade, route="dense"),
+        PoolingSpec(ROOT, pade, accuracy="high"),
+    )  # fmt: skip
     for device, solvers_chosen in (
-        ("cpu", ("device",) * 3),
-        ("meta", ("device",) * 3),
-        ("cuda", ("products", "device", "device")),
+        ("cpu", ("device",) * 4),
+        ("meta", ("device",) * 4),
+        ("cuda", ("products", "device", "device" if takes_batches else "host", "host")),
     ):
         for spec, solver in zip(auto, solvers_chosen, strict=True):
             assert operator_for(spec, 4, device) == operators_for(spec, 4)[solver]

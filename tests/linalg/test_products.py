@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from gcp_repro.linalg.products import ProductsPooling, _NotConvergedError
+from gcp_repro.linalg import root_by_products
+from gcp_repro.linalg.root_by_products import RootByProducts
 from gcp_repro.metalayers import build_meta_layer
 from tests.linalg.reference import features_with_spectrum
 from tests.tolerances import relative_error, rounding
@@ -36,12 +40,55 @@ def test_the_root_is_that_of_the_decomposition_at_any_condition_number(decades, 
         assert relative_error(first, second) < rounding(channels, condition, dtype)
 
 
-def test_the_iteration_is_used_where_it_converges_and_given_up_where_noise_would_win():
-    pooling = ProductsPooling()
-    pooling.pool(_features(4, 8, 20))
-    for hopeless in (_features(14, 8, 20), _features(4, 8, 20).float()):
-        with pytest.raises(_NotConvergedError):
-            ProductsPooling(None, hopeless.dtype).pool(hopeless)
+def _passed(features):
+    """What is kept of a forward and a backward pass: the bound of the smallest eigenvalue's root first."""
+    operator = RootByProducts(features.dtype)
+    output, gradient = features.new_empty(1, 36), torch.empty_like(features)
+    saved = [features.new_empty(1, *shape) for shape in operator.saved_shapes(*features.shape[1:])]
+    operator.forward(features, output, *saved)
+    operator.backward(torch.ones_like(output), features, gradient, *saved)
+    return saved
+
+
+def test_the_iteration_is_used_where_it_converges_and_given_up_where_noise_would_win(monkeypatch):
+    decomposed = []
+    monkeypatch.setattr(RootByProducts, "_decompose", lambda operator, x, output: decomposed.append(x) or [x] * 3)
+    monkeypatch.setattr(RootByProducts, "_decomposition", SimpleNamespace(backward=lambda *_: None))
+    for positions in (20, 6):
+        assert _passed(_features(4, 8, positions))[0].item() > 0
+        assert not decomposed
+        for hopeless in (_features(14, 8, positions), _features(4, 8, positions).float()):
+            assert _passed(hopeless)[0].isnan().all()
+            assert len(decomposed) == 2  # forward and backward
+            decomposed.clear()
+
+
+@pytest.mark.parametrize(("decades", "most"), [(0, 8), (4, 11), (8, 16)])
+@pytest.mark.parametrize("positions", [20, 6])
+def test_steps_grow_with_the_decades_of_the_spectrum(monkeypatch, decades, most, positions):
+    """A scaled step takes 2.6 times the smallest root, one that is not scaled 1.5 times."""
+    scales = []
+    monkeypatch.setattr(root_by_products, "_scaled_step", partial(_remember, scales, root_by_products._scaled_step))
+    _passed(_features(decades, 8, positions))
+    assert len(scales) == 2 * len(scales[: len(scales) // 2])  # the backward takes the steps of the forward
+    assert len(scales) // 2 <= most
+    assert [scale.item() for scale in scales[: len(scales) // 2]] == [scale.item() for scale in scales[len(scales) // 2 :]]
+
+
+def _remember(scales, step, product, identity, scale):
+    scales.append(scale)
+    return step(product, identity, scale)
+
+
+@pytest.mark.parametrize(("channels", "positions"), [(8, 20), (8, 8)])
+def test_a_channel_that_is_zero_leaves_no_bound_and_the_same_root(channels, positions):
+    features = _features(2, channels, positions)
+    features[:, 3] = 0
+    found, expected = _value_and_gradient(features, solver="products"), _value_and_gradient(features)
+    if channels < positions:
+        assert _passed(features)[0].item() == 1
+    for first, second in zip(found, expected, strict=True):
+        assert relative_error(first, second) < rounding(channels, 1e2)
 
 
 @pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])

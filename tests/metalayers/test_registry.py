@@ -268,22 +268,6 @@ def test_errors():
         build_meta_layer("gap")(torch.ones(3, 4, 2, dtype=torch.long))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_gpu_agrees_with_cpu(name, options):
-    features = features_of(3, 12, 4, 4)
-    layer = build(name, **options)
-    output, gradient = gradient_of(layer, features)
-    on_gpu = features.cuda().requires_grad_()
-    gpu_output = layer(on_gpu)
-    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).double().to("cuda")
-    tolerance = rounding(16, condition_of(features))
-    assert relative_error(gpu_output.cpu(), output) < tolerance
-    if options.get("route") != "dense" or name in ("svd_lyapunov", "isqrt_cov"):
-        assert relative_error(torch.autograd.grad(gpu_output, on_gpu, weights)[0].cpu(), gradient) < tolerance
-
-
 @pytest.mark.parametrize("name", ["isqrt_cov", "svd_lyapunov"])
 @pytest.mark.parametrize("shape", [(2, 12, 3, 3), (2, 4, 5, 5), (2, 3, 1, 1)])
 def test_products_compute_the_same_as_the_decomposition(name, shape):

@@ -7,7 +7,7 @@ import pytest
 
 from gcp_repro.bench.train import _configs, add_arguments
 from gcp_repro.data.tiny import Tiny
-from scripts.gpu_session import Step, main, run, steps_on
+from scripts.gpu_session import TESTS, Step, main, run, steps_on
 
 SAYS = "import sys; print('said'); sys.exit({})"
 
@@ -39,11 +39,24 @@ def test_the_whole_fits_into_its_time_and_measures_what_it_says(tmp_path):
     steps = steps_on("cuda", tmp_path, tmp_path / "clone")
     assert [step.name for step in steps] == [
         "tests", "tune", "layers", "alexnet_imagenet 16-mixed", "alexnet_imagenet bf16-mixed compiled",
-        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "train", "data",
+        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "train", "peer", "data",
     ]  # fmt: skip
-    assert all("cuda" in step.command for step in steps if step.name in ("tune", "layers"))
-    (layers,) = [step for step in steps if step.name == "layers"]
-    assert layers.command[-4:-2] == ("--peer", str(tmp_path / "clone"))
+    assert all("cuda" in step.command for step in steps if step.name in ("tune", "layers", "peer"))
+    assert [step.name for step in steps if str(tmp_path / "clone") in step.command] == ["peer"]
+
+
+def test_every_training_has_a_folder_of_its_own(tmp_path):
+    """Whether it is compiled does not make it another run: in one folder the second would be finished before it begins."""
+    for device in ("cpu", "cuda"):
+        trainings = [step for step in steps_on(device, tmp_path, None) if step.command[0].endswith("gcp-train")]
+        folders = [option for step in trainings for option in step.command if option.startswith("paths.runs_dir=")]
+        assert len(trainings) == len({*folders}) > 1
+
+
+def test_the_tests_are_those_that_need_a_gpu():
+    root = Path(__file__).parents[2]
+    marked = [path for path in (root / "tests").rglob("test_*.py") if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
+    assert {str(path.relative_to(root)) for path in marked} - {"tests/scripts/test_gpu_session.py"} == {*TESTS}
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -69,7 +82,7 @@ def test_on_a_cpu_it_measures_too(tmp_path):
     assert main(["--device", "cpu", "--output", str(tmp_path), "--minutes", "30", "--only", "tune", "digits bf16-mixed"]) == 0
     assert [row["state"] for row in rows_of(tmp_path)] == ["done", "done"]
     assert (tmp_path / "solvers.csv").is_file()
-    assert len([*tmp_path.glob("runs/*/*/result.json")]) == 1
+    assert len([*tmp_path.glob("runs/*/*/*/result.json")]) == 1
 
 
 def test_unknown_steps_are_refused(tmp_path, capsys):
