@@ -62,7 +62,7 @@ def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
     rounds = ["--repeats", "1" if small else "3", "--device", device, *shapes]
     return [
         Step("tests", (sys.executable, *tests), 120),
-        Step("tune", (bench, "tune", *rounds, "--output", str(folder / "solvers.csv")), 900 if small else 60),
+        _script("decompositions", device, folder, ("--sizes", "8", "--batches", "2") if small else (), 30),
         Step("layers", (bench, "layers", *rounds, "--output", str(folder / "layers.csv")), 900 if small else 120),
         *(_training(device, folder, *choice) for choice in _trainings(small)),
         Step("train", (bench, "train", *_benched(device), "--output", str(folder / "train_steps.csv")), 120),
@@ -71,8 +71,16 @@ def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
             if peer
             else []
         ),
+        _script("decoding", device, folder, ("--images", "64", "--workers", "0") if small else (), 60),
+        Step("tune", (bench, "tune", *rounds, "--output", str(folder / "solvers.csv")), 900 if small else 180),
         Step("data", (bench, "data", "--csv", str(folder / "data_throughput.csv")), 60),
     ]
+
+
+def _script(name: str, device: str, folder: Path, options: tuple[str, ...], seconds: float) -> Step:
+    """A measurement that is a script of this folder, `gpu_NAME.py`."""
+    script = str(ROOT / "scripts" / f"gpu_{name}.py")
+    return Step(name, (sys.executable, script, "--device", device, *options, "--output", str(folder / f"{name}.csv")), seconds)
 
 
 def _compared(device: str) -> tuple[str, ...]:

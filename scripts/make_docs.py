@@ -21,6 +21,9 @@ from count_lines import size_table
 from embedded_docs import embedded_settings, findings_part, readme_part
 from import_rules import ROOT, rules
 from measured_docs import (
+    gpu_decoding_table,
+    gpu_decompositions_table,
+    gpu_layers_table,
     growth_table,
     kept_table,
     later_table,
@@ -155,8 +158,11 @@ def generated_parts() -> dict[Path, dict[str, str]]:
             "limits": limits_table(),
             "precision": precision_table(),
             "later": later_table(),
+            "layers": gpu_layers_table(),
+            "decompositions": gpu_decompositions_table(),
             "kept": kept_table(),
         },
+        ROOT / "docs" / "data.md": {"decoding": gpu_decoding_table()},
         ROOT / "docs" / "training_cost.md": {"steps": steps_table(), "growth": growth_table()},
         ROOT / "docs" / "runs.md": {"statuses": status_table()},
         **pages,

@@ -140,6 +140,50 @@ def precision_table() -> str:
     return _by_size_and_batch("options", chosen, lambda row: 1 / row["total_ratio_median"])
 
 
+def gpu_layers_table() -> str:
+    """Milliseconds for forward and backward of a batch on a GPU."""
+    rows = rows_of("gpu/layers.csv")
+    decomposing = ("svd_lyapunov", "mpn_cov", "svd_trunc", "svd_taylor", "svd_pade", "svd_newton")
+    layers = [("isqrt_cov", "gram"), *((name, "gram") for name in decomposing)]
+    layers += [("isqrt_cov", "dense"), ("svd_pade", "dense"), ("bcnn", "")]
+
+    def cell(layer: str, route: str, height: int) -> str:
+        own = rows[(rows["layer"] == layer) & (rows["route"].fillna("") == route) & (rows["height"] == height)]
+        own = own[own["dtype"].isna() | (own["dtype"] == "float64")]
+        row = only(own, origin="gcp_repro")
+        parts = (f"{1e3 * row[f'{part}_min']:.1f}" for part in ("forward", "backward"))
+        return f"{1e3 * row['total_min']:.1f} ({' + '.join(parts)})"
+
+    named = ((f"`{layer}`{f', {route}' if route else ''}", layer, route) for layer, route in layers)
+    return markdown(["layer", "7x7", "13x13"], ([words, *(cell(*own, height) for height in (7, 13))] for words, *own in named))
+
+
+def gpu_decompositions_table() -> str:
+    """Milliseconds for the decompositions of a batch of Gram matrices, in float64, where they run."""
+    rows = rows_of("gpu/decompositions.csv")
+    ways = {"eigh": "`eigh`, torch 2.11", "host": "`eigh` on 16 cores", "gesvda": "`gesvda`", "syev_batched": "`syevBatched`"}
+    sizes = rows[["batch", "size"]].drop_duplicates().sort_values(["batch", "size"]).itertuples(index=False, name=None)
+    return markdown(
+        ["batch, size", *ways.values()],
+        (
+            [
+                f"{batch}, {size}",
+                *(f"{only(rows, way=way, dtype='float64', batch=batch, size=size)['milliseconds']:.1f}" for way in ways),
+            ]
+            for batch, size in sizes
+        ),
+    )
+
+
+def gpu_decoding_table() -> str:
+    """Images a second that reach a GPU, by who decodes them and the number of workers."""
+    rows = rows_of("gpu/decoding.csv")
+    return markdown(
+        ["`data.decode_on`", "workers", "images/s"],
+        ([row.decode_on, str(row.workers), f"{row.images_per_second:,}"] for row in rows.itertuples()),
+    )
+
+
 def speed_sentences() -> str:
     """What README.md says of speed: the peer, then the limit, which were measured on different machines."""
     ratios, times = rows_of("layers_ratios.csv"), rows_of("layers_precision.csv")

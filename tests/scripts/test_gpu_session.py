@@ -38,8 +38,9 @@ def test_nothing_begins_when_all_time_is_gone(tmp_path):
 def test_the_whole_fits_into_its_time_and_measures_what_it_says(tmp_path):
     steps = steps_on("cuda", tmp_path, tmp_path / "clone")
     assert [step.name for step in steps] == [
-        "tests", "tune", "layers", "alexnet_imagenet 16-mixed", "alexnet_imagenet bf16-mixed compiled",
-        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "train", "peer", "data",
+        "tests", "decompositions", "layers", "alexnet_imagenet 16-mixed", "alexnet_imagenet bf16-mixed compiled",
+        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "train", "peer",
+        "decoding", "tune", "data",
     ]  # fmt: skip
     assert all("cuda" in step.command for step in steps if step.name in ("tune", "layers", "peer"))
     assert [step.name for step in steps if str(tmp_path / "clone") in step.command] == ["peer"]
@@ -62,7 +63,7 @@ def test_the_tests_are_those_that_need_a_gpu():
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_measurement_leaves_a_file_in_the_folder(device, tmp_path):
     benches = [step.command for step in steps_on(device, tmp_path, None) if step.command[0].endswith("gcp-bench")]
-    assert [command[1] for command in benches] == ["tune", "layers", "train", "data"]
+    assert [command[1] for command in benches] == ["layers", "train", "tune", "data"]
     files = [command[1 + command.index("--csv" if command[1] == "data" else "--output")] for command in benches]
     assert [Path(file).parent for file in files] == [tmp_path] * 4
     assert len({*files}) == 4
@@ -79,13 +80,21 @@ def test_the_training_whose_steps_are_taken_apart_has_as_many_batches_as_it_coun
 
 
 def test_on_a_cpu_it_measures_too(tmp_path):
-    assert main(["--device", "cpu", "--output", str(tmp_path), "--minutes", "30", "--only", "tune", "digits bf16-mixed"]) == 0
-    assert [row["state"] for row in rows_of(tmp_path)] == ["done", "done"]
+    steps = ["tune", "digits bf16-mixed", "decompositions", "decoding"]
+    assert main(["--device", "cpu", "--output", str(tmp_path), "--minutes", "30", "--only", *steps]) == 0
+    assert [row["state"] for row in rows_of(tmp_path)] == ["done"] * 4
     assert (tmp_path / "solvers.csv").is_file()
+    rows = list(csv.DictReader((tmp_path / "decompositions.csv").read_text().splitlines()))
+    assert {(row["way"], row["dtype"], row["size"]) for row in rows} == {
+        (way, dtype, "8") for way in ("eigh", "host") for dtype in ("float64", "float32")
+    }
+    rows = list(csv.DictReader((tmp_path / "decoding.csv").read_text().splitlines()))
+    assert [row["decode_on"] for row in rows] == ["workers", "device"]
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
     assert len([*tmp_path.glob("runs/*/*/*/result.json")]) == 1
 
 
 def test_unknown_steps_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--device", "cpu", "--output", str(tmp_path), "--only", "tunes"])
-    assert "no step 'tunes': known are tests, tune" in capsys.readouterr().err
+    assert "no step 'tunes': known are tests, decompositions" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+"""Images a second that reach the GPU, decoded by workers or where the network is (`data.decode_on`), by the number of workers.
+
+python scripts/gpu_decoding.py [--output reports/gpu/decoding.csv] [--images 512] [--workers 0 4 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from gcp_repro.bench.image_pipelines import write_photographs
+from gcp_repro.data.image_files import ImageFilesDataModule
+
+BATCH = 64
+
+
+def write_images(root: Path, count: int) -> None:
+    """Training and evaluation images, in two classes, as `image_folder` has them."""
+    (root / "photographs").mkdir(parents=True)
+    for number, file in enumerate(write_photographs(root / "photographs", count)):
+        for split in ("train", "val"):
+            target = root / "images" / split / f"class_{number % 2}" / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+
+
+def images_a_second(root: Path, decode_on: str, workers: int, device: str) -> float:
+    """Of a second epoch, when workers have started: random crops, normalised, on the device."""
+    module = ImageFilesDataModule(
+        "image_folder", str(root / "images"), batch_size=BATCH, decode_on=decode_on, num_workers=workers, pin_memory=True
+    )
+    state = SimpleNamespace(training=True, current_epoch=0, global_rank=0, world_size=1, accumulate_grad_batches=1)
+    module.trainer = state  # type: ignore[assignment]
+    module.setup("fit")
+    loader, count, start = module.train_dataloader(), 0, 0.0
+    for _ in range(2):
+        count, start = 0, time.perf_counter()
+        for images, labels in loader:
+            moved = images.to(device, non_blocking=True) if isinstance(images, torch.Tensor) else images
+            module.on_after_batch_transfer((moved, labels.to(device)), 0)
+            count += len(labels)
+        if device == "cuda":
+            torch.cuda.synchronize()
+    return count / (time.perf_counter() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 4, 8])
+    parser.add_argument("--output", type=Path, default=Path("reports/gpu/decoding.csv"))
+    options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error(f"a CUDA device is needed; torch {torch.__version__} finds none: pass --device cpu to try it")
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, options.output.open("w", newline="", encoding="utf-8") as file:
+        write_images(Path(folder), options.images)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["decode_on", "workers", "images_per_second", "images", "batch_size", "device", "torch"])
+        for decode_on in ("workers", "device"):
+            for workers in options.workers:
+                speed = images_a_second(Path(folder), decode_on, workers, options.device)
+                writer.writerow([decode_on, workers, f"{speed:.0f}", options.images, BATCH, name, torch.__version__])
+                file.flush()
+                print(f"decoded by the {decode_on}, {workers} workers: {speed:.0f} images/s", flush=True)
+    print(f"written: {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
