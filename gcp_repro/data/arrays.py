@@ -21,9 +21,10 @@ from torchvision.transforms import v2
 from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, at_least, check_evaluated
 from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
-from gcp_repro.data.storage import FolderStorage, user_path
+from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.user_paths import user_path
 
 __all__ = ["ARRAY_SETS", "ArrayDataModule", "read_idx"]
 

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from omegaconf import OmegaConf
 
-from gcp_repro.data.storage import Storage, printable, user_path
+from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.user_paths import user_path
 
 __all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "class_names", "listing", "select_subset"]
 

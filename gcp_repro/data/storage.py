@@ -11,7 +11,7 @@ from typing import Protocol
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable", "user_path"]
+__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable"]
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".dib",
@@ -40,11 +40,6 @@ def is_image_name(name: str) -> bool:
 def is_set_aside(name: str) -> bool:
     """Whether a file or folder is hidden or left by the machine, so that it is no part of a data set."""
     return (name.startswith(".") and name not in (".", "..")) or name.lower() in HOUSEKEEPING
-
-
-def user_path(text: str) -> Path:
-    """A path as a user gives it: what has that very name, else with `~` as the home folder."""
-    return Path(text if os.path.exists(text) else os.path.expanduser(text))  # noqa: PTH110, PTH111  those of Path can raise
 
 
 def printable(name: object) -> str:

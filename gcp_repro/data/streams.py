@@ -27,8 +27,8 @@ from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.parquet import read_tables
 from gcp_repro.data.layouts.shards import read_shards
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import user_path
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.user_paths import user_path
 
 __all__ = ["StreamDataModule", "default_cache_dir", "expand_urls"]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import DataError, OptionError, UnknownNameError, nearest_names
 from gcp_repro.models.cutting import CutNetwork, count_prefix_tokens
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import read_weights
 
 __all__ = ["TimmBackbone"]
@@ -69,7 +70,7 @@ class TimmBackbone(CutNetwork):
         if last_stride != 2:
             _set_last_stride(network, name, last_stride)
         if checkpoint is not None:
-            _load_weights(network, Path(checkpoint))
+            _load_weights(network, user_path(checkpoint))
         arguments = {"in_channels": in_channels, "last_stride": last_stride, **options}
         super().__init__(network, recipes=[{"library": "timm", "name": name, **arguments}], **_facts(network, name, in_channels))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from gcp_repro.errors import DataError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.protocol.matching_run import MatchingRun
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["InitialWeights"]
@@ -38,7 +39,7 @@ class InitialWeights(Callback):
     """
 
     def __init__(self, checkpoint: str | None = None, run: MatchingRun | None = None) -> None:
-        self.checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
+        self.checkpoint = None if checkpoint is None else user_path(checkpoint)
         self.run = run
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
