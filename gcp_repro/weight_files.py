@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, MissingPathError
 from gcp_repro.runs.integrity import damage
 
 __all__ = ["WeightFile", "load_plain", "read_weights"]
@@ -92,7 +92,7 @@ def load_plain(path: Path) -> Any:
         DataError: There is no such file, it is damaged, or it needs code to be unpickled.
     """
     if not path.is_file():
-        raise DataError(f"reading weights needs a file; there is none at {path}: correct the path")
+        raise MissingPathError(f"reading weights needs a file; there is none at {path}: correct the path")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

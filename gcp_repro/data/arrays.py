@@ -23,7 +23,7 @@ from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, 
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import tiny_root
-from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
 from gcp_repro.user_paths import user_path
 
 __all__ = ["ARRAY_SETS", "ArrayDataModule", "read_idx"]
@@ -297,7 +297,8 @@ class ArrayDataModule(ImageDataModule):
         folder = self._find_folder()
         if folder is None:
             places = ", ".join(str(place) for place in (self.root, *(self.root / name for name in self.entry.subfolders)))
-            raise DataError(f"{self.entry.title} needs {self.entry.marker!r}; looked in {places}: {self.entry.advice}")
+            kind = DataError if self.root.is_dir() else MissingPathError
+            raise kind(f"{self.entry.title} needs {self.entry.marker!r}; looked in {places}: {self.entry.advice}")
         arrays: dict[Split, Arrays] = {split: self.entry.read(folder, split) for split in ("train", "val")}
         for split, (images, labels) in arrays.items():
             if len(images) != len(labels) or (

@@ -13,7 +13,7 @@ from gcp_repro.data.image_set import ImageSet, check_counts, check_labels, class
 from gcp_repro.data.layouts.split_names import find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
-from gcp_repro.errors import DataError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
 
 __all__ = ["open_image_set"]
 
@@ -91,7 +91,7 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOption
     if name != "auto" and name not in entry.layouts:
         raise UnknownNameError(f"layout of {entry.title}", name, ["auto", *entry.layouts])
     if not root.is_dir():
-        raise DataError(f"{entry.title} needs a folder; there is none at {root}: {_how_to_name_it(entry)}")
+        raise MissingPathError(f"{entry.title} needs a folder; there is none at {root}: {_how_to_name_it(entry)}")
     entries_of(root)  # a folder without rights says so
     wanted = entry.layouts if name == "auto" else {name: entry.layouts[name]}
     places = [root, *(root / folder for folder in entry.subfolders if (root / folder).is_dir())]

@@ -8,7 +8,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from gcp_repro.errors import DataError, OptionError, UnknownNameError, nearest_names
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError, nearest_names
 from gcp_repro.models.cutting import CutNetwork, count_prefix_tokens
 from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import read_weights
@@ -146,7 +146,7 @@ def _set_last_stride(network: nn.Module, name: str, stride: int) -> None:
 def _load_weights(network: nn.Module, path: Path) -> None:
     """Fill all weights of `network` from a state dict of the whole model."""
     if not path.is_file():
-        raise DataError(f"the checkpoint needs to be a file; {path} is none: correct model.backbone.checkpoint")
+        raise MissingPathError(f"the checkpoint needs to be a file; {path} is none: correct model.backbone.checkpoint")
     weights = read_weights(path).weights
     classifiers = network.default_cfg["classifier"]  # type: ignore[index, union-attr]
     classifier = tuple(f"{name}." for name in ([classifiers] if isinstance(classifiers, str) else classifiers))

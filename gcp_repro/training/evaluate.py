@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
 from gcp_repro.linalg.solvers import using
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs.config_file import read_config
@@ -65,7 +65,7 @@ def evaluate(
     run = RunDirectory.of_checkpoint(checkpoint)
     for path, what in ((checkpoint, "checkpoint"), (run.config, "configuration of the run")):
         if not path.is_file():
-            raise DataError(
+            raise MissingPathError(
                 f"scoring needs the {what} at {path}; there is no such file: pass checkpoint=RUN/checkpoints/last.ckpt"
             )
     config = read_config(run.config)

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs import RunDirectory
 from gcp_repro.runs.config_file import read_config
@@ -86,7 +86,7 @@ def _find(path: Path) -> tuple[Path, DictConfig]:
     run = RunDirectory.of_checkpoint(checkpoint)
     for file in (checkpoint, run.config):
         if not file.is_file():
-            raise DataError(
+            raise MissingPathError(
                 f"an export needs a run directory with config.yaml and checkpoints/; there is no {file}: name one of gcp-train"
             )
     return checkpoint, read_config(run.config)

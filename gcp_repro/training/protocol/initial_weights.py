@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, MissingPathError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.protocol.matching_run import MatchingRun
 from gcp_repro.user_paths import user_path
@@ -75,7 +75,7 @@ def _is_left_out(name: str) -> bool:
 
 def _network_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise DataError(
+        raise MissingPathError(
             f"initial weights need a checkpoint; there is no file {path}: train it with gcp-train "
             "experiment=resnet50_imagenet protocol=hybrid, or correct callbacks.initial_weights.checkpoint"
         )
