@@ -31,9 +31,10 @@ class Listed(NamedTuple):
 def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list[Listed]:
     """The images on a list.
 
-    In a text file the last column is the label, or the second where tabs separate the columns (what follows it is passed
-    over). A csv file has a header, unless its first row names an image. Paths start at the root, beside the list, or in a
-    folder `images` or of the list's own name there; they may lack the suffix `.jpg` or `.png`.
+    In a text file the label follows the path, or stands before it where the path is last, as in MXNet's `number label path`
+    (other columns between tabs are passed over). A csv file has a header, unless its first row names an image. Paths start at
+    the root, beside the list, or in a folder `images` or of the list's own name there; they may lack the suffix `.jpg` or
+    `.png`.
 
     Args:
         root: Holds the data set.
@@ -61,10 +62,19 @@ def _text_rows(path: Path, lines: Sequence[str], split: Split, options: OpenOpti
         table = [line.split("\t") for line in lines]
     else:
         table = [line.rsplit(maxsplit=1) for line in lines]
+        if lines and len(table[0]) == 2 and is_image_name(table[0][1]) and not is_image_name(table[0][0]):
+            table = [line.split(maxsplit=1) for line in lines]
+    image, label = _places(table[0]) if table else (0, 1)
     for number, row in enumerate(table, start=1):
-        if len(row) < 2:
+        if len(row) <= max(image, label):
             raise DataError(f"{path} needs an image and its label in each row; row {number} is {lines[number - 1]!r}: mend it")
-    return [Listed(_path(row[0]), row[1].strip()) for row in table]
+    return [Listed(_path(row[image]), row[label].strip()) for row in table]
+
+
+def _places(row: Sequence[str]) -> tuple[int, int]:
+    """Columns of the path, which is the first that names an image, and of the label, which follows unless the path is last."""
+    image = next((place for place, cell in enumerate(row) if is_image_name(cell.strip())), 0)
+    return image, image + 1 if image + 1 < len(row) or image == 0 else image - 1
 
 
 def _csv_rows(path: Path, lines: Sequence[str], split: Split, options: OpenOptions) -> list[Listed]:
@@ -72,8 +82,9 @@ def _csv_rows(path: Path, lines: Sequence[str], split: Split, options: OpenOptio
     table = list(csv.reader(lines, delimiter=delimiter))
     header = [cell.strip() for cell in table[0]] if table else []
     if any(map(is_image_name, header)):
+        image, label = _places(header)
         header, start = [str(number) for number in range(len(header))], 0
-        columns = [options.path_column or "0", options.label_column or "1"]
+        columns = [options.path_column or str(image), options.label_column or str(label)]
     else:
         start = 1
         columns = [
