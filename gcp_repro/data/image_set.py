@@ -16,11 +16,24 @@ from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.user_paths import user_path
 
-__all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "class_names", "listing", "select_subset"]
+__all__ = [
+    "SPLITS",
+    "Expected",
+    "ImageSet",
+    "Samples",
+    "Split",
+    "check_classes",
+    "check_counts",
+    "check_labels",
+    "class_names",
+    "listing",
+    "select_subset",
+]
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
 Samples = list[tuple[str, int]]
 """(name in the storage, label counted from 0), in the order of the data set's own lists."""
 
@@ -74,7 +87,7 @@ def check_labels(title: str, image_set: ImageSet) -> None:
     Raises:
         DataError: A label outside the classes, an image listed twice, an image in both splits, or an empty split.
     """
-    for split in ("train", "val"):
+    for split in SPLITS:
         samples = image_set.split(split)
         if not samples:
             raise DataError(f"{title} needs images for {split!r}; found none: check that the archive was unpacked whole")
@@ -94,6 +107,31 @@ def check_labels(title: str, image_set: ImageSet) -> None:
             f"{title} needs training and test lists without common images; {len(shared)} are in both: {listing(shared)}: "
             "its errors would mean nothing; fetch the original lists again"
         )
+
+
+def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> None:
+    """Refuse classes without images: where numbers are the classes, one label out of place makes many of them.
+
+    Args:
+        title: Name of the data set and where it was read, for messages.
+        image_set: What was found.
+        allow_partial: Warn instead of raising.
+
+    Raises:
+        DataError: A class has no images in a split.
+    """
+    for split in SPLITS:
+        samples = image_set.split(split)
+        labels = {label for _, label in samples}
+        without = [name for label, name in enumerate(image_set.classes) if label not in labels]
+        if without:
+            name, label = max(samples, key=lambda sample: sample[1])
+            report_partial(
+                f"{title} has {split!r} images of {len(labels):,} of its {len(image_set.classes):,} classes, none of "
+                f"{listing(without)}; the highest label, {label + image_set.first_label}, is that of {printable(name)}",
+                "add images of each class, or mend the label that is out of place",
+                allow_partial=allow_partial,
+            )
 
 
 def check_counts(title: str, image_set: ImageSet, expected: Expected, advice: str, *, allow_partial: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gcp_repro.data.catalog import CATALOG, CatalogEntry, Layout
-from gcp_repro.data.image_set import ImageSet, check_counts, check_labels, class_names, listing, report_partial
+from gcp_repro.data.image_set import ImageSet, check_classes, check_counts, check_labels, class_names, listing, report_partial
 from gcp_repro.data.layouts.split_names import find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
@@ -59,6 +59,8 @@ def open_image_set(
         image_set = replace(image_set, classes=tuple(names))
     named = class_names(classes)  # type: ignore[arg-type]
     part = named is not None and entry.expected is not None and len(image_set.classes) < entry.expected.classes
+    if entry.expected is None and named is None:
+        check_classes(title, image_set, allow_partial=options.allow_partial)
     if entry.expected is not None and not part:
         differs = entry.explain(image_set.classes) if entry.explain is not None else ""
         check_counts(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
+from gcp_repro.data.image_set import ImageSet, Split, listing
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.files import choose_column
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
@@ -73,8 +72,6 @@ def parse_parquet(root: Path, options: OpenOptions, *, published: int | None = N
             splits number their classes differently.
     """
     files = files_of_splits(root, ".parquet", options)
-    for paths in files.values():
-        _check_numbers(root, paths, allow_partial=options.allow_partial)
     return read_tables(root, files, options, published)
 
 
@@ -125,23 +122,6 @@ def _columns_of(source: str, columns: Sequence[str], options: OpenOptions) -> tu
 def _image_bytes(image: Any) -> bytes:
     """The file in a cell: bytes, or a struct of bytes and path; empty where there is none."""
     return (image.get("bytes") if isinstance(image, dict) else image) or b""
-
-
-def _check_numbers(root: Path, files: Sequence[Path], *, allow_partial: bool) -> None:
-    """Refuse sets of `<split>-00000-of-00294.parquet` that lack a number."""
-    numbered = [found for file in files if (found := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)(.*)\.parquet", file.name))]
-    wanted = {
-        f"{start}{number:0{len(digits)}d}{of}{count}"
-        for start, digits, of, count, _ in (found.groups() for found in numbered)
-        for number in range(int(count))
-    }
-    absent = sorted(wanted - {"".join(found.groups()[:4]) for found in numbered})
-    if absent:
-        report_partial(
-            f"{root} lacks {listing([f'{name}.parquet' for name in absent])}",
-            "download what is missing",
-            allow_partial=allow_partial,
-        )
 
 
 def _open(datasets: Any, files: Sequence[Path], options: OpenOptions) -> Any:

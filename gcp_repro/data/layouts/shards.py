@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from gcp_repro.errors import DataError
 __all__ = ["lacking_shards", "parse_shards", "read_shards"]
 
 CLASS_NAMES = "classnames.txt"
+LOOKED_AT = 100  # files at the start of an archive
 
 
 def _label_in_json(data: bytes) -> Any:
@@ -37,8 +40,24 @@ LABEL_FILES: dict[str, Callable[[bytes], Any]] = {
 
 
 def lacking_shards(root: Path, options: OpenOptions) -> list[str]:
-    """What a root lacks to be a data set of shards."""
-    return [f"*{split}-*.tar" for split in SPLITS if not find_files(root, split, ".tar", options)]
+    """What a root lacks to be a data set of shards, labels included: each class's images in a tar of their own are no shards."""
+    files = {split: find_files(root, split, ".tar", options) for split in SPLITS}
+    absent = [f"*{split}-*.tar" for split in SPLITS if not files[split]]
+    return absent or [
+        f"*{split}-*.tar with labels ({files[split][0]} has images without .cls or .json)"
+        for split in SPLITS
+        if _images_alone(files[split][0])
+    ]
+
+
+def _images_alone(path: Path) -> bool:
+    """Whether an archive begins with images and no label; whatever is wrong with it otherwise is said when it is read."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            names = [member.name for member in itertools.islice(archive, LOOKED_AT)]
+    except (tarfile.TarError, OSError):
+        return False
+    return any(map(is_image_name, names)) and not any(name.endswith(tuple(LABEL_FILES)) for name in names)
 
 
 def parse_shards(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:
@@ -56,8 +75,6 @@ def parse_shards(root: Path, options: OpenOptions, *, published: int | None = No
         DataError: A split is missing, a shard is damaged or missing by the number in `nshards.txt`, or an image has no label.
     """
     files = files_of_splits(root, ".tar", options)
-    for paths in files.values():
-        _check_number(paths)
     return read_shards(root, files, options, published)
 
 
@@ -91,15 +108,6 @@ def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions
         for split in SPLITS
     )
     return ImageSet(train, val, classes, TarStorage(shards, options.index_dir), first_label=first)
-
-
-def _check_number(paths: list[Path]) -> None:
-    """Compare with `nshards.txt`, which clip-benchmark puts beside the shards."""
-    note = paths[0].parent / "nshards.txt"
-    if note.is_file() and read_lines(note) != [str(len(paths))]:
-        raise DataError(
-            f"{paths[0].parent} needs the {read_lines(note)[0]} shards of nshards.txt; it has {len(paths)}: fetch the rest"
-        )
 
 
 def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any]]:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gcp_repro.data.image_set import Split, listing
+from gcp_repro.data.image_set import SPLITS, Split, listing
+from gcp_repro.data.layouts.series import check_series
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of, is_set_aside
 from gcp_repro.errors import DataError
@@ -17,7 +18,6 @@ USUAL_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "test", "testing"),
 }
-SPLITS: tuple[Split, ...] = ("train", "val")
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
 FOLDERS_OF_FILES = ("", "data", "default")
 """Where tables and shards lie below a root; each may have a folder a split."""
@@ -58,7 +58,7 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
     """The tables or shards of both splits.
 
     Raises:
-        DataError: A split has none, or both have the same.
+        DataError: A split has none, both have the same, or one is missing by its number.
     """
     files = {split: find_files(root, split, suffix, options) for split in SPLITS}
     for split, paths in files.items():
@@ -74,6 +74,8 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
             "trained "
             "on would mean nothing; set data.train_split and data.val_split apart"
         )
+    for paths in files.values():
+        check_series(root, paths, allow_partial=options.allow_partial)
     return files
 
 

@@ -388,3 +388,73 @@ class TestRowsAsPeopleWriteThem:
             DataError, match=r"train\.csv needs labels below 1,000,000; it holds 20231105123: .* data\.label_column"
         ):
             self.opened(root, ".csv", ["n/0.jpg,20231105123", "n/1.jpg,0"])
+
+
+class TestArchivesOfClasses:
+    """ImageNet's inner archives, still packed in the folder of their split, are no shards."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for split, number in (("train", 0), ("val", 5)):
+            for label, wnid in enumerate(WNIDS[:2]):
+                files = {f"{wnid}_{number + image}.JPEG": jpeg_bytes(label, number + image, (8, 8)) for image in range(2)}
+                write_tar(tmp_path / split / f"{wnid}.tar", files)
+        return tmp_path
+
+    @pytest.mark.parametrize("name", ["imagenet", "image_folder"])
+    def test_they_are_to_be_unpacked(self, root, name):
+        words = (
+            r"needs 'train/<class>/ \(it holds 2 archives that are still packed, n01440764\.tar, .*: unpack each into a folder"
+        )
+        with pytest.raises(DataError, match=words):
+            open_image_set(name, root)
+
+    def test_as_shards_they_lack_labels(self, root):
+        words = r"needs '\*train-\*\.tar with labels \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", root, "webdataset")
+
+
+class TestWhatIsLost:
+    def shards(self, root, numbers=(0, 1, 2), labels=(0, 1)):
+        for split in ("train", "val"):
+            for shard in numbers:
+                files = {}
+                for label in labels:
+                    files[f"{split}{shard}{label}.jpg"] = jpeg_bytes(label, 10 * shard + len(split), (8, 8))
+                    files[f"{split}{shard}{label}.cls"] = str(label).encode()
+                write_tar(root / f"own-{split}-{shard:04d}.tar", files)
+        return root
+
+    def test_a_shard_between_others(self, tmp_path, caplog):
+        assert len(open_image_set("image_folder", self.shards(tmp_path)).train) == 6
+        (tmp_path / "own-train-0001.tar").unlink()
+        words = rf"{tmp_path} lacks own-train-0001\.tar, going by the numbers of the others"
+        with pytest.raises(DataError, match=words + r": fetch what is missing; or set data\.allow_partial=true"):
+            open_image_set("image_folder", tmp_path)
+        assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).train) == 4
+        assert "lacks own-train-0001.tar" in caplog.text
+
+    def test_a_table_between_others(self, tmp_path):
+        for split in ("train", "test"):
+            for part in (0, 2):
+                rows = [image_row(label, number=10 * part + label) for label in (0, 1)]
+                write_table(tmp_path / split / f"{part:04d}.parquet", rows)  # as the hub converts data sets
+        with pytest.raises(DataError, match=r"lacks train/0001\.parquet, going by"):
+            open_image_set("image_folder", tmp_path)
+
+    def test_a_label_out_of_place(self, tmp_path):
+        self.shards(tmp_path)
+        write_tar(tmp_path / "own-train-0003.tar", {"x.jpg": jpeg_bytes(0, 99, (8, 8)), "x.cls": b"5"})
+        words = r"has 'train' images of 3 of its 6 classes, none of 2, 3, 4; the highest label, 5, is that of train/.*/x\.jpg"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path)
+        assert len(open_image_set("image_folder", tmp_path, classes=["0", "1"]).classes) == 6
+        assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).classes) == 6
+
+    def test_dates_are_no_series(self, tmp_path):
+        for split in ("train", "val"):
+            for date in ("20230105", "20241231"):
+                files = {f"{date}{split}.jpg": jpeg_bytes(0, int(date[-4:]), (8, 8)), f"{date}{split}.cls": b"0"}
+                write_tar(tmp_path / f"{split}-{date}.tar", files)
+        assert len(open_image_set("image_folder", tmp_path).train) == 2
