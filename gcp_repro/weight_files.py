@@ -1,6 +1,6 @@
 """Reading a file of weights without running any code that it may hold.
 
-Imports: `runs`.
+Imports: `runs`, `stand_ins`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.serialization import safe_globals
 
 from gcp_repro.errors import DataError, MissingPathError
 from gcp_repro.runs.integrity import damage
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["WeightFile", "load_plain", "read_weights"]
 
@@ -93,6 +94,7 @@ def load_plain(path: Path) -> Any:
     """
     if not path.is_file():
         raise MissingPathError(f"reading weights needs a file; there is none at {path}: correct the path")
+    refuse_stand_in(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -24,6 +24,7 @@ from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
+from gcp_repro.stand_ins import refuse_stand_in
 from gcp_repro.user_paths import user_path
 
 __all__ = ["ARRAY_SETS", "ArrayDataModule", "read_idx"]
@@ -78,6 +79,7 @@ def read_idx(path: Path) -> np.ndarray:
     """
     plain = path.exists()
     source = path if plain else path.with_name(f"{path.name}.gz")
+    refuse_stand_in(source)
     try:
         content = source.read_bytes() if plain else gzip.decompress(source.read_bytes())
         _, kind, dimensions = struct.unpack_from(">HBB", content)
@@ -126,6 +128,7 @@ def _unpickle(file: BinaryIO) -> dict[str, Any]:
 
 
 def _read_batch(path: Path, labels: str) -> Arrays:
+    refuse_stand_in(path)
     try:
         with path.open("rb") as file:
             batch = _unpickle(file)

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.stand_ins import refuse_stand_in
 from gcp_repro.user_paths import user_path
 
 __all__ = [
@@ -214,6 +215,7 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
         )
     if not isinstance(classes, str):
         return None if classes is None or isinstance(classes, int) else classes
+    refuse_stand_in(user_path(classes))
     try:
         names = [line.split(maxsplit=1)[0] for line in user_path(classes).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

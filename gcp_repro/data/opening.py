@@ -14,6 +14,7 @@ from gcp_repro.data.layouts.split_names import find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
 from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
+from gcp_repro.stand_ins import stand_in_at
 
 __all__ = ["open_image_set"]
 
@@ -149,7 +150,13 @@ def _report_left_out(title: str, image_set: ImageSet) -> None:
     """Say which files were not taken for images: a suffix that is not known must not shrink a data set in silence."""
     left_out = getattr(image_set.storage, "left_out", [])
     if left_out:
-        log.warning("%s has %s files that are not named as images and were left out: %s", title, len(left_out), listing(left_out))
+        words = "%s has %s files that were left out, not named as images or in no class folder: %s"
+        log.warning(words, title, len(left_out), listing(left_out))
+
+
+def _with_what_is_there(storage: FolderStorage, name: str) -> str:
+    found = stand_in_at(storage.root / name)
+    return f"{name} ({found})" if found else name
 
 
 def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allow_partial: bool) -> ImageSet:
@@ -160,8 +167,9 @@ def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allo
     missing = image_set.storage.missing(names)
     if not missing:
         return image_set
+    shown = listing([_with_what_is_there(image_set.storage, name) for name in missing[:5]] + missing[5:])
     report_partial(
-        f"{title} lacks {len(missing):,} of the {len(names):,} images on its lists: {listing(missing)}",
+        f"{title} lacks {len(missing):,} of its {len(names):,} images: {shown}",
         advice,
         allow_partial=allow_partial,
     )

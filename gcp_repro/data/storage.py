@@ -83,7 +83,8 @@ class FolderStorage:
         root: The folder.
 
     Attributes:
-        left_out: Names of the files that `names` met and did not take for images, notes and archives aside.
+        left_out: Names of the files that `names` met and did not take for images, notes and archives aside, and of images that
+            lie in no class folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -100,12 +101,18 @@ class FolderStorage:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if _is_folder(entry):
                 above = (*linked_from, Path(entry.path).parent.resolve()) if entry.is_symlink() else linked_from
-                if not _leads_up(entry, above):
-                    yield from self._images_below(name, above)
+                inside = [] if _leads_up(entry, above) else list(self._images_below(name, above))
+                yield from inside or ([name] if is_image_name(entry.name) else [])  # a folder in an image's place is missed later
             elif is_image_name(entry.name):
                 yield name
             elif not is_set_aside(entry.name) and not entry.name.lower().endswith(NOTES):
                 self.left_out.append(name)
+
+    def leave_out_images_in(self, folder: str) -> None:
+        """Note the images that lie in a folder of class folders, and in none of these."""
+        self.left_out += sorted(
+            f"{folder}/{entry.name}" for entry in entries_of(self.root / folder) if is_image_name(entry.name) and _is_file(entry)
+        )
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage`."""

@@ -17,6 +17,7 @@ from gcp_repro.data.image_set import listing
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.data.storage import is_image_name, printable
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["TarMember", "TarStorage", "index_tar", "read_at"]
 
@@ -47,6 +48,7 @@ def index_tar(path: Path, index_dir: Path | None = None) -> list[TarMember]:
     Raises:
         DataError: The archive is missing, truncated or compressed, or names files outside its folder.
     """
+    refuse_stand_in(path)
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())

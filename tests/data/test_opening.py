@@ -59,7 +59,7 @@ def test_what_servers_leave_is_no_image_and_unknown_suffixes_are_counted(tmp_pat
     for name in ("c.avif", "d.JFIF", "e.jpe", "f.heic"):
         (folder / name).write_bytes((folder / "0000.jpg").read_bytes())
     assert len(open_image_set("image_folder", root).train) == 16
-    assert "has 2 files that are not named as images and were left out: train/class_0/" in caplog.text
+    assert "has 2 files that were left out, not named as images or in no class folder: train/class_0/" in caplog.text
 
 
 NAMES = ("set[1]", "run_*", "@x::y", "{a,b}a%d", "~x#y", "-x ", "file:x", "a{0..1}")

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["choose_column", "mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
 
@@ -20,6 +21,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: The file is missing or no text.
     """
+    refuse_stand_in(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark at the start
         return [line.strip() for line in text.splitlines() if line.strip()]
@@ -88,6 +90,7 @@ def read_mat(path: Path, *variables: str) -> list[Any]:
     Raises:
         DataError: The file is missing, damaged, or lacks a variable.
     """
+    refuse_stand_in(path)
     if not path.is_file():
         raise DataError(f"a MATLAB file is needed at {path}; there is none: fetch it again, or check data.root")
     try:

@@ -13,6 +13,7 @@ from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["ParquetStorage", "lacking_parquet", "parse_parquet", "read_tables"]
 
@@ -87,6 +88,7 @@ def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions
     datasets = import_extra("datasets", "parquet files")
     files = {split: [path.absolute() for path in paths] for split, paths in files.items()}  # else `file:x` is an address
     for path in (path for paths in files.values() for path in paths):
+        refuse_stand_in(path)
         with naming(str(path)):
             import_extra("pyarrow.parquet", "parquet files").read_metadata(path)
     tables: dict[str, Any] = {split: _open(datasets, paths, options) for split, paths in files.items()}

@@ -19,6 +19,7 @@ USUAL_NAMES: dict[Split, tuple[str, ...]] = {
     "val": ("val", "valid", "validation", "test", "testing"),
 }
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 FOLDERS_OF_FILES = ("", "data", "default")
 """Where tables and shards lie below a root; each may have a folder a split."""
 
@@ -92,8 +93,8 @@ def _with_word(root: Path, word: str, suffix: str) -> Iterator[Path]:
 
 
 def packed_archives(folder: Path) -> Sequence[str]:
-    """Names of the tar files in a folder that has no folders: an archive of archives of which the outer one alone is unpacked."""
+    """Names of the archives in a folder that have no folder of their name beside them: the outer archive alone is unpacked."""
     entries = entries_of(folder)
-    if any(entry.is_dir() and not is_set_aside(entry.name) for entry in entries):
-        return []
-    return sorted(entry.name for entry in entries if entry.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")))
+    folders = {entry.name for entry in entries if entry.is_dir()}
+    archives = [entry.name for entry in entries if entry.name.lower().endswith(ARCHIVES) and not is_set_aside(entry.name)]
+    return sorted(name for name in archives if name.partition(".")[0] not in folders)

@@ -11,7 +11,7 @@ from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, find_paths, packed_archives
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import FolderStorage, entries_of
+from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
 from gcp_repro.errors import DataError
 
 __all__ = ["check_trained", "lacking_folders", "lacking_lists", "parse_splits"]
@@ -26,6 +26,8 @@ def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
     paths = find_paths(root, "train", options) if not absent else []
     if not paths or not (root / paths[0]).is_dir():
         return absent or ["train/<class>/"]
+    if any(entry.is_dir() and not is_set_aside(entry.name) for entry in entries_of(root / paths[0])):
+        return []
     packed = packed_archives(root / paths[0])
     if packed:
         return [
@@ -33,7 +35,7 @@ def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
             "into a folder "
             "of its name)"
         ]
-    return [] if any(entry.is_dir() for entry in entries_of(root / paths[0])) else [f"{paths[0]}/<class>/"]
+    return [f"{paths[0]}/<class>/"]
 
 
 def lacking_lists(root: Path, options: OpenOptions) -> list[str]:
@@ -139,6 +141,19 @@ def check_trained(
 def _rows(storage: FolderStorage, path: str, split: Split, options: OpenOptions) -> list[Listed]:
     if not (storage.root / path).is_dir():
         return read_list(storage.root, path, split, options)
+    return _folder_rows(storage, path, options)
+
+
+def _folder_rows(storage: FolderStorage, path: str, options: OpenOptions) -> list[Listed]:
+    """The images of all class folders; what lies beside these is said to be left out."""
+    packed = packed_archives(storage.root / path)
+    if packed:
+        report_partial(
+            f"{storage.root / path} has archives that are still packed beside its class folders: {listing(packed)}",
+            "unpack each into a folder of its name, or move it elsewhere",
+            allow_partial=options.allow_partial,
+        )
+    storage.leave_out_images_in(path)
     return class_rows(storage, path, storage.folders(path))
 
 
@@ -149,7 +164,7 @@ def _val_rows(
         return read_list(storage.root, path, "val", options)
     if storage.folders(path):
         check_folders(storage, path, classes, _hint(storage.root, path))
-        return class_rows(storage, path, storage.folders(path))
+        return _folder_rows(storage, path, options)
     if flat_rows is not None:
         return flat_rows(storage, path, classes)
     raise DataError(

@@ -145,7 +145,7 @@ class TestLists:
         with pytest.raises(DataError, match=r"train\.txt needs an image and its label in each row; row 2 is 'b/0_0\.jpg'"):
             open_image_set("image_folder", tmp_path, "list")
         (tmp_path / "train.txt").write_text("a/0_0.jpg 0\nb/9_9.jpg 1\n")
-        with pytest.raises(DataError, match=r"lacks 1 of the 4 images on its lists: train/b/9_9\.jpg"):
+        with pytest.raises(DataError, match=r"lacks 1 of its 4 images: train/b/9_9\.jpg"):
             open_image_set("image_folder", tmp_path, "list")
 
 
@@ -408,6 +408,18 @@ class TestArchivesOfClasses:
         )
         with pytest.raises(DataError, match=words):
             open_image_set(name, root)
+
+    def test_one_that_is_left_beside_unpacked_ones_is_a_class_lost(self, root, caplog):
+        for split, number in (("train", 0), ("val", 5)):
+            (root / split / f"{WNIDS[1]}.tar").rename(root / split / f"{WNIDS[2]}.tar")
+            for label, wnid in enumerate(WNIDS[:2]):
+                put(root / split / wnid / f"{number}.jpg", label, number)
+        words = rf"train has archives that are still packed beside its class folders: {WNIDS[2]}\.tar: unpack each into a folder"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", root)
+        put(root / "train" / "stray.jpg", 0, 9)
+        assert len(open_image_set("image_folder", root, options=PARTIAL).train) == 2
+        assert "1 files that were left out, not named as images or in no class folder: train/stray.jpg" in caplog.text
 
     def test_as_shards_they_lack_labels(self, root):
         words = r"needs '\*train-\*\.tar with labels \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
