@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gcp_repro.data.arrays import ArrayDataModule, read_idx
+from gcp_repro.data.array_files import read_idx
+from gcp_repro.data.arrays import ArrayDataModule
 from gcp_repro.data.encoded_images import EncodedImages
 from gcp_repro.data.image_set import class_names
 from gcp_repro.data.layouts.files import read_lines, read_mat

@@ -28,6 +28,7 @@ __all__ = [
     "check_labels",
     "class_names",
     "listing",
+    "loosely",
     "select_subset",
 ]
 
@@ -82,6 +83,16 @@ def listing(names: Sequence[object], limit: int = 5) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def loosely(name: str) -> str:
+    """What a name is but for case and blanks, which are easily overlooked.
+
+    Example:
+        >>> loosely("Laysan Albatross ")
+        'laysanalbatross'
+    """
+    return "".join(name.casefold().split())
+
+
 def check_labels(title: str, image_set: ImageSet) -> None:
     """Refuse what no option can make right.
 
@@ -121,6 +132,12 @@ def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> No
     Raises:
         DataError: A class has no images in a split.
     """
+    spellings: dict[str, list[str]] = {}
+    for name in image_set.classes:
+        spellings.setdefault(loosely(name), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    if alike:
+        log.warning("%s has classes whose names differ in case or blanks alone: %s", title, listing(alike))
     for split in SPLITS:
         samples = image_set.split(split)
         labels = {label for _, label in samples}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gcp_repro.data.catalog import CATALOG, CatalogEntry, Layout
 from gcp_repro.data.image_set import ImageSet, check_classes, check_counts, check_labels, class_names, listing, report_partial
-from gcp_repro.data.layouts.split_names import find_files
+from gcp_repro.data.layouts.split_names import find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
 from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
@@ -129,7 +129,16 @@ def _what_is_there(entry: CatalogEntry, wanted: dict[str, Layout], places: list[
         (place for place in _folders_below(places[0]) if any(not layout.lacking(place, options) for layout in wanted.values())),
         None,
     )
-    return words + (f"; it seems to be in {deeper}: set data.root={deeper}" if deeper is not None else "")
+    return words + (_what_else(places[0]) if deeper is None else f"; it seems to be in {deeper}: set data.root={deeper}")
+
+
+def _what_else(root: Path) -> str:
+    """Words about what a root holds that is in none of the forms."""
+    packed = packed_archives(root)
+    if packed:
+        return f"; {root} holds archives that are still packed or compressed, {listing(packed)}: unpack them"
+    names = sorted(entry.name for entry in entries_of(root) if not is_set_aside(entry.name))
+    return f"; {root} holds {listing(names) or 'nothing'}"
 
 
 def _folders_below(root: Path) -> Iterator[Path]:

@@ -19,7 +19,17 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 NOTES = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".mat", ".html", ".db", ".ini", ".yaml", ".tar", ".zip")
 HOUSEKEEPING = frozenset(
-    {"@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__macosx"}
+    {
+        "@eadir",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "__macosx",
+        "__pycache__",
+    }
 )
 """Folders that file servers and unpackers leave among a user's own, with thumbnails and remains in them; in lower case."""
 

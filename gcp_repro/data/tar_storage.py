@@ -23,6 +23,7 @@ __all__ = ["TarMember", "TarStorage", "index_tar", "read_at"]
 
 log = logging.getLogger(__name__)
 
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
 INDEX_VERSION = 2  # 1 did not ask for the blocks that end an archive
 
 
@@ -85,9 +86,10 @@ def _scan(path: Path, archive_size: int) -> list[TarMember]:
         with path.open("rb") as file:
             members = list(_members(file))
     except tarfile.TarError as error:
-        raise DataError(
-            f"a whole, uncompressed tar archive is needed; {path} is none ({error}): compare its md5 and fetch it again"
-        ) from error
+        compression = _compression(path)
+        reason = f"it is compressed by {compression}" if compression else error
+        remedy = "decompress it" if compression else "compare its md5 and fetch it again"
+        raise DataError(f"a whole, uncompressed tar archive is needed; {path} is none ({reason}): {remedy}") from error
     if members and (end := members[-1].offset + members[-1].size) > archive_size:
         raise DataError(
             f"{path} is cut off: {members[-1].name} ends at byte {end:,} of {archive_size:,}: fetch the archive again"
@@ -99,6 +101,13 @@ def _scan(path: Path, archive_size: int) -> list[TarMember]:
             "data set's distributors; fetch it from them"
         )
     return members
+
+
+def _compression(path: Path) -> str:
+    """What a file is compressed by; "" where it is not."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    return next((name for magic, name in COMPRESSIONS.items() if start.startswith(magic)), "")
 
 
 def _members(file: IO[bytes], prefix: str = "", start: int = 0) -> Iterator[TarMember]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,15 @@ def read_lines(path: Path) -> list[str]:
     """
     refuse_stand_in(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark at the start
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
         return [line.strip() for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"a text file is needed at {path}; reading it gave {error}: fetch it again") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"a text file in UTF-8 is needed at {path}; reading it gave {error}: save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
 
 
 def read_columns(path: Path, columns: int) -> list[list[str]]:

@@ -26,10 +26,8 @@ LOOKED_AT = 100  # files at the start of an archive
 
 
 def _label_in_json(data: bytes) -> Any:
-    try:
-        return json.loads(data)["label"]
-    except (ValueError, KeyError, TypeError):
-        return None  # no label: the caller says so
+    content = json.loads(data)
+    return content.get("label") if isinstance(content, dict) else None  # no label: the caller says so
 
 
 LABEL_FILES: dict[str, Callable[[bytes], Any]] = {
@@ -122,7 +120,12 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
         for suffix, parse in LABEL_FILES.items():
             for member in members:
                 if member.name.endswith(suffix) and _key(member.name) not in labels:
-                    value = parse(read_at(file, member.size, member.offset))
+                    try:
+                        value = parse(read_at(file, member.size, member.offset))
+                    except ValueError as error:
+                        raise DataError(
+                            f"{path} needs JSON in {member.name}; it is none ({error}): write the shard again"
+                        ) from error
                     if value is not None and value != "":
                         labels[_key(member.name)] = value
     images = [member for member in members if is_image_name(member.name)]

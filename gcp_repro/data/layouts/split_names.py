@@ -16,9 +16,10 @@ __all__ = ["LIST_SUFFIXES", "SPLITS", "files_of_splits", "find_files", "find_pat
 
 USUAL_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "test", "testing"),
+    "val": ("val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"),
 }
-LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst", ".jsonl")
+LISTS_IN_FOLDERS = ("metadata.csv", "metadata.jsonl")  # of the hub's folders of images
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 FOLDERS_OF_FILES = ("", "data", "default")
 """Where tables and shards lie below a root; each may have a folder a split."""
@@ -40,8 +41,17 @@ def find_paths(root: Path, split: Split, options: OpenOptions, *, lists_first: b
     for wanted, is_folder in lists + folders if lists_first else folders + lists:
         for name in present_names:
             if name.lower() == wanted and (root / name).is_dir() == is_folder:
-                return [name]
+                return [_inside(root, name, lists_first=lists_first) if is_folder else name]
     return []
+
+
+def _inside(root: Path, name: str, *, lists_first: bool) -> str:
+    """A split's folder, the one in it of the same name where an archive was unpacked so, or the list in it of its images."""
+    entries = {entry.name: entry for entry in entries_of(root / name) if not is_set_aside(entry.name)}
+    folders = [inner for inner, entry in entries.items() if entry.is_dir()]
+    if lists_first and not folders:
+        return next((f"{name}/{file}" for file in LISTS_IN_FOLDERS if file in entries), name)
+    return f"{name}/{name}" if folders == [name] and any(entry.is_dir() for entry in entries_of(root / name / name)) else name
 
 
 def find_files(root: Path, split: Split, suffix: str, options: OpenOptions) -> list[Path]:

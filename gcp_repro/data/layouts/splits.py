@@ -11,7 +11,7 @@ from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, find_paths, packed_archives
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
+from gcp_repro.data.storage import FolderStorage, entries_of, is_image_name, is_set_aside
 from gcp_repro.errors import DataError
 
 __all__ = ["check_trained", "lacking_folders", "lacking_lists", "parse_splits"]
@@ -35,7 +35,9 @@ def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
             "into a folder "
             "of its name)"
         ]
-    return [f"{paths[0]}/<class>/"]
+    loose = any(is_image_name(entry.name) for entry in entries_of(root / paths[0]))
+    words = " (its images lie in none: sort them into folders, or name a list of their labels by data.train_split)"
+    return [f"{paths[0]}/<class>/{words if loose else ''}"]
 
 
 def lacking_lists(root: Path, options: OpenOptions) -> list[str]:
@@ -86,6 +88,7 @@ def parse_splits(
             "as a "
             "folder or a list: put a part of the images there that training does not use, or say where it is by data.val_split"
         )
+    _check_apart(root, train_paths, val_paths)
     sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]
     train = [row for path in train_paths for row in _rows(storage, path, "train", options)]
     if (root / train_paths[0]).is_dir():
@@ -104,6 +107,24 @@ def parse_splits(
         for rows, column in zip((train, val), labels, strict=True)
     )
     return ImageSet(samples, val_samples, classes, storage, first_label=first)
+
+
+def _check_apart(root: Path, train_paths: Sequence[str], val_paths: Sequence[str]) -> None:
+    """Refuse a folder that is in both splits by way of links; images that are, by their names, are found later."""
+    train, val = (
+        {place.resolve(): place for path in paths for place in (root / path, *_folders_in(root / path))}
+        for paths in (train_paths, val_paths)
+    )
+    both = [place for place in sorted(val) if place.is_dir() and place in train and val[place] != train[place]]
+    if both:
+        raise DataError(
+            f"training and evaluation need images of their own; {val[both[0]]} is the folder {train[both[0]]}: errors on images "
+            "that were trained on would mean nothing; replace the link by other images"
+        )
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in entries_of(folder) if entry.is_dir() and not is_set_aside(entry.name)]
 
 
 def check_trained(
