@@ -234,7 +234,8 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
         return None if classes is None or isinstance(classes, int) else classes
     refuse_stand_in(user_path(classes))
     try:
-        names = [line.split(maxsplit=1)[0] for line in user_path(classes).read_text().splitlines() if line.strip()]
+        lines = user_path(classes).read_text(encoding="utf-8-sig").splitlines()  # Windows editors put a mark at the start
+        names = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(
             f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({error}): write several names as a "

@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from gcp_repro.data.catalog import CATALOG, CatalogEntry, Layout
-from gcp_repro.data.image_set import ImageSet, check_classes, check_counts, check_labels, class_names, listing, report_partial
+from gcp_repro.data.image_set import (
+    ImageSet,
+    check_classes,
+    check_counts,
+    check_labels,
+    class_names,
+    listing,
+    loosely,
+    report_partial,
+)
 from gcp_repro.data.layouts.split_names import find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
@@ -94,7 +103,8 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOption
     if name != "auto" and name not in entry.layouts:
         raise UnknownNameError(f"layout of {entry.title}", name, ["auto", *entry.layouts])
     if not root.is_dir():
-        raise MissingPathError(f"{entry.title} needs a folder; there is none at {root}: {_how_to_name_it(entry)}")
+        found = "a file" if root.is_file() else stand_in_at(root) or "none"
+        raise MissingPathError(f"{entry.title} needs a folder; there is {found} at {root}: {_how_to_name_it(entry)}")
     entries_of(root)  # a folder without rights says so
     wanted = entry.layouts if name == "auto" else {name: entry.layouts[name]}
     places = [root, *(root / folder for folder in entry.subfolders if (root / folder).is_dir())]
@@ -129,7 +139,9 @@ def _what_is_there(entry: CatalogEntry, wanted: dict[str, Layout], places: list[
         (place for place in _folders_below(places[0]) if any(not layout.lacking(place, options) for layout in wanted.values())),
         None,
     )
-    return words + (_what_else(places[0]) if deeper is None else f"; it seems to be in {deeper}: set data.root={deeper}")
+    if deeper is not None:
+        return f"{words}; it seems to be in {deeper}: set data.root={deeper}"
+    return words or _what_else(places[0])
 
 
 def _what_else(root: Path) -> str:
@@ -164,7 +176,9 @@ def _report_left_out(title: str, image_set: ImageSet) -> None:
 
 
 def _with_what_is_there(storage: FolderStorage, name: str) -> str:
-    found = stand_in_at(storage.root / name)
+    path = storage.root / name
+    alike = [entry.name for entry in entries_of(path.parent) if loosely(Path(entry.name).stem) == loosely(path.stem)]
+    found = stand_in_at(path) or (f"there is {alike[0]}" if alike else "")
     return f"{name} ({found})" if found else name
 
 

@@ -10,14 +10,17 @@ from typing import NamedTuple
 from gcp_repro.data.image_set import Split
 from gcp_repro.data.layouts.files import choose_column
 from gcp_repro.data.layouts.list_tables import ListTable, is_image_path, read_list_table
+from gcp_repro.data.layouts.split_names import USUAL_NAMES
 from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.storage import entries_of
 from gcp_repro.errors import DataError
 
 __all__ = ["Listed", "one_form", "read_list"]
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "filepaths", "image", "image_path", "image_id", "id", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "class_id", "target", "category", "wnid")
-EVALUATION_WORDS = frozenset({"val", "valid", "validation", "test", "true", "1", "yes"})
+EVALUATION_WORDS = frozenset({*USUAL_NAMES["val"], "true", "1", "1.0", "yes"})
+TRAINING_WORDS = frozenset({*USUAL_NAMES["train"], "trainval", "false", "0", "0.0", "no", ""})
 TRIED_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
 
 
@@ -49,8 +52,10 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
     rows = _rows(path, read_list_table(path), split, options)
     if not rows:
         raise DataError(f"{path} needs rows for {split!r}; it has none: name another list by data.{split}_split")
-    dropped, folder, suffix = _place(root, path, [row.name for row in rows])
-    return [Listed(_as_on_disk(root, f"{folder}{row.name.removeprefix(dropped)}{suffix}"), row.label) for row in rows]
+    dropped, folder = _place(root, path, [row.name for row in rows])
+    present: dict[str, set[str]] = {}
+    names = (_with_suffix(root, f"{folder}{row.name.removeprefix(dropped)}", present) for row in rows)
+    return [Listed(_as_on_disk(root, name), row.label) for name, row in zip(names, rows, strict=True)]
 
 
 def one_form(label: str) -> str:
@@ -64,7 +69,7 @@ def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> l
     for number, row in enumerate(table.rows, start=1 if table.header is None else 2):
         if len(row) <= max(places):
             raise DataError(f"{path} needs an image and its label in each row; row {number} is {' '.join(row)!r}: mend it")
-        evaluated = len(places) == 3 and row[places[2]].strip().lower() in EVALUATION_WORDS
+        evaluated = len(places) == 3 and _is_for_evaluation(path, number, row[places[2]])
         if len(places) == 2 or evaluated == (split == "val"):
             rows.append(Listed(_path(row[places[0]]), one_form(row[places[1]].strip())))
             if not rows[-1].label:
@@ -72,6 +77,16 @@ def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> l
                     f"{path} needs a label in each row; row {number}, {rows[-1].name}, has none: add it, or drop the row"
                 )
     return rows
+
+
+def _is_for_evaluation(path: Path, number: int, text: str) -> bool:
+    word = text.strip().lower()
+    if word not in EVALUATION_WORDS | TRAINING_WORDS:
+        raise DataError(
+            f"{path} needs a split in each row; row {number} has {text!r}: write one of {', '.join(sorted(EVALUATION_WORDS))}, "
+            f"or for training one of {', '.join(sorted(TRAINING_WORDS - {''}))} or nothing"
+        )
+    return word in EVALUATION_WORDS
 
 
 def _columns(path: Path, table: ListTable, options: OpenOptions) -> list[int]:
@@ -112,8 +127,8 @@ def _as_on_disk(root: Path, name: str) -> str:
     return next((form for form in forms if (root / form).exists()), name)
 
 
-def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str, str]:
-    """What is to be dropped before the names of a list, and put before and after them, so that they lead to files."""
+def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
+    """What is to be dropped before the names of a list, and put before them instead, so that they lead to files."""
     beside = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
     folders = [Path(), beside, *(base / name for base in (beside, Path()) for name in ("images", path.stem))]
     parts = names[0].split("/")
@@ -124,5 +139,15 @@ def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str, str]
         for folder in folders:
             for suffix in TRIED_SUFFIXES:
                 if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
-                    return dropped, "" if folder == Path() else f"{folder.as_posix()}/", suffix
-    return "", "", ""
+                    return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
+    return "", ""
+
+
+def _with_suffix(root: Path, name: str, present: dict[str, set[str]]) -> str:
+    """A name as it is, or with the suffix of the image that is there; `present` keeps what folders hold."""
+    if is_image_path(name):
+        return name
+    folder, _, file = name.rpartition("/")
+    if folder not in present:
+        present[folder] = {entry.name for entry in entries_of(root / folder)}
+    return next((f"{name}{suffix}" for suffix in TRIED_SUFFIXES if f"{file}{suffix}" in present[folder]), name)

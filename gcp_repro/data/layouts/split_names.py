@@ -12,7 +12,7 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of, is_set_aside
 from gcp_repro.errors import DataError
 
-__all__ = ["LIST_SUFFIXES", "SPLITS", "files_of_splits", "find_files", "find_paths", "names_of", "packed_archives"]
+__all__ = ["LIST_SUFFIXES", "SPLITS", "USUAL_NAMES", "files_of_splits", "find_files", "find_paths", "names_of", "packed_archives"]
 
 USUAL_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),

@@ -47,7 +47,7 @@ class TestArchivesOfClasses:
         assert "1 files that were left out, not named as images or in no class folder: train/stray.jpg" in caplog.text
 
     def test_as_shards_they_lack_labels(self, root):
-        words = r"needs '\*train-\*\.tar with labels \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
+        words = r"needs 'labels in \*\.tar \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
         with pytest.raises(DataError, match=words):
             open_image_set("image_folder", root, "webdataset")
 

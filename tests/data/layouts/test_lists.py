@@ -151,3 +151,34 @@ def test_accents_are_the_same_in_both_their_forms(tmp_path, on_disk, on_list):
     image_set = open_image_set("image_folder", tmp_path)
     assert image_set.storage.read(image_set.train[0][0])
     assert image_set.classes == ("café",)
+
+
+def test_each_row_may_lack_another_suffix(tmp_path):
+    put(tmp_path / "a.jpg")
+    put(tmp_path / "b.png", 0, 1)
+    put(tmp_path / "c.jpeg", 0, 2)
+    (tmp_path / "train.csv").write_text("id,label\na,0\nb,0\n")
+    (tmp_path / "val.csv").write_text("id,label\nc.jpeg,0\n")
+    assert [name for name, _ in open_image_set("image_folder", tmp_path).train] == ["a.jpg", "b.png"]
+
+
+@pytest.mark.parametrize("wrong", ["images/train0.png", "images/TRAIN0.jpg"])
+def test_what_is_there_instead_of_an_image_is_said(tmp_path, wrong):
+    write_lists(tmp_path, ".csv", ["path,label"])
+    (tmp_path / "train.csv").write_text(f"path,label\n{wrong},a\nimages/train1.jpg,b\n")
+    with pytest.raises(DataError, match=rf"lacks 1 of its 4 images: {wrong} \(there is train0\.jpg\)"):
+        open_image_set("image_folder", tmp_path)
+
+
+def test_a_word_for_a_split_that_is_none(tmp_path):
+    for name in "abc":
+        put(tmp_path / f"{name}.jpg", 0, ord(name))
+    options = OpenOptions(train_split=("all.csv",), val_split=("all.csv",), split_column="set")
+    for word in ("VALIDATION ", "dev", "1.0", "True"):
+        (tmp_path / "all.csv").write_text(f"path,label,set\na.jpg,0,{word}\nb.jpg,0,\nc.jpg,0,train\n")
+        assert open_image_set("image_folder", tmp_path, options=options).val == [("a.jpg", 0)]
+    (tmp_path / "all.csv").write_text("path,label,set\na.jpg,0,val\nb.jpg,0,valdation\n")
+    with pytest.raises(
+        DataError, match=r"all\.csv needs a split in each row; row 3 has 'valdation': write one of 1, .* validation"
+    ):
+        open_image_set("image_folder", tmp_path, options=options)
