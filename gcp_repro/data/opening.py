@@ -113,7 +113,9 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOption
             if not layout.lacking(place, options):
                 return layout, place
     likeliest = next(iter(wanted.values()))
-    raise DataError(
+    given = (*options.train_split, *options.val_split)
+    absent = [name for name in given if not any((place / name).exists() or _in_files(place, name) for place in places)]
+    raise (MissingPathError if absent else DataError)(
         f"{entry.title} needs {' and '.join(map(repr, likeliest.lacking(root, options)))}; looked in "
         f"{', '.join(map(str, (root, *(root / folder for folder in entry.subfolders))))}"
         f"{_what_is_there(entry, wanted, places, options)}: {_how_to_name_it(entry)}"

@@ -29,6 +29,7 @@ from gcp_repro.data.layouts.series import report_missing
 from gcp_repro.data.layouts.shards import read_shards
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.stand_ins import stand_in_at
 from gcp_repro.user_paths import user_path
 
 __all__ = ["StreamDataModule", "default_cache_dir", "expand_urls"]
@@ -191,6 +192,10 @@ def _local(url: str, folder: Path, suffix: str) -> Path:
             else:
                 filesystem, place = import_extra("fsspec", "remote shards").core.url_to_fs(url)
                 filesystem.get_file(place, str(unfinished))
+            found = stand_in_at(unfinished)
+            if found:
+                unfinished.unlink()
+                raise DataError(f"a shard is needed at {url.partition('?')[0]}; what comes from there is {found}")
         unfinished.replace(path)
     return path
 

@@ -17,6 +17,7 @@ MISTAKES = [
     ("gcp-train replay=none", "there is none at none"),
     ("gcp-train data=birds data.root=none", "there is none at none"),
     ("gcp-train data=fashion_mnist data.root=none", "looked in none"),
+    ("gcp-train data=image_folder data.root=full data.train_split=none", "the image folder needs 'none'; looked in full"),
     ("gcp-eval run=none", "at none/checkpoints/last.ckpt; there is no such file"),
     ("gcp-eval", "needs one of run=DIRECTORY and checkpoint=FILE"),
     ("gcp-tables none", "'none' does not exist"),

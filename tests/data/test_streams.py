@@ -220,3 +220,13 @@ def test_a_gap_in_the_numbers_of_shards_is_named_before_anything_is_fetched(tmp_
         stream(format="webdataset", train_urls=urls)
     stream(format="webdataset", train_urls=urls, allow_partial=True)
     assert "own-train-0002" in caplog.text
+
+
+def test_a_web_page_in_a_shards_place_is_named_and_not_kept(shards, tmp_path):
+    page = tmp_path / "shards" / "page.html"
+    page.write_text("<!DOCTYPE html><title>Log in</title>")
+    with served(page.parent) as (address, _):
+        module = stream(**(shards | {"train_urls": [f"{address}/page.html?key=1"]}))
+        with pytest.raises(DataError, match=rf"a shard is needed at {address}/page\.html; what comes from there is a web page: "):
+            module.prepare_data()
+    assert not [path for path in default_cache_dir().rglob("*") if path.is_file() and b"html" in path.read_bytes()]
