@@ -56,7 +56,8 @@ def number_classes(
         published: How many classes the set is known to have.
 
     Raises:
-        DataError: A label is neither a whole number nor a name, or empty; or a number is below 0 or no class's.
+        DataError: A label is neither a whole number nor a name, or empty; or a number is below 0 or no class's, as where there
+            are fewer names.
     """
     wrong = [label for label in (*train, *val) if label == "" or not (isinstance(label, str) or whole(label) is not None)]
     if wrong:
@@ -79,9 +80,14 @@ def number_classes(
             f"{source} needs labels below {MOST_CLASSES:,}; it holds {highest}: a column that numbers something else is named "
             "another by data.label_column"
         )
-    first = int(lowest == 1 and not names and published in (None, highest))
-    if highest < len(names):
-        return tuple(names), 0
+    if names:
+        first = int(lowest > 0 and highest == len(names))
+        if highest >= len(names) + first:
+            raise DataError(
+                f"{source} needs labels from 0 to {len(names) - 1}, which have names; it holds {highest}: mend it, or name it"
+            )
+        return tuple(names), first
+    first = int(lowest == 1 and published in (None, highest))
     return tuple(map(str, range(first, highest + 1))), first
 
 

@@ -10,8 +10,6 @@ from gcp_repro.data.tiny.writers import jpeg_bytes
 from gcp_repro.errors import DataError
 from tests.fakes.image_forms import write_tar
 
-PARTIAL = OpenOptions(allow_partial=True)
-
 
 def images(split):
     rows = [{"bytes": jpeg_bytes(number, number + len(split), (8, 8)), "path": f"{split}{number}.jpg"} for number in range(2)]
@@ -124,3 +122,21 @@ def test_a_root_that_is_no_folder(tmp_path, name, words):
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(DataError, match=words):
         open_image_set("image_folder", tmp_path / name)
+
+
+@pytest.mark.parametrize(("labels", "first"), [((0, 1), 0), ((1, 2), 1), ((0, 2), None), ((2, 3), None)])
+def test_named_classes_and_their_numbers(tmp_path, labels, first):
+    for split in ("train", "val"):
+        files = {}
+        for label in labels:
+            files[f"{split}{label}.jpg"] = jpeg_bytes(label, len(split), (8, 8))
+            files[f"{split}{label}.cls"] = str(label).encode()
+        write_tar(tmp_path / f"{split}-0.tar", files)
+    (tmp_path / "classnames.txt").write_text("cat\ndog\n")
+    if first is None:
+        with pytest.raises(DataError, match=rf"needs labels from 0 to 1, which have names; it holds {labels[1]}: mend it"):
+            open_image_set("image_folder", tmp_path)
+        return
+    image_set = open_image_set("image_folder", tmp_path)
+    assert (image_set.classes, image_set.first_label) == (("cat", "dog"), first)
+    assert [label for _, label in image_set.train] == [0, 1]
