@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from gcp_repro.data.catalog import CATALOG, CatalogEntry, Layout
 from gcp_repro.data.image_set import (
+    SPLITS,
     ImageSet,
     check_classes,
     check_counts,
@@ -19,7 +21,7 @@ from gcp_repro.data.image_set import (
     loosely,
     report_partial,
 )
-from gcp_repro.data.layouts.split_names import find_files, packed_archives
+from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
 from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
@@ -63,6 +65,8 @@ def open_image_set(
     image_set = found_layout.parse(place, _with_usual_splits(entry, place, options))
     title = f"{entry.title} in {place}"
     check_labels(title, image_set)
+    if entry.expected is None:
+        _check_links(title, image_set, allow_partial=options.allow_partial)
     image_set = _without_missing_files(title, image_set, entry.advice, allow_partial=options.allow_partial)
     _report_left_out(title, image_set)
     if entry.numbered is not None and len(image_set.classes) == len(names := entry.numbered()):
@@ -95,7 +99,7 @@ def _with_usual_splits(entry: CatalogEntry, place: Path, options: OpenOptions) -
 
 
 def _in_files(place: Path, name: str) -> bool:
-    return any(find_files(place, "train", suffix, OpenOptions(train_split=(name,))) for suffix in (".parquet", ".tar"))
+    return any(find_files(place, "train", suffix, OpenOptions(train_split=(name,))) for suffix in TABLES_AND_SHARDS)
 
 
 def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOptions) -> tuple[Layout, Path]:
@@ -137,12 +141,10 @@ def _what_is_there(entry: CatalogEntry, wanted: dict[str, Layout], places: list[
     other = [name for name, layout in entry.layouts.items() if name not in wanted and not layout.lacking(places[0], options)]
     if other:
         words += f"; it is there in the form {other[0]!r}: set data.layout={other[0]} or auto"
-    deeper = next(
-        (place for place in _folders_below(places[0]) if any(not layout.lacking(place, options) for layout in wanted.values())),
-        None,
-    )
-    if deeper is not None:
-        return f"{words}; it seems to be in {deeper}: set data.root={deeper}"
+    near = itertools.chain(_folders_below(places[0]), [places[0].absolute().parent])
+    found = next((place for place in near if any(not layout.lacking(place, options) for layout in wanted.values())), None)
+    if found is not None:
+        return f"{words}; it seems to be in {found}: set data.root={found}"
     return words or _what_else(places[0])
 
 
@@ -167,6 +169,20 @@ def _folders_below(root: Path) -> Iterator[Path]:
                 yield Path(entry.path)
                 if depth + 1 < SEARCHED_DEPTH:
                     waiting.append((Path(entry.path), depth + 1))
+
+
+def _check_links(title: str, image_set: ImageSet, *, allow_partial: bool) -> None:
+    """Refuse images that are in both splits by way of links, as in folders of links that divide one set in several ways."""
+    if not isinstance(image_set.storage, FolderStorage) or not image_set.storage.links:
+        return
+    train, val = ({image_set.storage.file_of(name): name for name, _ in image_set.split(split)} for split in SPLITS)
+    both = [f"{val[file]} is {train[file]}" for file in val if file in train]
+    if both:
+        report_partial(
+            f"{title} needs training and test images of their own; {len(both)} are the same file: {listing(both)}",
+            "divide the images anew, as errors on images that were trained on mean nothing",
+            allow_partial=allow_partial,
+        )
 
 
 def _report_left_out(title: str, image_set: ImageSet) -> None:

@@ -95,12 +95,14 @@ class FolderStorage:
     Attributes:
         left_out: Names of the files that `names` met and did not take for images, notes and archives aside, and of images that
             lie in no class folder.
+        links: Names of the images that `names` met as links.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._place = str(root)
         self.left_out: list[str] = []
+        self.links: set[str] = set()
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`; folders are searched at any depth, links are followed (but not to a folder above)."""
@@ -114,9 +116,18 @@ class FolderStorage:
                 inside = [] if _leads_up(entry, above) else list(self._images_below(name, above))
                 yield from inside or ([name] if is_image_name(entry.name) else [])  # a folder in an image's place is missed later
             elif is_image_name(entry.name):
+                if entry.is_symlink():
+                    self.links.add(name)
                 yield name
             elif not is_set_aside(entry.name) and not entry.name.lower().endswith(NOTES):
                 self.left_out.append(name)
+
+    def file_of(self, name: str) -> str:
+        """The file that an image is, where its name is a link that leads to it."""
+        path = os.path.join(self._place, name)  # noqa: PTH118 - once an image
+        if name in self.links:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))  # noqa: PTH115, PTH118, PTH120
+        return os.path.abspath(path)  # noqa: PTH100
 
     def leave_out_images_in(self, folder: str) -> None:
         """Note the images that lie in a folder of class folders, and in none of these."""

@@ -30,6 +30,8 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"a text file is needed at {path}; reading it gave {error}: fetch it again") from error
     except UnicodeDecodeError as error:
+        if b"\0" in content:
+            raise DataError(f"a text file is needed at {path}; it is another kind of file: name one in its place") from error
         raise DataError(
             f"a text file in UTF-8 is needed at {path}; reading it gave {error}: save it as UTF-8 (in Excel: CSV UTF-8)"
         ) from error

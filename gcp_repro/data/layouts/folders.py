@@ -50,8 +50,9 @@ def check_folders(storage: Storage, folder: str, classes: Collection[str], hint:
         for name in sorted(present - set(map(one_form, classes)))
     ]
     if too_many:
+        has = "also has" if len(too_many) < len(present) else "has none of them but"
         raise DataError(
-            f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it also has {listing(too_many)}: "
+            f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it {has} {listing(too_many)}: "
             f"remove or rename them, or add them to the training images{hint}"
         )
     return present

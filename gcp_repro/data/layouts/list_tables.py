@@ -35,6 +35,10 @@ def read_list_table(path: Path) -> ListTable:
     Raises:
         DataError: The file is missing, no text, or no JSON.
     """
+    if path.suffix.lower() == ".json":
+        raise DataError(
+            f"{path} needs to be a list with a row an image; it is JSON: write it as csv, or an object a line (.jsonl)"
+        )
     lines = list(itertools.dropwhile(lambda line: line.startswith(COMMENT), read_lines(path)))
     if path.suffix.lower() == ".jsonl":
         return _objects(path, lines)

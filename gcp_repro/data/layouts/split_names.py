@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gcp_repro.data.image_set import SPLITS, Split, listing
@@ -12,7 +12,17 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of, is_set_aside
 from gcp_repro.errors import DataError
 
-__all__ = ["LIST_SUFFIXES", "SPLITS", "USUAL_NAMES", "files_of_splits", "find_files", "find_paths", "names_of", "packed_archives"]
+__all__ = [
+    "LIST_SUFFIXES",
+    "SPLITS",
+    "TABLES_AND_SHARDS",
+    "USUAL_NAMES",
+    "files_of_splits",
+    "find_files",
+    "find_paths",
+    "names_of",
+    "packed_archives",
+]
 
 USUAL_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -21,6 +31,7 @@ USUAL_NAMES: dict[Split, tuple[str, ...]] = {
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst", ".jsonl")
 LISTS_IN_FOLDERS = ("metadata.csv", "metadata.jsonl")  # of the hub's folders of images
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+TABLES_AND_SHARDS = (".parquet", ".tar")
 FOLDERS_OF_FILES = ("", "data", "default")
 """Where tables and shards lie below a root; each may have a folder a split."""
 
@@ -61,7 +72,7 @@ def find_files(root: Path, split: Split, suffix: str, options: OpenOptions) -> l
     """
     given = names_of(options, split)
     if given:
-        return sorted({path for name in given for path in _with_word(root, name, suffix)})
+        return sorted({path for name in given for path in _named(root, name, suffix)})
     return next((files for usual in USUAL_NAMES[split] if (files := sorted(_with_word(root, usual, suffix)))), [])
 
 
@@ -88,6 +99,11 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
     for paths in files.values():
         check_series(root, paths, allow_partial=options.allow_partial)
     return files
+
+
+def _named(root: Path, name: str, suffix: str) -> Iterable[Path]:
+    """The table or shard of a name that a user gave, or those with this word in their names."""
+    return [root / name] if name.endswith(suffix) and (root / name).is_file() else _with_word(root, name, suffix)
 
 
 def _with_word(root: Path, word: str, suffix: str) -> Iterator[Path]:

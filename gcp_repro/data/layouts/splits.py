@@ -9,7 +9,7 @@ from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
 from gcp_repro.data.layouts.folders import check_folders, class_rows
 from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, find_paths, packed_archives
+from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, TABLES_AND_SHARDS, find_paths, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_image_name, is_set_aside
 from gcp_repro.errors import DataError
@@ -44,7 +44,7 @@ def lacking_lists(root: Path, options: OpenOptions) -> list[str]:
     """What a root lacks to be a data set of lists."""
     absent = _absent(root, options)
     paths = find_paths(root, "train", options, lists_first=True) if not absent else []
-    if paths and not (root / paths[0]).is_dir():
+    if paths and not (root / paths[0]).is_dir() and not paths[0].endswith(TABLES_AND_SHARDS):
         return []
     return absent or ["train.txt (or .csv) with a path and a label in each row"]
 

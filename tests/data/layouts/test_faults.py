@@ -8,6 +8,7 @@ import pytest
 
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.tiny import write_tiny
 from gcp_repro.data.tiny.writers import WNIDS, jpeg_bytes
 from gcp_repro.errors import DataError
 from tests.fakes.image_forms import image_row, put, write_images, write_table, write_tar
@@ -115,6 +116,17 @@ class TestFoldersOfSplits:
         with pytest.raises(DataError, match=words):
             open_image_set("image_folder", tmp_path)
 
+    def test_images_that_are_the_same_by_links(self, tmp_path):
+        for split in ("train", "val"):
+            for name in "ab":
+                put(tmp_path / "all" / f"{split}{name}.jpg")
+                (tmp_path / split / name).mkdir(parents=True)
+                (tmp_path / split / name / "x.jpg").symlink_to(f"../../all/{split}{name}.jpg")
+        assert len(open_image_set("image_folder", tmp_path).val) == 2
+        (tmp_path / "val" / "b" / "y.jpg").symlink_to(tmp_path / "all" / "trainb.jpg")
+        with pytest.raises(DataError, match=r"1 are the same file: val/b/y\.jpg is train/b/x\.jpg: .* data\.allow_partial"):
+            open_image_set("image_folder", tmp_path)
+
     def test_accents_are_the_same_in_both_their_forms(self, tmp_path):
         write_images(tmp_path, "train", classes=(unicodedata.normalize("NFC", "café"), "b"))
         write_images(tmp_path, "val", classes=(unicodedata.normalize("NFD", "café"), "b"))
@@ -170,3 +182,40 @@ class TestWordsForWhatIsThere:
             write_tar(tmp_path / f"{split}-0.tar", files)
         with pytest.raises(DataError, match=r"train-0\.tar needs JSON in train\.json; it is none \("):
             open_image_set("image_folder", tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            (
+                "split.json",
+                b'{"train": ["a/1.jpg"]}',
+                r"split\.json needs to be a list with a row an image; it is JSON",
+            ),
+            ("x.jpg", jpeg_bytes(0, 0, (8, 8)), r"a text file is needed at .*/x\.jpg; it is another kind of file: name one"),
+            ("own.parquet", b"PAR1", r"whole shard is needed; reading .*/own\.parquet gave"),
+        ],
+    )
+    def test_a_split_of_another_kind(self, tmp_path, name, content, words):
+        write_images(tmp_path, "val")
+        for split in ("own", "other"):
+            (tmp_path / name.replace("own", split)).write_bytes(content)
+        options = OpenOptions(train_split=(name,), val_split=(name.replace("own", "other") if "own" in name else "val",))
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path, options=options)
+
+    def test_shards_and_tables_may_be_named_themselves(self, tmp_path):
+        for number, name in enumerate(("mine.tar", "yours.tar")):
+            write_tar(tmp_path / name, {"0.jpg": jpeg_bytes(0, number, (8, 8)), "0.cls": b"0"})
+            write_table(tmp_path / name.replace(".tar", ".parquet"), [image_row(0, number=number)])
+        for suffix in ("tar", "parquet"):
+            options = OpenOptions(train_split=(f"mine.{suffix}",), val_split=(f"yours.{suffix}",))
+            assert len(open_image_set("image_folder", tmp_path, options=options).train) == 1
+
+    def test_the_folder_above_and_one_without_a_class(self, tmp_path):
+        root = write_tiny("aircraft", tmp_path / "x")
+        with pytest.raises(DataError, match=rf"it seems to be in {root}: set data\.root={root}: get fgvc"):
+            open_image_set("aircraft", root / "data")
+        write_images(tmp_path / "y", "train")
+        put(tmp_path / "y" / "val" / "images" / "1.jpg")
+        with pytest.raises(DataError, match=r"val needs folders of the 2 classes alone; it has none of them but images: remove"):
+            open_image_set("image_folder", tmp_path / "y")

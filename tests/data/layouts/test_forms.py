@@ -185,7 +185,9 @@ class TestImageNet:
         root = write_tiny("tiny_imagenet", tmp_path / "tiny-imagenet-200")
         image_set = open_image_set("tiny_imagenet", tmp_path, options=PARTIAL)
         assert image_set.val[0] == ("val/images/val_0.JPEG", 0)
-        with pytest.raises(DataError, match=r"it also has images: .*; if val_annotations\.txt has their labels, set data"):
+        with pytest.raises(
+            DataError, match=r"it has none of them but images: .*; if val_annotations\.txt has their labels, set data"
+        ):
             open_image_set("image_folder", root)
         shutil.rmtree(root / "val")
         write_images(root, "val", classes=WNIDS[:3])  # sorted into folders, as many do
