@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from gcp_repro.data.image_set import Split
@@ -36,8 +36,8 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
 
     Where no header names the columns, the label follows the path, or stands before it where the path is last, as in MXNet's
     `number label path`. Paths start at the root, beside the list, or in a folder `images` or of the list's own name there, and
-    may lack the suffix `.jpg` or `.png`; what all have in common before that, as where the list was written on another machine,
-    is dropped.
+    may lack the suffix `.jpg` or `.png`. Of absolute paths, as of another machine, and of paths that begin above the root, what
+    all have in common before that is dropped.
 
     Args:
         root: Holds the data set.
@@ -130,17 +130,23 @@ def _as_on_disk(root: Path, name: str) -> str:
 def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
     """What is to be dropped before the names of a list, and put before them instead, so that they lead to files."""
     beside = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
-    folders = [Path(), beside, *(base / name for base in (beside, Path()) for name in ("images", path.stem))]
+    inside = [base / name for base in (beside, Path()) for name in ("images", path.stem)]
     parts = names[0].split("/")
     for start in range(len(parts)):
         dropped = "".join(f"{part}/" for part in parts[:start])
+        if start and not (_is_absolute(names[0]) or parts[start - 1] == root.absolute().name):
+            continue
         if not all(name.startswith(dropped) for name in names):
             break
-        for folder in folders:
+        for folder in (Path(), beside, *([] if dropped else inside)):
             for suffix in TRIED_SUFFIXES:
                 if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
                     return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
     return "", ""
+
+
+def _is_absolute(name: str) -> bool:
+    return PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
 
 
 def _with_suffix(root: Path, name: str, present: dict[str, set[str]]) -> str:

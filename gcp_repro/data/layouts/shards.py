@@ -21,7 +21,7 @@ from gcp_repro.errors import DataError
 __all__ = ["lacking_shards", "parse_shards", "read_shards"]
 
 CLASS_NAMES = "classnames.txt"
-LOOKED_AT = 100  # files at the start of an archive
+LOOKED_AT = 20_000  # files of an archive, more than a shard has images
 
 
 LABEL_FILES = (".cls", ".json")
@@ -37,13 +37,17 @@ def lacking_shards(root: Path, options: OpenOptions) -> list[str]:
 
 
 def _images_alone(path: Path) -> bool:
-    """Whether an archive begins with images and no label; whatever is wrong with it otherwise is said when it is read."""
+    """Whether an archive has images and no label; whatever is wrong with it otherwise is said when it is read."""
+    found = False
     try:
         with tarfile.open(path, "r:") as archive:
-            names = [member.name for member in itertools.islice(archive, LOOKED_AT)]
+            for member in itertools.islice(archive, LOOKED_AT):  # labels may follow all images
+                if member.name.lower().endswith(LABEL_FILES):
+                    return False
+                found = found or is_image_name(member.name)
     except (tarfile.TarError, OSError):
         return False
-    return any(map(is_image_name, names)) and not any(name.lower().endswith(LABEL_FILES) for name in names)
+    return found
 
 
 def parse_shards(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:

@@ -118,6 +118,17 @@ def test_what_is_before_a_path_is_dropped_from_all_rows_or_none(tmp_path):
         open_image_set("image_folder", tmp_path)
 
 
+def test_a_list_that_begins_above_the_root(tmp_path):
+    write_lists(tmp_path / "mine", ".csv", ["path,label"], row="sets/mine/images/{split}{number}.jpg,{label}")
+    assert open_image_set("image_folder", tmp_path / "mine").train[0] == ("images/train0.jpg", 0)
+
+
+def test_images_of_the_same_name_elsewhere_are_others(tmp_path):
+    write_lists(tmp_path, ".csv", ["path,label"], row="lost/{split}{number}.jpg,{label}")
+    with pytest.raises(DataError, match=r"lacks 4 of its 4 images: lost/train0\.jpg"):
+        open_image_set("image_folder", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("suffix", "options", "words"),
     [

@@ -96,6 +96,12 @@ class TestShards:
     def test_labels(self, tmp_path, suffix, label, classes):
         assert open_image_set("image_folder", self.write(tmp_path, suffix, label)).classes == classes
 
+    def test_labels_after_all_images(self, tmp_path):
+        for split in ("train", "val"):
+            files = {f"{number}.jpg": jpeg_bytes(0, number, (8, 8)) for number in range(120)}
+            write_tar(tmp_path / f"{split}-0.tar", files | {f"{number}.cls": b"0" for number in range(120)})
+        assert len(open_image_set("image_folder", tmp_path).train) == 120
+
     def test_a_label_by_another_key(self, tmp_path):
         self.write(tmp_path, ".json", b'{"id": 7, "kind": "cat"}')
         words = r"train\.JPG has none, its \.json has id, kind: name the label's key by data\.label_column, or write the shards"
