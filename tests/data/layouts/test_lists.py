@@ -125,6 +125,8 @@ def test_a_list_that_begins_above_the_root(tmp_path):
 
 def test_images_of_the_same_name_elsewhere_are_others(tmp_path):
     write_lists(tmp_path, ".csv", ["path,label"], row="lost/{split}{number}.jpg,{label}")
+    for path in list((tmp_path / "images").iterdir()):
+        shutil.copy(path, tmp_path)
     with pytest.raises(DataError, match=r"lacks 4 of its 4 images: lost/train0\.jpg"):
         open_image_set("image_folder", tmp_path)
 
