@@ -9,7 +9,7 @@ from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
 from gcp_repro.data.layouts.folders import check_folders, class_rows
 from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, TABLES_AND_SHARDS, find_paths, packed_archives
+from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, TABLES_AND_SHARDS, USUAL_NAMES, find_paths, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_image_name, is_set_aside
 from gcp_repro.errors import DataError
@@ -31,9 +31,8 @@ def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
     packed = packed_archives(root / paths[0])
     if packed:
         return [
-            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each "
-            "into a folder "
-            "of its name)"
+            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each into a "
+            "folder of its name)"
         ]
     loose = any(is_image_name(entry.name) for entry in entries_of(root / paths[0]))
     words = " (its images lie in none: sort them into folders, or name a list of their labels by data.train_split)"
@@ -84,9 +83,8 @@ def parse_splits(
     train_paths, val_paths = (find_paths(root, split, options, lists_first=lists_first) for split in SPLITS)
     if not val_paths:
         raise DataError(
-            f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of val, valid, validation, test, "
-            "as a "
-            "folder or a list: put a part of the images there that training does not use, or say where it is by data.val_split"
+            f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of {', '.join(USUAL_NAMES['val'])}, as "
+            "a folder or a list: put a part of the images there that training does not use, or say where it is by data.val_split"
         )
     _check_apart(root, train_paths, val_paths)
     sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]
