@@ -14,6 +14,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "GCPError",
+    "MissingPathError",
     "NonFiniteError",
     "OptionError",
     "ProtocolError",
@@ -61,6 +62,10 @@ class ProtocolError(GCPError):
 
 class DataError(GCPError):
     """Data on disk are missing, damaged, or not what their format promises."""
+
+
+class MissingPathError(DataError):
+    """A file or folder that a command or configuration names is not there."""
 
 
 class StorageError(GCPError):

@@ -1,6 +1,6 @@
 """Reading a file of weights without running any code that it may hold.
 
-Imports: `runs`.
+Imports: `runs`, `stand_ins`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, MissingPathError
 from gcp_repro.runs.integrity import damage
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["WeightFile", "load_plain", "read_weights"]
 
@@ -92,7 +93,8 @@ def load_plain(path: Path) -> Any:
         DataError: There is no such file, it is damaged, or it needs code to be unpickled.
     """
     if not path.is_file():
-        raise DataError(f"reading weights needs a file; there is none at {path}: correct the path")
+        raise MissingPathError(f"reading weights needs a file; there is none at {path}: correct the path")
+    refuse_stand_in(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

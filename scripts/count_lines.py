@@ -30,7 +30,12 @@ EARNS = {
     ("training", "trust.py"): (
         "the hybrid swap, exact resume, several devices, what happens where something is not finite, the paper's diagnostics"
     ),
-    ("runs", "weight_files.py"): "run directories: names, locks, files that survive, fields of a result",
+    (
+        "runs",
+        "weight_files.py",
+        "stand_ins.py",
+        "user_paths.py",
+    ): "run directories: names, locks, files that survive, fields of a result",
     ("paper",): "the paper's tables beside what was measured, with intervals, as a page and in five formats",
     ("weights",): "checkpoints of the published code in and out, to the last bit",
     ("bench",): "speed and memory beside the limit and a peer, where a step's time goes, and the choice of a solver on a machine",

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gcp_repro.data.arrays import ARRAY_SETS, IDX_UINT8, read_idx
+from gcp_repro.data.array_files import IDX_UINT8, read_idx
+from gcp_repro.data.arrays import ARRAY_SETS
 
 EXPECTED = ARRAY_SETS["fashion_mnist_small"].expected
 SIZES = {"train": EXPECTED.train, "t10k": EXPECTED.val}

@@ -259,7 +259,9 @@ def test_the_other_commands_refuse_as_well(exploits, compose_tiny, tiny_override
         assert f"got '{node['_target_']}' for callbacks.own._target_ in the command" in capsys.readouterr().err
     torch.save(foreign_alexnet().state_dict(), tmp_path / "weights.pth")
     options = ("--architecture", "alexnet", "--output", str(tmp_path / "imported"), "model.hidden_dims=[6,6]")
-    assert gcp_import([str(tmp_path / "weights.pth"), *options, "model.backbone._target_=os.abort"]) == 1
+    with pytest.raises(SystemExit) as ending:
+        gcp_import([str(tmp_path / "weights.pth"), *options, "model.backbone._target_=os.abort"])
+    assert ending.value.code == 2
     assert "got 'os.abort' for model.backbone._target_ in the command" in capsys.readouterr().err
     assert not proof.exists()
     assert not (tmp_path / "runs").exists()

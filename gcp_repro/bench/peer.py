@@ -20,7 +20,7 @@ import mpmath
 import torch
 from torch import Tensor, nn
 
-from gcp_repro.errors import DataError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
 
 __all__ = ["PEER_CLASSES", "Peer", "PeerLayer", "opened"]
 
@@ -89,7 +89,7 @@ def opened(path: Path, device: torch.device) -> Iterator[Peer]:
         DataError: No such clone, or it cannot be imported.
     """
     if not (path / PACKAGE / "representation").is_dir():
-        raise DataError(
+        raise MissingPathError(
             f"--peer needs a clone of DifferentiableSVD, with a folder {PACKAGE}/representation; {path} has none: "
             "clone the repository and pass its top folder"
         )

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from gcp_repro.cli.mistakes import explained
+from gcp_repro.errors import OptionError
 
 __all__ = ["build_report", "build_workspace", "main"]
 
@@ -164,20 +166,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--experiment", help="its runs alone, as in digits; without it means are over all experiments")
     parser.add_argument("--dry-run", type=Path, metavar="FILE", help="write the workspace as JSON and contact no server")
     options = parser.parse_args(arguments)
-    try:
-        import wandb_workspaces  # noqa: F401
-    except ImportError:
-        sys.exit('gcp-dashboard: needs wandb-workspaces, which is not installed: pip install "gcp_repro[wandb-dashboard]"')
-    workspace = build_workspace(options.entity, options.project, options.experiment)
-    if options.dry_run is not None:
+    with explained("gcp-dashboard"):
+        _check_library()
+        workspace = build_workspace(options.entity, options.project, options.experiment)
+        if options.dry_run is None:
+            publish(workspace, options.entity, options.project, options.experiment)
+            return
+        options.dry_run.parent.mkdir(parents=True, exist_ok=True)
         options.dry_run.write_text(json.dumps(workspace._spec, indent=2) + "\n", encoding="utf-8")
         print(f"{len(SECTIONS)} sections -> {options.dry_run}")
-        return
-    publish(workspace, options.entity, options.project, options.experiment)
+
+
+def _check_library() -> None:
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ImportError as error:
+        raise OptionError(
+            'a dashboard needs wandb-workspaces, which is not installed: pip install "gcp_repro[wandb-dashboard]"'
+        ) from error
 
 
 def publish(workspace: Any, entity: str, project: str, experiment: str | None) -> None:
-    """Save workspace and report on the server, and print where they are."""
+    """Save workspace and report on the server, and print where they are.
+
+    Raises:
+        OptionError: The server refuses.
+    """
     import wandb
 
     try:
@@ -185,10 +199,10 @@ def publish(workspace: Any, entity: str, project: str, experiment: str | None) -
             thing.save()
             print(f"{type(thing).__name__.lower()}: {thing.url}")
     except (wandb.Error, OSError, ValueError) as error:
-        sys.exit(
-            f"gcp-dashboard: needs a login and a project with runs; W&B answered for {entity}/{project}: "
+        raise OptionError(
+            f"a dashboard needs a login and a project with runs; W&B answered for {entity}/{project}: "
             f"{type(error).__name__}: {error}: run `wandb login`, check --entity and --project, or pass --dry-run FILE"
-        )
+        ) from error
 
 
 if __name__ == "__main__":

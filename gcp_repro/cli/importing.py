@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from gcp_repro.cli.messages import describe
-from gcp_repro.errors import GCPError
+from gcp_repro.cli.messages import CONFIGURATION_ERRORS, describe
+from gcp_repro.cli.mistakes import explained
 from gcp_repro.weights import ARCHITECTURES, ARITHMETICS, ConvertedWeights, export_weights, import_weights
 
 __all__ = ["main"]
@@ -53,16 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status is 1 for a user's mistake, which is explained on standard error."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
     parser = build_parser()
     options = parser.parse_intermixed_args(arguments)
-    try:
+    with explained("gcp-import", partial(describe, config_name="train"), configuration=CONFIGURATION_ERRORS):
         print(_export(options, parser) if options.export else _import(options, parser))
-    except (GCPError, HydraException, OmegaConfBaseException) as error:
-        print(f"gcp-import: {describe(error, 'train')}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _import(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
@@ -104,4 +97,4 @@ def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,6 +8,8 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from hydra import compose
@@ -19,14 +21,15 @@ from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gcp_repro.cli.mistakes import explained
 from gcp_repro.cli.values import check_values
-from gcp_repro.errors import GCPError, UnknownNameError
-from gcp_repro.runs.exit_codes import MISCONFIGURED, of_signal
-from gcp_repro.runs.outcome import exit_code_for
+from gcp_repro.errors import UnknownNameError
+from gcp_repro.runs.exit_codes import of_signal
 
-__all__ = ["describe", "run_command"]
+__all__ = ["CONFIGURATION_ERRORS", "describe", "run_command"]
 
 CONFIG_MODULE = "gcp_repro.configs"
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException)
 WHOLE_TRACEBACK = "HYDRA_FULL_ERROR"
 
 EXTRAS = {
@@ -55,13 +58,10 @@ def run_command(main: Callable[[], object], config_name: str) -> None:
     os.environ[WHOLE_TRACEBACK] = "1"  # or Hydra would print errors itself and exit
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        _check_values(config_name)
-        main()
-    except (GCPError, HydraException, OmegaConfBaseException) as error:
-        print(f"{os.path.basename(sys.argv[0])}: {describe(error, config_name)}", file=sys.stderr)  # noqa: PTH119
-        raise SystemExit(exit_code_for(error) if isinstance(error, GCPError) else MISCONFIGURED) from None
-    except KeyboardInterrupt:
-        raise SystemExit(of_signal(signal.SIGINT)) from None
+        words = partial(describe, config_name=config_name)
+        with explained(Path(sys.argv[0]).name, words, configuration=CONFIGURATION_ERRORS, outside=()):
+            _check_values(config_name)
+            main()
     finally:
         signal.signal(signal.SIGTERM, previous)
         del os.environ[WHOLE_TRACEBACK]

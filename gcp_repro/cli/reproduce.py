@@ -19,8 +19,9 @@ from typing import Annotated, Any
 import joblib
 from rich.console import Console
 
+from gcp_repro.cli.mistakes import explained
 from gcp_repro.cli.tables import main as tables
-from gcp_repro.errors import GCPError, OptionError
+from gcp_repro.errors import OptionError
 from gcp_repro.linalg.machinery.options import AtLeast, check_option
 from gcp_repro.runs.durations import duration
 from gcp_repro.runs.exit_codes import MEANINGS
@@ -154,20 +155,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status is one of `gcp-train` where training ends the command, else that of the report."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
     options = build_parser().parse_args(arguments)
-    try:
+    with explained("gcp-reproduce"):
         _check(options)
-        _train_all(plans(options.quick), options.jobs, str(options.runs_dir))
-    except (GCPError, TrainingInterrupted, KeyboardInterrupt) as error:
-        code = exit_code_for(error)
-        print(f"gcp-reproduce: {str(error) or MEANINGS[code]}", file=sys.stderr)
-        return code
-    code = tables([str(options.runs_dir), "--output", str(options.report)])
-    if code == 0:
-        print(f"\nThe report: {options.report.resolve()}")
-    return code
+        try:
+            _train_all(plans(options.quick), options.jobs, str(options.runs_dir))
+        except (TrainingInterrupted, KeyboardInterrupt) as stop:
+            code = exit_code_for(stop)
+            print(f"gcp-reproduce: {str(stop) or MEANINGS[code]}", file=sys.stderr)
+            raise SystemExit(code) from None
+    tables([str(options.runs_dir), "--output", str(options.report)])
+    print(f"\nThe report: {options.report.resolve()}")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -192,4 +192,4 @@ def _train_all(planned: list[Plan], jobs: int, runs_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

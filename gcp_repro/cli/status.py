@@ -9,13 +9,14 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gcp_repro.cli.mistakes import explained
 from gcp_repro.cli.printing import print_all
+from gcp_repro.errors import MissingPathError
 from gcp_repro.paper.tables.export import to_csv, to_markdown
 from gcp_repro.paper.tables.table import Column, Table, label
 from gcp_repro.runs.directory import RunDirectory
@@ -55,30 +56,36 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point.
 
     Args:
         arguments: Of the command line; `None` for the process's own.
-
-    Returns:
-        Exit status: 0, or 1 where a folder does not exist.
     """
     options = build_parser().parse_args(arguments)
     if options.environment:
         print_all("\n".join(f"{name}: {text}" for name, text in environment().items()))
-        return 0
+        return
+    with explained("gcp-status"):
+        _list(options)
+
+
+def _list(options: argparse.Namespace) -> None:
+    """Print the runs.
+
+    Raises:
+        MissingPathError: A folder is not there.
+    """
     roots = options.runs or [Path("runs")]
     missing = [root for root in roots if not root.is_dir()]
     if missing:
-        needs = "gcp-status needs folders with runs"
-        print(f"{needs}; '{missing[0]}' does not exist: give the folder that gcp-train writes to", file=sys.stderr)
-        return 1
+        raise MissingPathError(
+            f"runs are listed from folders; '{missing[0]}' does not exist: give the folder that gcp-train writes to"
+        )
     folders = dict.fromkeys(folder for root in roots for folder in find_runs(root)[0])
     rows = [status_of(RunDirectory(folder)) for folder in folders]
     shown = [row for row in rows if not options.state or row["state"] in options.state]
     print_all(WRITERS[options.format](shown).rstrip("\n"))
-    return 0
 
 
 def environment() -> dict[str, str]:
@@ -149,4 +156,4 @@ WRITERS: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

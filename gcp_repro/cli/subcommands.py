@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from gcp_repro.errors import GCPError
+from gcp_repro.cli.mistakes import explained
 
 __all__ = ["run_subcommand"]
 
@@ -33,7 +32,5 @@ def run_subcommand(
         module.add_arguments(subcommand)
         subcommand.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
-    try:
+    with explained(command):
         options.run(options)
-    except GCPError as error:
-        sys.exit(f"{command}: {error}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from gcp_repro.cli.mistakes import explained
 from gcp_repro.cli.printing import print_all
-from gcp_repro.errors import GCPError, OptionError
+from gcp_repro.errors import OptionError
 from gcp_repro.paper.measured.speed import read_bench
 from gcp_repro.paper.page.report import Report, build_report, render_html
 from gcp_repro.paper.plan import plan_table
@@ -69,30 +69,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point.
 
     Args:
         arguments: Of the command line; `None` for the process's own.
-
-    Returns:
-        Exit status: 0, or 1 for a user's mistake, which is explained on standard error.
     """
     options = build_parser().parse_args(arguments)
-    try:
+    with explained("gcp-tables"):
         results = gather(options.runs or _usual_runs())
         if options.plan:
             print_all("\n".join(_plan_lines(results, read_train_speeds(options.bench))))
-            return 0
+            return
         output = options.output or Path(DEFAULT_OUTPUT[options.format])
         _check_overwriting(results, output)
         report = build_report(results, output, read_bench(options.bench))
         WRITERS[options.format](report, output)
-    except (GCPError, OSError) as error:
-        print(f"gcp-tables: {error}", file=sys.stderr)
-        return 1
     print(_account(results, output))
-    return 0
 
 
 def _usual_runs() -> list[Path]:
@@ -162,4 +155,4 @@ WRITERS: dict[str, Callable[[Report, Path], None]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,6 @@
 """Data modules: where images come from, and in which order they are seen.
 
-Imports: `errors`.
+Imports: `errors`, `stand_ins`, `user_paths`.
 """
 
 from gcp_repro.data.arrays import ArrayDataModule

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +15,16 @@ from torch.utils.data import TensorDataset
 from torchvision import datasets as torchvision_datasets
 from torchvision.transforms import v2
 
+from gcp_repro.data.array_files import Arrays, read_cifar10, read_cifar100, read_fashion_mnist
 from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, at_least, check_evaluated
 from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
-from gcp_repro.data.storage import FolderStorage, user_path
+from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import tiny_root
-from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
+from gcp_repro.user_paths import user_path
 
-__all__ = ["ARRAY_SETS", "ArrayDataModule", "read_idx"]
-
-Arrays = tuple[np.ndarray, np.ndarray]
-"""Images `(N, C, H, W)`, uint8, and labels `(N,)`, int64."""
-
-IDX_UINT8 = 0x08
+__all__ = ["ARRAY_SETS", "ArrayDataModule"]
 
 
 @dataclass(frozen=True)
@@ -66,76 +60,6 @@ class ArraySet:
     packaged: Path | None = None
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file of bytes, compressed by gzip or not.
-
-    Args:
-        path: Its name without `.gz`; the compressed file is taken where the plain one is absent.
-
-    Raises:
-        DataError: The file is missing, of another kind, or its length is not what its header says.
-    """
-    plain = path.exists()
-    source = path if plain else path.with_name(f"{path.name}.gz")
-    try:
-        content = source.read_bytes() if plain else gzip.decompress(source.read_bytes())
-        _, kind, dimensions = struct.unpack_from(">HBB", content)
-        shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    except (OSError, EOFError, struct.error, gzip.zlib.error) as error:  # type: ignore[attr-defined]
-        raise DataError(f"an IDX file is needed at {source}; reading it gave {error}: fetch it again") from error
-    start, size = 4 + 4 * dimensions, int(np.prod(shape, dtype=np.int64))
-    if kind != IDX_UINT8 or len(content) != start + size:
-        raise DataError(
-            f"an IDX file of bytes is needed at {source}; its header promises {size} of kind 0x{kind:02x} and "
-            f"{len(content) - start} follow: fetch it again"
-        )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
-
-
-def _read_fashion_mnist(root: Path, split: Split) -> Arrays:
-    prefix = "train" if split == "train" else "t10k"
-    images, labels = read_idx(root / f"{prefix}-images-idx3-ubyte"), read_idx(root / f"{prefix}-labels-idx1-ubyte")
-    return images[:, None], labels.astype(np.int64)
-
-
-def _read_cifar10(root: Path, split: Split) -> Arrays:
-    names = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else ["test_batch"]
-    parts = [_read_batch(root / name, "labels") for name in names]
-    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
-
-
-def _read_cifar100(root: Path, split: Split) -> Arrays:
-    return _read_batch(root / ("train" if split == "train" else "test"), "fine_labels")
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Loads containers and numpy arrays, and refuses to run anything else that a pickle asks for."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] == "numpy" and name in ("ndarray", "dtype", "_reconstruct", "scalar"):
-            return super().find_class(module.replace("numpy.core", "numpy._core") if hasattr(np, "_core") else module, name)
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which arrays have no need of")
-
-
-def _unpickle(file: BinaryIO) -> dict[str, Any]:
-    content = _ArrayUnpickler(file, encoding="bytes").load()
-    return {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
-
-
-def _read_batch(path: Path, labels: str) -> Arrays:
-    try:
-        with path.open("rb") as file:
-            batch = _unpickle(file)
-        return np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32), np.asarray(batch[labels], dtype=np.int64)
-    except (OSError, EOFError, pickle.UnpicklingError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"a CIFAR batch with data and {labels} is needed at {path}; reading it gave {type(error).__name__}: {error}: "
-            "fetch it again"
-        ) from error
-
-
 _FASHION_MNIST = ArraySet(
     title="Fashion-MNIST",
     expected=Expected(classes=10, train=60_000, val=10_000),
@@ -144,7 +68,7 @@ _FASHION_MNIST = ArraySet(
     std=(0.3530,),
     subfolders=("fashion-mnist", "FashionMNIST/raw", "fashion_mnist"),
     marker="train-images-idx3-ubyte",
-    read=_read_fashion_mnist,
+    read=read_fashion_mnist,
     download=torchvision_datasets.FashionMNIST,
     augment=False,
     advice=(
@@ -161,7 +85,7 @@ _CIFAR10 = ArraySet(
     std=(0.2470, 0.2435, 0.2616),
     subfolders=("cifar-10-batches-py",),
     marker="data_batch_1",
-    read=_read_cifar10,
+    read=read_cifar10,
     download=torchvision_datasets.CIFAR10,
     augment=True,
     advice="unpack cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there, or set data.download=true",
@@ -186,7 +110,7 @@ ARRAY_SETS: dict[str, ArraySet] = {
         std=(0.2673, 0.2564, 0.2762),
         subfolders=("cifar-100-python",),
         marker="train",
-        read=_read_cifar100,
+        read=read_cifar100,
         download=torchvision_datasets.CIFAR100,
         advice=_CIFAR10.advice.replace("cifar-10-", "cifar-100-"),
     ),
@@ -296,7 +220,9 @@ class ArrayDataModule(ImageDataModule):
         folder = self._find_folder()
         if folder is None:
             places = ", ".join(str(place) for place in (self.root, *(self.root / name for name in self.entry.subfolders)))
-            raise DataError(f"{self.entry.title} needs {self.entry.marker!r}; looked in {places}: {self.entry.advice}")
+            raise (DataError if self.root.is_dir() else MissingPathError)(
+                f"{self.entry.title} needs {self.entry.marker!r}; looked in {places}: {self.entry.advice}"
+            )
         arrays: dict[Split, Arrays] = {split: self.entry.read(folder, split) for split in ("train", "val")}
         for split, (images, labels) in arrays.items():
             if len(images) != len(labels) or (

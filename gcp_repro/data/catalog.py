@@ -170,6 +170,6 @@ CATALOG: dict[str, CatalogEntry] = {
         title="the image folder",
         layouts=_general(),
         subfolders=(),
-        advice="put images into train/<class>/ and val/<class>/, or write train.txt and val.txt",
+        advice="put images into train/<class>/ and val/<class>/, or write train.txt and val.txt (or one, with data.split_column)",
     ),
 }  # fmt: skip

@@ -19,10 +19,10 @@ from gcp_repro.data.image_set import ImageSet, listing, select_subset
 from gcp_repro.data.loading import Transform
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
-from gcp_repro.data.storage import user_path
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.data.transforms import build_eval_transform, build_train_transform, find_recipe
 from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.user_paths import user_path
 
 __all__ = ["ImageFilesDataModule"]
 

@@ -12,14 +12,30 @@ from typing import Literal
 import numpy as np
 from omegaconf import OmegaConf
 
-from gcp_repro.data.storage import Storage, printable, user_path
+from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.stand_ins import refuse_stand_in
+from gcp_repro.user_paths import user_path
 
-__all__ = ["Expected", "ImageSet", "Samples", "Split", "check_counts", "check_labels", "class_names", "listing", "select_subset"]
+__all__ = [
+    "SPLITS",
+    "Expected",
+    "ImageSet",
+    "Samples",
+    "Split",
+    "check_classes",
+    "check_counts",
+    "check_labels",
+    "class_names",
+    "listing",
+    "loosely",
+    "select_subset",
+]
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
 Samples = list[tuple[str, int]]
 """(name in the storage, label counted from 0), in the order of the data set's own lists."""
 
@@ -67,13 +83,23 @@ def listing(names: Sequence[object], limit: int = 5) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def loosely(name: str) -> str:
+    """What a name is but for case and blanks, which are easily overlooked.
+
+    Example:
+        >>> loosely("Laysan Albatross ")
+        'laysanalbatross'
+    """
+    return "".join(name.casefold().split())
+
+
 def check_labels(title: str, image_set: ImageSet) -> None:
     """Refuse what no option can make right.
 
     Raises:
         DataError: A label outside the classes, an image listed twice, an image in both splits, or an empty split.
     """
-    for split in ("train", "val"):
+    for split in SPLITS:
         samples = image_set.split(split)
         if not samples:
             raise DataError(f"{title} needs images for {split!r}; found none: check that the archive was unpacked whole")
@@ -93,6 +119,37 @@ def check_labels(title: str, image_set: ImageSet) -> None:
             f"{title} needs training and test lists without common images; {len(shared)} are in both: {listing(shared)}: "
             "its errors would mean nothing; fetch the original lists again"
         )
+
+
+def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> None:
+    """Refuse classes without images: where numbers are the classes, one label out of place makes many of them.
+
+    Args:
+        title: Name of the data set and where it was read, for messages.
+        image_set: What was found.
+        allow_partial: Warn instead of raising.
+
+    Raises:
+        DataError: A class has no images in a split.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in image_set.classes:
+        spellings.setdefault(loosely(name), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    if alike:
+        log.warning("%s has classes whose names differ in case or blanks alone: %s", title, listing(alike))
+    for split in SPLITS:
+        samples = image_set.split(split)
+        labels = {label for _, label in samples}
+        without = [name for label, name in enumerate(image_set.classes) if label not in labels]
+        if without:
+            name, label = max(samples, key=lambda sample: sample[1])
+            report_partial(
+                f"{title} has {split!r} images of {len(labels):,} of its {len(image_set.classes):,} classes, none of "
+                f"{listing(without)}; the highest label, {label + image_set.first_label}, is that of {printable(name)}",
+                "add images of each class, or mend the label that is out of place",
+                allow_partial=allow_partial,
+            )
 
 
 def check_counts(title: str, image_set: ImageSet, expected: Expected, advice: str, *, allow_partial: bool) -> None:
@@ -175,8 +232,10 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
         )
     if not isinstance(classes, str):
         return None if classes is None or isinstance(classes, int) else classes
+    refuse_stand_in(user_path(classes))
     try:
-        names = [line.split(maxsplit=1)[0] for line in user_path(classes).read_text().splitlines() if line.strip()]
+        lines = user_path(classes).read_text(encoding="utf-8-sig").splitlines()  # Windows editors put a mark at the start
+        names = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(
             f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({error}): write several names as a "

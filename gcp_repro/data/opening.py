@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -9,11 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from gcp_repro.data.catalog import CATALOG, CatalogEntry, Layout
-from gcp_repro.data.image_set import ImageSet, check_counts, check_labels, class_names, listing, report_partial
-from gcp_repro.data.layouts.split_names import find_files
+from gcp_repro.data.image_set import (
+    SPLITS,
+    ImageSet,
+    check_classes,
+    check_counts,
+    check_labels,
+    class_names,
+    listing,
+    loosely,
+    report_partial,
+)
+from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
-from gcp_repro.errors import DataError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
+from gcp_repro.stand_ins import stand_in_at
 
 __all__ = ["open_image_set"]
 
@@ -53,12 +65,16 @@ def open_image_set(
     image_set = found_layout.parse(place, _with_usual_splits(entry, place, options))
     title = f"{entry.title} in {place}"
     check_labels(title, image_set)
+    if entry.expected is None:
+        _check_links(title, image_set, allow_partial=options.allow_partial)
     image_set = _without_missing_files(title, image_set, entry.advice, allow_partial=options.allow_partial)
     _report_left_out(title, image_set)
     if entry.numbered is not None and len(image_set.classes) == len(names := entry.numbered()):
         image_set = replace(image_set, classes=tuple(names))
     named = class_names(classes)  # type: ignore[arg-type]
     part = named is not None and entry.expected is not None and len(image_set.classes) < entry.expected.classes
+    if entry.expected is None and named is None:
+        check_classes(title, image_set, allow_partial=options.allow_partial)
     if entry.expected is not None and not part:
         differs = entry.explain(image_set.classes) if entry.explain is not None else ""
         check_counts(
@@ -83,7 +99,7 @@ def _with_usual_splits(entry: CatalogEntry, place: Path, options: OpenOptions) -
 
 
 def _in_files(place: Path, name: str) -> bool:
-    return any(find_files(place, "train", suffix, OpenOptions(train_split=(name,))) for suffix in (".parquet", ".tar"))
+    return any(find_files(place, "train", suffix, OpenOptions(train_split=(name,))) for suffix in TABLES_AND_SHARDS)
 
 
 def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOptions) -> tuple[Layout, Path]:
@@ -91,7 +107,8 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOption
     if name != "auto" and name not in entry.layouts:
         raise UnknownNameError(f"layout of {entry.title}", name, ["auto", *entry.layouts])
     if not root.is_dir():
-        raise DataError(f"{entry.title} needs a folder; there is none at {root}: {_how_to_name_it(entry)}")
+        found = "a file" if root.is_file() else stand_in_at(root) or "none"
+        raise MissingPathError(f"{entry.title} needs a folder; there is {found} at {root}: {_how_to_name_it(entry)}")
     entries_of(root)  # a folder without rights says so
     wanted = entry.layouts if name == "auto" else {name: entry.layouts[name]}
     places = [root, *(root / folder for folder in entry.subfolders if (root / folder).is_dir())]
@@ -100,7 +117,9 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOption
             if not layout.lacking(place, options):
                 return layout, place
     likeliest = next(iter(wanted.values()))
-    raise DataError(
+    given = (*options.train_split, *options.val_split)
+    absent = [name for name in given if not any((place / name).exists() or _in_files(place, name) for place in places)]
+    raise (MissingPathError if absent else DataError)(
         f"{entry.title} needs {' and '.join(map(repr, likeliest.lacking(root, options)))}; looked in "
         f"{', '.join(map(str, (root, *(root / folder for folder in entry.subfolders))))}"
         f"{_what_is_there(entry, wanted, places, options)}: {_how_to_name_it(entry)}"
@@ -122,11 +141,20 @@ def _what_is_there(entry: CatalogEntry, wanted: dict[str, Layout], places: list[
     other = [name for name, layout in entry.layouts.items() if name not in wanted and not layout.lacking(places[0], options)]
     if other:
         words += f"; it is there in the form {other[0]!r}: set data.layout={other[0]} or auto"
-    deeper = next(
-        (place for place in _folders_below(places[0]) if any(not layout.lacking(place, options) for layout in wanted.values())),
-        None,
-    )
-    return words + (f"; it seems to be in {deeper}: set data.root={deeper}" if deeper is not None else "")
+    near = itertools.chain(_folders_below(places[0]), [places[0].absolute().parent])
+    found = next((place for place in near if any(not layout.lacking(place, options) for layout in wanted.values())), None)
+    if found is not None:
+        return f"{words}; it seems to be in {found}: set data.root={found}"
+    return words or _what_else(places[0])
+
+
+def _what_else(root: Path) -> str:
+    """Words about what a root holds that is in none of the forms."""
+    packed = packed_archives(root)
+    if packed:
+        return f"; {root} holds archives that are still packed or compressed, {listing(packed)}: unpack them"
+    names = sorted(entry.name for entry in entries_of(root) if not is_set_aside(entry.name))
+    return f"; {root} holds {listing(names) or 'nothing'}"
 
 
 def _folders_below(root: Path) -> Iterator[Path]:
@@ -143,11 +171,33 @@ def _folders_below(root: Path) -> Iterator[Path]:
                     waiting.append((Path(entry.path), depth + 1))
 
 
+def _check_links(title: str, image_set: ImageSet, *, allow_partial: bool) -> None:
+    """Refuse images that are in both splits by way of links, as in folders of links that divide one set in several ways."""
+    if not isinstance(image_set.storage, FolderStorage) or not image_set.storage.links:
+        return
+    train, val = ({image_set.storage.file_of(name): name for name, _ in image_set.split(split)} for split in SPLITS)
+    both = [f"{val[file]} is {train[file]}" for file in val if file in train]
+    if both:
+        report_partial(
+            f"{title} needs training and test images of their own; {len(both)} are the same file: {listing(both)}",
+            "divide the images anew, as errors on images that were trained on mean nothing",
+            allow_partial=allow_partial,
+        )
+
+
 def _report_left_out(title: str, image_set: ImageSet) -> None:
     """Say which files were not taken for images: a suffix that is not known must not shrink a data set in silence."""
     left_out = getattr(image_set.storage, "left_out", [])
     if left_out:
-        log.warning("%s has %s files that are not named as images and were left out: %s", title, len(left_out), listing(left_out))
+        words = "%s has %s files that were left out, not named as images or in no class folder: %s"
+        log.warning(words, title, len(left_out), listing(left_out))
+
+
+def _with_what_is_there(storage: FolderStorage, name: str) -> str:
+    path = storage.root / name
+    alike = [entry.name for entry in entries_of(path.parent) if loosely(Path(entry.name).stem) == loosely(path.stem)]
+    found = stand_in_at(path) or (f"there is {alike[0]}" if alike else "")
+    return f"{name} ({found})" if found else name
 
 
 def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allow_partial: bool) -> ImageSet:
@@ -158,8 +208,9 @@ def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allo
     missing = image_set.storage.missing(names)
     if not missing:
         return image_set
+    shown = listing([_with_what_is_there(image_set.storage, name) for name in missing[:5]] + missing[5:])
     report_partial(
-        f"{title} lacks {len(missing):,} of the {len(names):,} images on its lists: {listing(missing)}",
+        f"{title} lacks {len(missing):,} of its {len(names):,} images: {shown}",
         advice,
         allow_partial=allow_partial,
     )

@@ -38,7 +38,7 @@ from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.storage import Storage, is_image_name
 from gcp_repro.data.tar_storage import TarMember, index_tar, read_at
-from gcp_repro.errors import DataError, OptionError
+from gcp_repro.errors import DataError, MissingPathError, OptionError
 
 __all__ = ["add_arguments", "run"]
 
@@ -99,7 +99,7 @@ def prepare(archives: Path, target: Path, *, skip_md5: bool, allow_partial: bool
     devkit = archives / f"{DEVKIT}.tar.gz"
     missing = [path.name for path in (*needed, devkit) if not path.exists()]
     if missing:
-        raise DataError(f"{archives} needs {', '.join(missing)}: {CATALOG['imagenet'].advice}")
+        raise MissingPathError(f"{archives} needs {', '.join(missing)}: {CATALOG['imagenet'].advice}")
     if not skip_md5:
         for path in (devkit, *needed):
             check_md5(path, MD5[path.name], target / f".{path.name}.verified", progress)

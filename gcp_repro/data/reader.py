@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import stand_in
 
 __all__ = ["UnreadableImageError", "decode_rgb", "is_plain_jpeg"]
 
@@ -59,7 +60,7 @@ def decode_rgb(data: bytes, name: str, *, exif_orientation: bool = True, reduce_
             levels = _decode_with_pillow(data, exif_orientation, reduce_to)
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ...
         reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", str(error))
-        raise UnreadableImageError(_message(name, f"{type(error).__name__}: {reason}")) from error
+        raise UnreadableImageError(_message(name, stand_in(data) or f"{type(error).__name__}: {reason}")) from error
     return torch.from_numpy(levels).permute(2, 0, 1)
 
 

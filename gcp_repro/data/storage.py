@@ -11,7 +11,7 @@ from typing import Protocol
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable", "user_path"]
+__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable"]
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".dib",
@@ -19,7 +19,17 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 NOTES = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".mat", ".html", ".db", ".ini", ".yaml", ".tar", ".zip")
 HOUSEKEEPING = frozenset(
-    {"@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__macosx"}
+    {
+        "@eadir",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "__macosx",
+        "__pycache__",
+    }
 )
 """Folders that file servers and unpackers leave among a user's own, with thumbnails and remains in them; in lower case."""
 
@@ -40,11 +50,6 @@ def is_image_name(name: str) -> bool:
 def is_set_aside(name: str) -> bool:
     """Whether a file or folder is hidden or left by the machine, so that it is no part of a data set."""
     return (name.startswith(".") and name not in (".", "..")) or name.lower() in HOUSEKEEPING
-
-
-def user_path(text: str) -> Path:
-    """A path as a user gives it: what has that very name, else with `~` as the home folder."""
-    return Path(text if os.path.exists(text) else os.path.expanduser(text))  # noqa: PTH110, PTH111  those of Path can raise
 
 
 def printable(name: object) -> str:
@@ -88,13 +93,16 @@ class FolderStorage:
         root: The folder.
 
     Attributes:
-        left_out: Names of the files that `names` met and did not take for images, notes and archives aside.
+        left_out: Names of the files that `names` met and did not take for images, notes and archives aside, and of images that
+            lie in no class folder.
+        links: Names of the images that `names` met as links.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._place = str(root)
         self.left_out: list[str] = []
+        self.links: set[str] = set()
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`; folders are searched at any depth, links are followed (but not to a folder above)."""
@@ -105,12 +113,27 @@ class FolderStorage:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if _is_folder(entry):
                 above = (*linked_from, Path(entry.path).parent.resolve()) if entry.is_symlink() else linked_from
-                if not _leads_up(entry, above):
-                    yield from self._images_below(name, above)
+                inside = [] if _leads_up(entry, above) else list(self._images_below(name, above))
+                yield from inside or ([name] if is_image_name(entry.name) else [])  # a folder in an image's place is missed later
             elif is_image_name(entry.name):
+                if entry.is_symlink():
+                    self.links.add(name)
                 yield name
             elif not is_set_aside(entry.name) and not entry.name.lower().endswith(NOTES):
                 self.left_out.append(name)
+
+    def file_of(self, name: str) -> str:
+        """The file that an image is, where its name is a link that leads to it."""
+        path = os.path.join(self._place, name)  # noqa: PTH118 - once an image
+        if name in self.links:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))  # noqa: PTH115, PTH118, PTH120
+        return os.path.abspath(path)  # noqa: PTH100
+
+    def leave_out_images_in(self, folder: str) -> None:
+        """Note the images that lie in a folder of class folders, and in none of these."""
+        self.left_out += sorted(
+            f"{folder}/{entry.name}" for entry in entries_of(self.root / folder) if is_image_name(entry.name) and _is_file(entry)
+        )
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage`."""

@@ -25,10 +25,12 @@ from gcp_repro.data.image_files import ImageFilesDataModule
 from gcp_repro.data.image_set import ImageSet, class_names, listing, report_partial, select_subset
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.parquet import read_tables
+from gcp_repro.data.layouts.series import report_missing
 from gcp_repro.data.layouts.shards import read_shards
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import user_path
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.stand_ins import stand_in_at
+from gcp_repro.user_paths import user_path
 
 __all__ = ["StreamDataModule", "default_cache_dir", "expand_urls"]
 
@@ -160,6 +162,8 @@ class StreamDataModule(ImageFilesDataModule):
                 raise OptionError(
                     f"data.{split}_urls needs at least one shard; got none: name all shards, as in train-{{0000..1023}}.tar"
                 )
+            names = [url.partition("?")[0] for url in urls]  # what follows may hold a key
+            report_missing(f"data.{split}_urls", names, self.open_options.allow_partial)
         both = [*self.urls["train"], *self.urls["val"]]
         twice = [url for url, times in Counter(both).items() if times > 1]
         if twice:
@@ -188,6 +192,10 @@ def _local(url: str, folder: Path, suffix: str) -> Path:
             else:
                 filesystem, place = import_extra("fsspec", "remote shards").core.url_to_fs(url)
                 filesystem.get_file(place, str(unfinished))
+            found = stand_in_at(unfinished)
+            if found:
+                unfinished.unlink()
+                raise DataError(f"a shard is needed at {url.partition('?')[0]}; what comes from there is {found}")
         unfinished.replace(path)
     return path
 

@@ -17,11 +17,13 @@ from gcp_repro.data.image_set import listing
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.data.storage import is_image_name, printable
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["TarMember", "TarStorage", "index_tar", "read_at"]
 
 log = logging.getLogger(__name__)
 
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
 INDEX_VERSION = 2  # 1 did not ask for the blocks that end an archive
 
 
@@ -47,6 +49,7 @@ def index_tar(path: Path, index_dir: Path | None = None) -> list[TarMember]:
     Raises:
         DataError: The archive is missing, truncated or compressed, or names files outside its folder.
     """
+    refuse_stand_in(path)
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -83,9 +86,10 @@ def _scan(path: Path, archive_size: int) -> list[TarMember]:
         with path.open("rb") as file:
             members = list(_members(file))
     except tarfile.TarError as error:
-        raise DataError(
-            f"a whole, uncompressed tar archive is needed; {path} is none ({error}): compare its md5 and fetch it again"
-        ) from error
+        compression = _compression(path)
+        reason = f"it is compressed by {compression}" if compression else error
+        remedy = "decompress it" if compression else "compare its md5 and fetch it again"
+        raise DataError(f"a whole, uncompressed tar archive is needed; {path} is none ({reason}): {remedy}") from error
     if members and (end := members[-1].offset + members[-1].size) > archive_size:
         raise DataError(
             f"{path} is cut off: {members[-1].name} ends at byte {end:,} of {archive_size:,}: fetch the archive again"
@@ -97,6 +101,13 @@ def _scan(path: Path, archive_size: int) -> list[TarMember]:
             "data set's distributors; fetch it from them"
         )
     return members
+
+
+def _compression(path: Path) -> str:
+    """What a file is compressed by; "" where it is not."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    return next((name for magic, name in COMPRESSIONS.items() if start.startswith(magic)), "")
 
 
 def _members(file: IO[bytes], prefix: str = "", start: int = 0) -> Iterator[TarMember]:

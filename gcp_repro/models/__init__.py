@@ -1,6 +1,6 @@
 """Networks: a backbone, a meta-layer and a classifier put together, and covariance pooling in anyone's network.
 
-Imports: `metalayers`, `weight_files`.
+Imports: `metalayers`, `user_paths`, `weight_files`.
 """
 
 from gcp_repro.models.backbones import BACKBONES, AlexNetBN, ConvStage, NarrowAlexNet, build_backbone

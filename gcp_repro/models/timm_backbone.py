@@ -8,8 +8,9 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from gcp_repro.errors import DataError, OptionError, UnknownNameError, nearest_names
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError, nearest_names
 from gcp_repro.models.cutting import CutNetwork, count_prefix_tokens
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import read_weights
 
 __all__ = ["TimmBackbone"]
@@ -69,7 +70,7 @@ class TimmBackbone(CutNetwork):
         if last_stride != 2:
             _set_last_stride(network, name, last_stride)
         if checkpoint is not None:
-            _load_weights(network, Path(checkpoint))
+            _load_weights(network, user_path(checkpoint))
         arguments = {"in_channels": in_channels, "last_stride": last_stride, **options}
         super().__init__(network, recipes=[{"library": "timm", "name": name, **arguments}], **_facts(network, name, in_channels))
 
@@ -145,7 +146,7 @@ def _set_last_stride(network: nn.Module, name: str, stride: int) -> None:
 def _load_weights(network: nn.Module, path: Path) -> None:
     """Fill all weights of `network` from a state dict of the whole model."""
     if not path.is_file():
-        raise DataError(f"the checkpoint needs to be a file; {path} is none: correct model.backbone.checkpoint")
+        raise MissingPathError(f"the checkpoint needs to be a file; {path} is none: correct model.backbone.checkpoint")
     weights = read_weights(path).weights
     classifiers = network.default_cfg["classifier"]  # type: ignore[index, union-attr]
     classifier = tuple(f"{name}." for name in ([classifiers] if isinstance(classifiers, str) else classifiers))

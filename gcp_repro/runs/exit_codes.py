@@ -1,4 +1,4 @@
-"""Exit statuses of `gcp-train`, for whatever starts it: a shell, a scheduler, a sweep."""
+"""Exit statuses of the commands, for whatever starts them: a shell, a scheduler, a sweep."""
 
 import signal
 
@@ -25,9 +25,9 @@ def of_signal(signum: int) -> int:
 
 
 MEANINGS = {
-    FINISHED: "the run is finished, now or before",
+    FINISHED: "what was asked for is done; the run is finished, now or before",
     FAILED: "something outside of the configuration went wrong: data, disk, memory, or a fault of the program",
-    MISCONFIGURED: "the command asks for what cannot be; nothing was trained",
+    MISCONFIGURED: "the command asks for what cannot be, or names a file or folder that is not there; nothing was begun",
     DIVERGED: "something stopped being finite, and the result says what; a sweep does not end with this",
     LOCKED: "another process trains in the run directory",
     INTERRUPTED: "stopped by `trainer.max_time` or `trainer.max_steps`; the same command goes on",

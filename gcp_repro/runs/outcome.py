@@ -6,7 +6,7 @@ import logging
 import signal
 from typing import Any
 
-from gcp_repro.errors import DataError, GCPError, StorageError
+from gcp_repro.errors import DataError, GCPError, MissingPathError, StorageError
 from gcp_repro.runs.directory import RunDirectory
 from gcp_repro.runs.exit_codes import DIVERGED, FAILED, FINISHED, LOCKED, MISCONFIGURED, of_signal
 from gcp_repro.runs.files import set_aside
@@ -50,7 +50,7 @@ def exit_code_for(error: BaseException) -> int:
     if isinstance(error, RunLocked):
         return LOCKED
     mistake = isinstance(error, GCPError) and not isinstance(error, DataError | StorageError)
-    return MISCONFIGURED if mistake else FAILED
+    return MISCONFIGURED if mistake or isinstance(error, MissingPathError) else FAILED
 
 
 def summary(result: dict[str, Any], run: RunDirectory) -> str:

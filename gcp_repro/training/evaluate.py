@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
 from gcp_repro.linalg.solvers import using
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs.config_file import read_config
@@ -23,6 +23,7 @@ from gcp_repro.training.record.records import epoch_metrics
 from gcp_repro.training.result import build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.trust import check_targets
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["evaluate", "find_checkpoint"]
@@ -64,7 +65,7 @@ def evaluate(
     run = RunDirectory.of_checkpoint(checkpoint)
     for path, what in ((checkpoint, "checkpoint"), (run.config, "configuration of the run")):
         if not path.is_file():
-            raise DataError(
+            raise MissingPathError(
                 f"scoring needs the {what} at {path}; there is no such file: pass checkpoint=RUN/checkpoints/last.ckpt"
             )
     config = read_config(run.config)
@@ -150,4 +151,4 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
         raise OptionError(
             f"gcp-eval needs one of run=DIRECTORY and checkpoint=FILE; got run={run}, checkpoint={checkpoint}: give one"
         )
-    return Path(checkpoint) if checkpoint is not None else RunDirectory(str(run)).last
+    return user_path(checkpoint) if checkpoint is not None else RunDirectory(user_path(str(run))).last

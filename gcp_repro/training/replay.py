@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from gcp_repro.runs.config_file import parse_config
 from gcp_repro.training.build import build, build_network
 from gcp_repro.training.processes.random_state import RandomState
 from gcp_repro.trust import check_targets
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["replay"]
@@ -38,7 +38,7 @@ def replay(config: DictConfig) -> str:
         DataError: The file is none of those.
         UntrustedTargetError: Its configuration names other objects than those of a training.
     """
-    path = Path(config.replay).expanduser()
+    path = user_path(config.replay)
     saved = load_plain(path)
     if not isinstance(saved, dict) or not {"network", "images", "labels", "config"} <= saved.keys():
         raise DataError(f"replay needs a file from the folder 'nonfinite' of a run; {path} is another one: correct the path")

@@ -8,10 +8,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.runs import RunDirectory
 from gcp_repro.runs.config_file import read_config
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import EXACT
 from gcp_repro.weights.importing import convert
@@ -41,11 +42,11 @@ def export_weights(run: str | Path, architecture: str, output: str | Path, layou
         DataError: There is no run, or its network is not that architecture.
         OptionError: `output` exists, or the architecture or layout is unknown.
     """
-    output = Path(output)
+    output = user_path(output)
     if output.exists():
         raise OptionError(f"an export needs a new file; {output} exists: choose another --output")
     names = _layout(architecture, layout)
-    checkpoint, config = _find(Path(run).expanduser())
+    checkpoint, config = _find(user_path(run))
     own = {
         name.removeprefix(PREFIX): value
         for name, value in read_weights(checkpoint).weights.items()
@@ -85,7 +86,7 @@ def _find(path: Path) -> tuple[Path, DictConfig]:
     run = RunDirectory.of_checkpoint(checkpoint)
     for file in (checkpoint, run.config):
         if not file.is_file():
-            raise DataError(
+            raise MissingPathError(
                 f"an export needs a run directory with config.yaml and checkpoints/; there is no {file}: name one of gcp-train"
             )
     return checkpoint, read_config(run.config)

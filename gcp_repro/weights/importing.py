@@ -21,6 +21,7 @@ from gcp_repro.runs import RunDirectory, register_resolvers, write_atomically, w
 from gcp_repro.training.build import build, build_network
 from gcp_repro.training.layer_configs import store_layer_configs
 from gcp_repro.trust import check_targets
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import WeightFile, read_weights
 from gcp_repro.weights.arithmetic import AUTO, choose_arithmetic, layer_overrides
 from gcp_repro.weights.layouts import ARCHITECTURES, Layout, find_architecture
@@ -133,7 +134,7 @@ def import_weights(
         DataError: The file cannot be read, or does not fit.
         OptionError: The architecture is unknown or contradicts the file, or the layer has no counterpart in the code bases.
     """
-    source = read_weights(Path(path).expanduser())
+    source = read_weights(user_path(path))
     name = _architecture_name(source, architecture)
     return convert(source, name, meta_layer, num_classes=num_classes, arithmetic=arithmetic, overrides=overrides)
 

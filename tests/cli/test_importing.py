@@ -23,7 +23,7 @@ def weights(tmp_path):
 def test_an_imported_run_is_scored_and_exported_again(weights, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = tmp_path / "run"
-    assert main([str(weights), "--architecture", "alexnet", "--meta-layer", "svd_pade", "--output", str(run), *SMALL]) == 0
+    main([str(weights), "--architecture", "alexnet", "--meta-layer", "svd_pade", "--output", str(run), *SMALL])
     told = capsys.readouterr().out
     assert "(alexnet, svd_pade, arithmetic DifferentiableSVD, 3 classes, layout sequential, 30 epochs, its own record: " in told
     assert "61.50 % top-1 accuracy)" in told
@@ -36,7 +36,7 @@ def test_an_imported_run_is_scored_and_exported_again(weights, tmp_path, capsys,
     (row,) = results.imported.to_dict("records")
     assert (row["imported_file"], row["imported_meta_layer"], row["data"]) == ("model_best.pth.tar", "svd_pade", "imagenet")
     assert (row["final_top1_error"], row["epochs"]) == (metrics["val/top1_error"], 30)
-    assert main([str(run), "--export", "--architecture", "alexnet", "--output", str(tmp_path / "back.pth")]) == 0
+    main([str(run), "--export", "--architecture", "alexnet", "--output", str(tmp_path / "back.pth")])
     assert f"47 tensors -> {tmp_path / 'back.pth'}" in capsys.readouterr().out
     before, after = torch.load(weights)["state_dict"], torch.load(tmp_path / "back.pth")
     assert all(torch.equal(before[name], value) for name, value in after.items())
@@ -53,7 +53,8 @@ def test_an_imported_run_is_scored_and_exported_again(weights, tmp_path, capsys,
     ],
 )
 def test_mistakes_are_explained(weights, tmp_path, capsys, arguments, message):
-    assert main([str(weights), *arguments, "--output", str(tmp_path / "run")]) == 1
+    with pytest.raises(SystemExit):
+        main([str(weights), *arguments, "--output", str(tmp_path / "run")])
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 

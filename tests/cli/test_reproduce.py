@@ -53,7 +53,7 @@ def test_runs_and_report_are_written_and_kept(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(reproduce, "plans", lambda quick: [Plan(arm, 0)])
     arguments = ["--quick", "--jobs", "1", "--runs-dir", str(tmp_path / "runs"), "--report", str(tmp_path / "report.html")]
     for _ in range(2):
-        assert main(arguments) == 0
+        main(arguments)
         said = capsys.readouterr().out
         assert "[  1/1] error" in said
         assert "1 run (0 diverged)" in said
@@ -74,7 +74,8 @@ def test_runs_and_report_are_written_and_kept(monkeypatch, tmp_path, capsys):
 def test_a_mistake_gets_one_message_before_any_run(monkeypatch, tmp_path, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    assert main(arguments) == 2
+    with pytest.raises(SystemExit):
+        main(arguments)
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(f"gcp-reproduce: {message}")
@@ -94,5 +95,7 @@ def test_what_ends_a_run_ends_the_command_with_one_message(monkeypatch, tmp_path
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reproduce, "run", fails)
-    assert main(["--jobs", "1"]) == code
+    with pytest.raises(SystemExit) as stop:
+        main(["--jobs", "1"])
+    assert stop.value.code == code
     assert capsys.readouterr().err.startswith(f"gcp-reproduce: {message}")

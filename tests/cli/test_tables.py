@@ -14,7 +14,7 @@ def test_html_is_written_and_problems_are_told(tmp_path, capsys):
     write_run(tmp_path / "runs", status="diverged")
     write_broken(tmp_path / "runs")
     page = tmp_path / "out" / "index.html"
-    assert main([str(tmp_path / "runs"), "--output", str(page)]) == 0
+    main([str(tmp_path / "runs"), "--output", str(page)])
     assert page.read_text().startswith("<!doctype html>")
     told = capsys.readouterr().out
     assert "2 runs (1 diverged)" in told
@@ -24,7 +24,7 @@ def test_html_is_written_and_problems_are_told(tmp_path, capsys):
 @pytest.mark.parametrize(("form", "name", "start"), [("md", "t.md", "## "), ("latex", "t.tex", "% needs")])
 def test_documents_for_papers(tmp_path, form, name, start):
     write_run(tmp_path / "runs")
-    assert main([str(tmp_path / "runs"), "--format", form, "--output", str(tmp_path / name)]) == 0
+    main([str(tmp_path / "runs"), "--format", form, "--output", str(tmp_path / name)])
     text = (tmp_path / name).read_text()
     assert text.startswith(start)
     assert "904" in text
@@ -32,7 +32,7 @@ def test_documents_for_papers(tmp_path, form, name, start):
 
 def test_csv_is_a_folder_with_the_tidy_table_and_one_file_a_table(tmp_path):
     write_run(tmp_path / "runs", final=3.25)
-    assert main([str(tmp_path / "runs"), "--format", "csv", "--output", str(tmp_path / "csv")]) == 0
+    main([str(tmp_path / "runs"), "--format", "csv", "--output", str(tmp_path / "csv")])
     rows = list(csv.DictReader((tmp_path / "csv" / "runs.csv").read_text().splitlines()))
     assert [row["final_top1_error"] for row in rows] == ["3.25"]
     assert {"table6.csv", "table7.csv", "table8.csv", "table9.csv", "plan.csv"} <= {
@@ -44,7 +44,7 @@ def test_parquet_holds_runs_and_epochs(tmp_path):
     pytest.importorskip("pyarrow")
     write_run(tmp_path / "runs", final=3.25)
     write_run(tmp_path / "runs", seed=1, status="diverged")
-    assert main([str(tmp_path / "runs"), "--format", "parquet", "--output", str(tmp_path / "store")]) == 0
+    main([str(tmp_path / "runs"), "--format", "parquet", "--output", str(tmp_path / "store")])
     runs = pd.read_parquet(tmp_path / "store" / "runs.parquet")
     assert runs["final_top1_error"].tolist()[0] == 3.25
     assert runs["status"].tolist() == ["finished", "diverged"]
@@ -54,7 +54,8 @@ def test_parquet_holds_runs_and_epochs(tmp_path):
 
 def test_parquet_without_pyarrow_is_explained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert main(["--format", "parquet", "--output", str(tmp_path / "store")]) == 1
+    with pytest.raises(SystemExit):
+        main(["--format", "parquet", "--output", str(tmp_path / "store")])
     assert (
         'written by pyarrow, which is not installed: pip install "gcp_repro[parquet]", or use --format csv'
         in capsys.readouterr().err
@@ -63,22 +64,24 @@ def test_parquet_without_pyarrow_is_explained(tmp_path, monkeypatch, capsys):
 
 
 def test_measured_times_are_read_from_bench_files(tmp_path, capsys):
-    assert main(["--bench", str(tmp_path / "none.csv"), "--output", str(tmp_path / "index.html")]) == 1
+    with pytest.raises(SystemExit):
+        main(["--bench", str(tmp_path / "none.csv"), "--output", str(tmp_path / "index.html")])
     assert "does not exist: run gcp-bench layers" in capsys.readouterr().err
 
 
 def test_default_output_is_reports_index_html(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main([]) == 0
+    main([])
     assert (tmp_path / "reports" / "index.html").is_file()
 
 
 def test_a_report_of_runs_is_not_replaced_by_one_without(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "elsewhere")
-    assert main([str(tmp_path / "elsewhere")]) == 0
+    main([str(tmp_path / "elsewhere")])
     before = (tmp_path / "reports" / "index.html").read_text()
-    assert main([]) == 1
+    with pytest.raises(SystemExit):
+        main([])
     assert "there were none, and 'reports/index.html' exists: name folders with runs" in capsys.readouterr().err
     assert (tmp_path / "reports" / "index.html").read_text() == before
 
@@ -86,13 +89,13 @@ def test_a_report_of_runs_is_not_replaced_by_one_without(tmp_path, monkeypatch, 
 def test_by_default_the_runs_of_gcp_train_are_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "runs")
-    assert main([]) == 0
+    main([])
     assert "1 run (0 diverged)" in capsys.readouterr().out
 
 
 def test_plan_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["--plan"]) == 0
+    main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
     commands = [line for line in lines if line.startswith("gcp-train experiment=")]
     assert len(commands) > 50
@@ -103,7 +106,8 @@ def test_plan_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_that_does_not_exist_is_explained(tmp_path, capsys):
-    assert main([str(tmp_path / "rums")]) == 1
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "rums")])
     assert "rums' does not exist: give the folder that gcp-train wrote its runs to" in capsys.readouterr().err
 
 
@@ -129,7 +133,7 @@ def test_a_plan_may_be_cut_short_by_its_reader(monkeypatch, capsys):
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setattr("sys.stdout", ClosedPipe(writing))
-    assert main(["--plan"]) == 0
+    main(["--plan"])
     assert os.write(writing, b"what is left in the buffer") > 0  # to nowhere, without a further error
     os.close(writing)
     assert capsys.readouterr().err == ""

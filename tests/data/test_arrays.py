@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gcp_repro.data.arrays import ARRAY_SETS, ArrayDataModule, read_idx
+from gcp_repro.data.array_files import read_idx
+from gcp_repro.data.arrays import ARRAY_SETS, ArrayDataModule
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 

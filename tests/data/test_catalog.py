@@ -82,7 +82,7 @@ def test_files_on_a_list_but_not_on_disk_are_named(tmp_path, caplog):
     root = write_tiny("birds", tmp_path / "x")
     gone = sorted((root / "images").rglob("*.jpg"))[0]
     gone.unlink()
-    with pytest.raises(DataError, match=rf"lacks 1 of the 18 images on its lists: images/001.*{gone.name}: get CUB_200_2011.tgz"):
+    with pytest.raises(DataError, match=rf"lacks 1 of its 18 images: images/001.*{gone.name}: get CUB_200_2011.tgz"):
         open_image_set("birds", root)
     with caplog.at_level(logging.WARNING):
         assert len(open_image_set("birds", root, options=PARTIAL).train) == 11

@@ -94,7 +94,7 @@ def test_names_that_yaml_makes_numbers_or_truth_values_of(image_set):
 
 
 def test_a_file_of_names(image_set, tmp_path):
-    (tmp_path / "two.txt").write_text("d the last\n\nb\n")
+    (tmp_path / "two.txt").write_text("d the last\n\nb\n", encoding="utf-8-sig")  # as Windows' editors write it
     assert select_subset(image_set, classes=str(tmp_path / "two.txt")).classes == ("b", "d")
     for given in (str(tmp_path / "none"), True, []):
         with pytest.raises(OptionError, match=r"data\.classes needs a"):

@@ -211,3 +211,22 @@ def test_wrong_options(monkeypatch, tmp_path):
     with pytest.raises(DataError, match=r'needs the library fsspec; it is not installed: pip install "gcp_repro\[streams\]"'):
         StreamDataModule("parquet", "https://host/a", "b").setup("fit")
     assert default_cache_dir() == Path(os.environ["XDG_CACHE_HOME"]) / "gcp_repro" / "shards"
+
+
+def test_a_gap_in_the_numbers_of_shards_is_named_before_anything_is_fetched(tmp_path, caplog):
+    urls = [f"https://host/own-train-{number:04d}.tar?key=1" for number in (0, 1, 3)]
+    words = r"data\.train_urls lacks https://host/own-train-0002\.tar, going by the numbers of the others: fetch"
+    with pytest.raises(DataError, match=words):
+        stream(format="webdataset", train_urls=urls)
+    stream(format="webdataset", train_urls=urls, allow_partial=True)
+    assert "own-train-0002" in caplog.text
+
+
+def test_a_web_page_in_a_shards_place_is_named_and_not_kept(shards, tmp_path):
+    page = tmp_path / "shards" / "page.html"
+    page.write_text("<!DOCTYPE html><title>Log in</title>")
+    with served(page.parent) as (address, _):
+        module = stream(**(shards | {"train_urls": [f"{address}/page.html?key=1"]}))
+        with pytest.raises(DataError, match=rf"a shard is needed at {address}/page\.html; what comes from there is a web page: "):
+            module.prepare_data()
+    assert not [path for path in default_cache_dir().rglob("*") if path.is_file() and b"html" in path.read_bytes()]

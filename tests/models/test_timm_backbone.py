@@ -108,7 +108,8 @@ def test_missing_checkpoint_is_refused(tmp_path):
     ("content", "message"),
     [
         (b"", r"needs to be a file of torch\.save; reading .*w\.pt gave EOFError"),
-        (b"<html>not found</html>", r"needs to be a file of torch\.save; reading .*w\.pt gave .*: get it again, or save"),
+        (b"<html>not found</html>", r"the content of .*w\.pt is needed; in its place is a web page: .* fetch the file again"),
+        (b"not a model", r"needs to be a file of torch\.save; reading .*w\.pt gave .*: get it again, or save"),
         ([1, 2], r"needs a dictionary of tensors; .*w\.pt holds a list: save model\.state_dict"),
         ({"epoch": 3}, r"needs tensors alone; that in .*w\.pt holds others, as 'epoch'"),
         (
@@ -116,7 +117,7 @@ def test_missing_checkpoint_is_refused(tmp_path):
             r"needs the code of torch\.nn\.modules\.linear\.Linear, and reading it could run any code: if you trust",
         ),
     ],
-    ids=["empty", "a page", "list", "no weights", "whole network"],
+    ids=["empty", "a page", "text", "list", "no weights", "whole network"],
 )
 def test_damaged_and_foreign_checkpoints_are_explained(tmp_path, content, message):
     path = tmp_path / "w.pt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["choose_column", "mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
 
@@ -20,11 +22,19 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: The file is missing or no text.
     """
+    refuse_stand_in(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark at the start
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
         return [line.strip() for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"a text file is needed at {path}; reading it gave {error}: fetch it again") from error
+    except UnicodeDecodeError as error:
+        if b"\0" in content:
+            raise DataError(f"a text file is needed at {path}; it is another kind of file: name one in its place") from error
+        raise DataError(
+            f"a text file in UTF-8 is needed at {path}; reading it gave {error}: save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
 
 
 def read_columns(path: Path, columns: int) -> list[list[str]]:
@@ -88,6 +98,7 @@ def read_mat(path: Path, *variables: str) -> list[Any]:
     Raises:
         DataError: The file is missing, damaged, or lacks a variable.
     """
+    refuse_stand_in(path)
     if not path.is_file():
         raise DataError(f"a MATLAB file is needed at {path}; there is none: fetch it again, or check data.root")
     try:

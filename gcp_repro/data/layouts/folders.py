@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from gcp_repro.data.image_set import listing
-from gcp_repro.data.layouts.lists import Listed
+from gcp_repro.data.image_set import listing, loosely
+from gcp_repro.data.layouts.lists import Listed, one_form
 from gcp_repro.data.storage import Storage
 from gcp_repro.errors import DataError
 
@@ -21,12 +21,13 @@ def class_rows(storage: Storage, folder: str, classes: Iterable[str]) -> list[Li
     """
     rows = []
     for name in classes:
-        found = storage.names(f"{folder}/{name}")
+        place = f"{folder}/{name}"
+        found = storage.names(place)
         if not found:
-            raise DataError(
-                f"each class folder needs images; {storage.locate(f'{folder}/{name}')} has none: fill the folder or remove it"
-            )
-        rows += [Listed(image, name) for image in found]
+            others = [other for other in getattr(storage, "left_out", []) if other.startswith(f"{place}/")]
+            words = f" but {listing(others)}, not named as images: name them so, as in x.jpg" if others else ": fill the folder"
+            raise DataError(f"each class folder needs images; {storage.locate(place)} has none{words}, or remove it")
+        rows += [Listed(image, one_form(name)) for image in found]
     return rows
 
 
@@ -42,11 +43,16 @@ def check_folders(storage: Storage, folder: str, classes: Collection[str], hint:
     Raises:
         DataError: One of them is no class.
     """
-    present = set(storage.folders(folder))
-    too_many = sorted(present - set(classes))
+    present = set(map(one_form, storage.folders(folder)))
+    alike = {loosely(name): name for name in classes}
+    too_many = [
+        f"{name!r}, which is {alike[loosely(name)]!r} in training" if loosely(name) in alike else name
+        for name in sorted(present - set(map(one_form, classes)))
+    ]
     if too_many:
+        has = "also has" if len(too_many) < len(present) else "has none of them but"
         raise DataError(
-            f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it also has {listing(too_many)}: "
+            f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it {has} {listing(too_many)}: "
             f"remove or rename them, or add them to the training images{hint}"
         )
     return present

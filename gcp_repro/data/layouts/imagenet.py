@@ -23,6 +23,7 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, Storage
 from gcp_repro.data.tar_storage import TarStorage
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = [
     "DEVKIT",
@@ -199,6 +200,7 @@ def _numbered(wnids: Sequence[str], classes: Iterable[str]) -> GroundTruth:
 
 def _from_devkit_archive(path: Path) -> GroundTruth:
     names = ("ILSVRC2012_validation_ground_truth.txt", "meta.mat")
+    refuse_stand_in(path)
     try:
         with tarfile.open(path) as archive:
             content = {Path(member.name).name: archive.extractfile(member) for member in archive if member.isfile()}
@@ -225,6 +227,7 @@ def _from_kaggle(path: Path) -> GroundTruth:
 
 
 def _from_meta_bin(path: Path) -> GroundTruth:
+    refuse_stand_in(path)
     try:
         classes, wnids = torch.load(path, weights_only=True)
         return _numbered(list(wnids), classes)

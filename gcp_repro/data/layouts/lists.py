@@ -1,23 +1,26 @@
-"""Lists of images with their labels: a text file with two columns, or a csv file with a header."""
+"""Lists of images with their labels: which columns of a table hold them, and where the paths start."""
 
 from __future__ import annotations
 
-import csv
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from gcp_repro.data.image_set import Split
-from gcp_repro.data.layouts.files import choose_column, read_lines
+from gcp_repro.data.layouts.files import choose_column
+from gcp_repro.data.layouts.list_tables import ListTable, is_image_path, read_list_table
+from gcp_repro.data.layouts.split_names import USUAL_NAMES
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.storage import entries_of
 from gcp_repro.errors import DataError
 
-__all__ = ["Listed", "read_list"]
+__all__ = ["Listed", "one_form", "read_list"]
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "filepaths", "image", "image_path", "image_id", "id", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "class_id", "target", "category", "wnid")
-EVALUATION_WORDS = frozenset({"val", "valid", "validation", "test", "true", "1", "yes"})
+EVALUATION_WORDS = frozenset({*USUAL_NAMES["val"], "true", "1", "1.0", "yes"})
+TRAINING_WORDS = frozenset({*USUAL_NAMES["train"], "trainval", "false", "0", "0.0", "no", ""})
 TRIED_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
 
 
@@ -29,11 +32,12 @@ class Listed(NamedTuple):
 
 
 def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list[Listed]:
-    """The images on a list.
+    """The images on a list; `read_list_table` says how it may be written.
 
-    In a text file the last column is the label, or the second where tabs separate the columns (what follows it is passed
-    over). A csv file has a header, unless its first row names an image. Paths start at the root, beside the list, or in a
-    folder `images` or of the list's own name there; they may lack the suffix `.jpg` or `.png`.
+    Where no header names the columns, the label follows the path, or stands before it where the path is last, as in MXNet's
+    `number label path`. Paths start at the root, beside the list, or in a folder `images` or of the list's own name there, and
+    may lack the suffix `.jpg` or `.png`. Of absolute paths, as of another machine, and of paths that begin above the root, what
+    all have in common before that is dropped.
 
     Args:
         root: Holds the data set.
@@ -45,59 +49,65 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
         DataError: The list is missing, damaged or empty, or lacks a column.
     """
     path = root / name
-    lines = read_lines(path)
-    rows = _csv_rows(path, lines, split, options) if path.suffix.lower() == ".csv" else _text_rows(path, lines, split, options)
+    rows = _rows(path, read_list_table(path), split, options)
     if not rows:
         raise DataError(f"{path} needs rows for {split!r}; it has none: name another list by data.{split}_split")
-    folder, suffix = _place(root, path, rows[0].name)
-    return [Listed(_one_spelling(root, f"{folder}{row.name}{suffix}"), row.label) for row in rows]
+    dropped, folder = _place(root, path, [row.name for row in rows])
+    present: dict[str, set[str]] = {}
+    names = (_with_suffix(root, f"{folder}{row.name.removeprefix(dropped)}", present) for row in rows)
+    return [Listed(_as_on_disk(root, name), row.label) for name, row in zip(names, rows, strict=True)]
 
 
-def _text_rows(path: Path, lines: Sequence[str], split: Split, options: OpenOptions) -> list[Listed]:
-    if lines and "\t" in lines[0]:
-        first = lines[0].split("\t")
-        if not any(map(is_image_name, first)) and len(lines) > 1:
-            return _csv_rows(path, lines, split, options)
-        table = [line.split("\t") for line in lines]
-    else:
-        table = [line.rsplit(maxsplit=1) for line in lines]
-    for number, row in enumerate(table, start=1):
-        if len(row) < 2:
-            raise DataError(f"{path} needs an image and its label in each row; row {number} is {lines[number - 1]!r}: mend it")
-    return [Listed(_path(row[0]), row[1].strip()) for row in table]
+def one_form(label: str) -> str:
+    """A label in the one form that Unicode has for it: file systems and editors write `é` in two ways."""
+    return unicodedata.normalize("NFC", label)
 
 
-def _csv_rows(path: Path, lines: Sequence[str], split: Split, options: OpenOptions) -> list[Listed]:
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
-    table = list(csv.reader(lines, delimiter=delimiter))
-    header = [cell.strip() for cell in table[0]] if table else []
-    if any(map(is_image_name, header)):
-        header, start = [str(number) for number in range(len(header))], 0
-        columns = [options.path_column or "0", options.label_column or "1"]
-    else:
-        start = 1
-        columns = [
-            choose_column(path, header, "path", options.path_column, (*_image_columns(table), *PATH_COLUMNS)),
-            choose_column(path, header, "label", options.label_column, LABEL_COLUMNS),
-        ]
-    if options.split_column is not None:
-        columns.append(choose_column(path, header, "split", options.split_column, ()))
-    places = [header.index(column) for column in columns]
+def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> list[Listed]:
+    places = _columns(path, table, options)
     rows = []
-    for number, row in enumerate(table[start:], start=start + 1):
+    for number, row in enumerate(table.rows, start=1 if table.header is None else 2):
         if len(row) <= max(places):
-            raise DataError(f"{path} needs {len(header)} columns; row {number} is {delimiter.join(row)!r}: mend it")
-        evaluated = len(places) == 3 and row[places[2]].strip().lower() in EVALUATION_WORDS
+            raise DataError(f"{path} needs an image and its label in each row; row {number} is {' '.join(row)!r}: mend it")
+        evaluated = len(places) == 3 and _is_for_evaluation(path, number, row[places[2]])
         if len(places) == 2 or evaluated == (split == "val"):
-            rows.append(Listed(_path(row[places[0]]), row[places[1]].strip()))
+            rows.append(Listed(_path(row[places[0]]), one_form(row[places[1]].strip())))
+            if not rows[-1].label:
+                raise DataError(
+                    f"{path} needs a label in each row; row {number}, {rows[-1].name}, has none: add it, or drop the row"
+                )
     return rows
 
 
-def _image_columns(table: Sequence[Sequence[str]]) -> list[str]:
-    """The columns that name an image in the first row, in lower case."""
-    return (
-        [name.strip().lower() for name, cell in zip(table[0], table[1], strict=False) if is_image_name(cell)] if table[1:] else []
-    )
+def _is_for_evaluation(path: Path, number: int, text: str) -> bool:
+    word = text.strip().lower()
+    if word not in EVALUATION_WORDS | TRAINING_WORDS:
+        raise DataError(
+            f"{path} needs a split in each row; row {number} has {text!r}: write one of {', '.join(sorted(EVALUATION_WORDS))}, "
+            f"or for training one of {', '.join(sorted(TRAINING_WORDS - {''}))} or nothing"
+        )
+    return word in EVALUATION_WORDS
+
+
+def _columns(path: Path, table: ListTable, options: OpenOptions) -> list[int]:
+    """Where paths and labels are, and what marks evaluation images where that is asked for."""
+    first = table.rows[0] if table.rows else []
+    if table.header is None:
+        names = list(map(str, range(max(len(first), 2))))
+        image = next((place for place, cell in enumerate(first) if is_image_path(cell)), 0)
+        label = image + 1 if image + 1 < len(first) or image == 0 else image - 1
+        given = (options.path_column, options.label_column)
+        chosen = [name if name in names else str(place) for name, place in zip(given, (image, label), strict=True)]
+    else:
+        names = table.header
+        images = [name.lower() for name, cell in zip(names, first, strict=False) if is_image_path(cell)]
+        chosen = [
+            choose_column(path, names, "path", options.path_column, (*images, *PATH_COLUMNS)),
+            choose_column(path, names, "label", options.label_column, LABEL_COLUMNS),
+        ]
+    if options.split_column is not None:
+        chosen.append(choose_column(path, names, "split", options.split_column, ()))
+    return [names.index(name) for name in chosen]
 
 
 def _path(text: str) -> str:
@@ -106,19 +116,44 @@ def _path(text: str) -> str:
     return text.replace("\\", "/") if "/" not in text else text
 
 
-def _one_spelling(root: Path, name: str) -> str:
+def _as_on_disk(root: Path, name: str) -> str:
     """A name relative to the root where that is possible, so that `./a.png` and `a.png` are seen to be one image."""
     path = Path(name)
     whole = root.absolute()
-    return (path.relative_to(whole) if path.is_absolute() and path.is_relative_to(whole) else path).as_posix()
+    name = (path.relative_to(whole) if path.is_absolute() and path.is_relative_to(whole) else path).as_posix()
+    if name.isascii():
+        return name
+    forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return next((form for form in forms if (root / form).exists()), name)
 
 
-def _place(root: Path, path: Path, first: str) -> tuple[str, str]:
-    """What has to stand before and after the names of a list, so that they lead to files below the root."""
+def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
+    """What is to be dropped before the names of a list, and put before them instead, so that they lead to files."""
     beside = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
-    folders = [Path(), beside, *(base / name for base in (beside, Path()) for name in ("images", path.stem))]
-    for folder in folders:
-        for suffix in TRIED_SUFFIXES:
-            if (root / folder / f"{first}{suffix}").is_file():
-                return "" if folder == Path() else f"{folder.as_posix()}/", suffix
+    inside = [base / name for base in (beside, Path()) for name in ("images", path.stem)]
+    parts = names[0].split("/")
+    for start in range(len(parts)):
+        dropped = "".join(f"{part}/" for part in parts[:start])
+        if start and not (_is_absolute(names[0]) or parts[start - 1] == root.absolute().name):
+            continue
+        if not all(name.startswith(dropped) for name in names):
+            break
+        for folder in (Path(), beside, *([] if dropped else inside)):
+            for suffix in TRIED_SUFFIXES:
+                if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
+                    return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
     return "", ""
+
+
+def _is_absolute(name: str) -> bool:
+    return PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+
+
+def _with_suffix(root: Path, name: str, present: dict[str, set[str]]) -> str:
+    """A name as it is, or with the suffix of the image that is there; `present` keeps what folders hold."""
+    if is_image_path(name):
+        return name
+    folder, _, file = name.rpartition("/")
+    if folder not in present:
+        present[folder] = {entry.name for entry in entries_of(root / folder)}
+    return next((f"{name}{suffix}" for suffix in TRIED_SUFFIXES if f"{file}{suffix}" in present[folder]), name)

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from gcp_repro.data.image_set import listing
-from gcp_repro.data.layouts.files import whole_number
 from gcp_repro.errors import DataError
 
 __all__ = ["are_numbers", "number_classes", "number_labels"]
 
-Label = str | int
+Label = str | int | float
+NUMBER = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?\s*")
+MOST_CLASSES = 1_000_000  # what counts images, not classes, goes beyond
 
 
-def are_numbers(labels: Iterable[Label]) -> bool:
+def whole(label: object) -> int | None:
+    """The whole number that a label is, however it is written; None where it is none.
+
+    Tables with holes make `1.0` of 1, and numpy's text files `1.000e+00`.
+
+    Example:
+        >>> [whole(label) for label in (3, "3", "03", " 3", "3.0", "3.00e+00", 3.0, "3.5", "three", True)]
+        [3, 3, 3, 3, 3, 3, 3, None, None, None]
+    """
+    if isinstance(label, bool) or not isinstance(label, str | int | float):
+        return None
+    if isinstance(label, int):
+        return label
+    if isinstance(label, float):
+        return int(label) if label.is_integer() else None
+    number = Decimal(label.strip()) if NUMBER.fullmatch(label) else None
+    return int(number) if number is not None and number == number.to_integral_value() else None
+
+
+def are_numbers(labels: Iterable[object]) -> bool:
     """Whether all labels are whole numbers, as numbers or as text."""
-    return all(isinstance(label, int) or label.lstrip("-").isdecimal() for label in labels)
+    return all(whole(label) is not None for label in labels)
 
 
 def number_classes(
@@ -34,9 +56,10 @@ def number_classes(
         published: How many classes the set is known to have.
 
     Raises:
-        DataError: A label is neither a number nor a name, or empty.
+        DataError: A label is neither a whole number nor a name, or empty; or a number is below 0 or no class's, as where there
+            are fewer names.
     """
-    wrong = [label for label in (*train, *val) if not isinstance(label, str | int) or isinstance(label, bool) or label == ""]
+    wrong = [label for label in (*train, *val) if label == "" or not (isinstance(label, str) or whole(label) is not None)]
     if wrong:
         raise DataError(
             f"{source} needs a whole number or a name as each label; it holds {wrong[0]!r}: name another column by "
@@ -45,16 +68,26 @@ def number_classes(
     both = {*train, *val}
     if not are_numbers(both):
         return tuple(sorted(set(map(str, train)))), 0
-    numbers = {whole_number(label, source) for label in both}
+    numbers = {number for label in both if (number := whole(label)) is not None}
     highest, lowest = max(numbers, default=-1), min(numbers, default=0)
     if lowest < 0:
         raise DataError(
             f"{source} needs labels from 0; it holds {lowest}: tables mark images whose labels are kept secret so; name a split "
             "with labels by data.train_split and data.val_split"
         )
-    first = int(lowest == 1 and not names and published in (None, highest))
-    if highest < len(names):
-        return tuple(names), 0
+    if highest >= MOST_CLASSES:
+        raise DataError(
+            f"{source} needs labels below {MOST_CLASSES:,}; it holds {highest}: a column that numbers something else is named "
+            "another by data.label_column"
+        )
+    if names:
+        first = int(lowest > 0 and highest == len(names))
+        if highest >= len(names) + first:
+            raise DataError(
+                f"{source} needs labels from 0 to {len(names) - 1}, which have names; it holds {highest}: mend it, or name it"
+            )
+        return tuple(names), first
+    first = int(lowest == 1 and published in (None, highest))
     return tuple(map(str, range(first, highest + 1))), first
 
 
@@ -65,14 +98,16 @@ def number_labels(labels: Sequence[Label], classes: Sequence[str], first: int, s
         DataError: A label that is no class, or a number beyond them.
     """
     positions = {name: position for position, name in enumerate(classes)}
-    unknown = sorted({str(label) for label in labels} - positions.keys())
-    if unknown and are_numbers(unknown) and are_numbers(set(labels)):
+    texts: dict[Label, str] = {label: str(label) for label in labels}
+    unknown = sorted(set(texts.values()) - positions.keys())
+    if unknown and are_numbers(texts):
         positions = {str(first + position): position for position in range(len(classes))}
-        unknown = sorted({str(label) for label in labels} - positions.keys())
+        texts = {label: str(whole(label)) for label in texts}
+        unknown = sorted(text for text in texts.values() if text not in positions)
     if unknown:
         raise DataError(
             f"{source} needs the {len(classes)} classes of the training images; it also has {listing(unknown)}: mend the list, "
             "or "
             "add training images of that class"
         )
-    return [positions[str(label)] for label in labels]
+    return [positions[texts[label]] for label in labels]

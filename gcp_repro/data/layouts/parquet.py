@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
+from gcp_repro.data.image_set import ImageSet, Split, listing
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.files import choose_column
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import refuse_stand_in
 
 __all__ = ["ParquetStorage", "lacking_parquet", "parse_parquet", "read_tables"]
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+LOOKED_AT = 16  # images at the start of a file
 LABEL_COLUMNS = ("label", "labels", "fine_label", "cls", "class")
 
 
@@ -73,8 +74,6 @@ def parse_parquet(root: Path, options: OpenOptions, *, published: int | None = N
             splits number their classes differently.
     """
     files = files_of_splits(root, ".parquet", options)
-    for paths in files.values():
-        _check_numbers(root, paths, allow_partial=options.allow_partial)
     return read_tables(root, files, options, published)
 
 
@@ -89,9 +88,10 @@ def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions
     """
     datasets = import_extra("datasets", "parquet files")
     files = {split: [path.absolute() for path in paths] for split, paths in files.items()}  # else `file:x` is an address
-    for path in (path for paths in files.values() for path in paths):
-        with naming(str(path)):
-            import_extra("pyarrow.parquet", "parquet files").read_metadata(path)
+    for split, paths in files.items():
+        if not sum(map(_checked_length, paths)):
+            raise DataError(f"images are needed for {split!r}; {listing(paths)} has no rows: fetch the files again")
+        _check_columns(paths[0], options)
     tables: dict[str, Any] = {split: _open(datasets, paths, options) for split, paths in files.items()}
     labels = {split: tables[split]["label"][:] if split in tables else [] for split in SPLITS}
     names = {split: _class_names(paths[0], options) for split, paths in files.items()}
@@ -110,6 +110,45 @@ def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions
     return ImageSet(train, val, classes, ParquetStorage(tables, root), first_label=first)
 
 
+def _checked_length(path: Path) -> int:
+    """Rows of a file that is one."""
+    refuse_stand_in(path)
+    with naming(str(path)):
+        return int(import_extra("pyarrow.parquet", "parquet files").read_metadata(path).num_rows)
+
+
+def _check_columns(path: Path, options: OpenOptions) -> None:
+    """Look at the kinds of the two columns, and at the first image.
+
+    Raises:
+        DataError: The one holds no images, or only paths of them, or the other no labels.
+    """
+    parquet, types = import_extra("pyarrow.parquet", "parquet files"), import_extra("pyarrow", "parquet files").types
+    file = parquet.ParquetFile(path)
+    images, labels = _columns_of(str(path), file.schema_arrow.names, options)
+    first: list[Any] = next(
+        (batch.column(0).to_pylist() for batch in file.iter_batches(batch_size=LOOKED_AT, columns=[images])), []
+    )
+    if first and not any(data and isinstance(data, bytes) for data in map(_image_bytes, first)):
+        raise DataError(
+            f"{path} needs the bytes of images in the column {images!r}, or a struct of 'bytes' and 'path' with these; the first "
+            f"row has {str(first[0])[:80]!r}: write the files with the images in them, name another column by data.path_column, "
+            "or write a list of the paths (csv)"
+        )
+    kind = _value_type(file.schema_arrow.field(labels).type)
+    known = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string, types.is_decimal)
+    if not any(is_kind(kind) for is_kind in known):
+        raise DataError(
+            f"{path} needs a whole number or a name as each label; the column {labels!r} holds {kind}: name another column by "
+            "data.label_column"
+        )
+
+
+def _value_type(kind: Any) -> Any:
+    """The type of what a column's dictionary holds, where it has one."""
+    return kind.value_type if hasattr(kind, "index_type") else kind
+
+
 def _columns_of(source: str, columns: Sequence[str], options: OpenOptions) -> tuple[str, str]:
     """Names of a table's columns of images and labels.
 
@@ -122,26 +161,9 @@ def _columns_of(source: str, columns: Sequence[str], options: OpenOptions) -> tu
     )
 
 
-def _image_bytes(image: Any) -> bytes:
+def _image_bytes(image: Any) -> Any:
     """The file in a cell: bytes, or a struct of bytes and path; empty where there is none."""
     return (image.get("bytes") if isinstance(image, dict) else image) or b""
-
-
-def _check_numbers(root: Path, files: Sequence[Path], *, allow_partial: bool) -> None:
-    """Refuse sets of `<split>-00000-of-00294.parquet` that lack a number."""
-    numbered = [found for file in files if (found := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)(.*)\.parquet", file.name))]
-    wanted = {
-        f"{start}{number:0{len(digits)}d}{of}{count}"
-        for start, digits, of, count, _ in (found.groups() for found in numbered)
-        for number in range(int(count))
-    }
-    absent = sorted(wanted - {"".join(found.groups()[:4]) for found in numbered})
-    if absent:
-        report_partial(
-            f"{root} lacks {listing([f'{name}.parquet' for name in absent])}",
-            "download what is missing",
-            allow_partial=allow_partial,
-        )
 
 
 def _open(datasets: Any, files: Sequence[Path], options: OpenOptions) -> Any:
@@ -153,8 +175,9 @@ def _open(datasets: Any, files: Sequence[Path], options: OpenOptions) -> Any:
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     schema = parquet.read_schema(files[0])
     _, column = _columns_of(str(files[0]), schema.names, options)
-    numbers = arrow.types.is_integer(schema.field(column).type)
-    features = {"image": datasets.Value("large_binary"), "label": datasets.Value("int64" if numbers else "string")}
+    kind = _value_type(schema.field(column).type)
+    label = "int64" if arrow.types.is_integer(kind) else "float64" if arrow.types.is_floating(kind) else "string"
+    features = {"image": datasets.Value("large_binary"), "label": datasets.Value(label)}
     with naming(listing(files, 2)):
         return datasets.Dataset.from_generator(
             _rows,
@@ -171,7 +194,7 @@ def _rows(stamps: Sequence[tuple[str, int, int]], options: tuple[str | None, str
         columns = _columns_of(path, file.schema_arrow.names, OpenOptions(path_column=options[0], label_column=options[1]))
         for batch in file.iter_batches(batch_size=256, columns=list(columns)):
             for image, label in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-                yield {"image": _image_bytes(image), "label": label}
+                yield {"image": _image_bytes(image), "label": label.strip() if isinstance(label, str) else label}
 
 
 def _class_names(file: Path, options: OpenOptions) -> tuple[str, ...]:

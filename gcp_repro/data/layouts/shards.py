@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import tarfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +21,51 @@ from gcp_repro.errors import DataError
 __all__ = ["lacking_shards", "parse_shards", "read_shards"]
 
 CLASS_NAMES = "classnames.txt"
+LOOKED_AT = 20_000  # files of an archive, more than a shard has images
 
 
-def _label_in_json(data: bytes) -> Any:
-    try:
-        return json.loads(data)["label"]
-    except (ValueError, KeyError, TypeError):
-        return None  # no label: the caller says so
-
-
-LABEL_FILES: dict[str, Callable[[bytes], Any]] = {
-    ".cls": lambda data: data.decode(errors="replace").strip(),
-    ".json": _label_in_json,
-}
+LABEL_FILES = (".cls", ".json")
 """What holds a sample's label, the likeliest first."""
 
 
 def lacking_shards(root: Path, options: OpenOptions) -> list[str]:
-    """What a root lacks to be a data set of shards."""
-    return [f"*{split}-*.tar" for split in SPLITS if not find_files(root, split, ".tar", options)]
+    """What a root lacks to be a data set of shards, labels included: each class's images in a tar of their own are no shards."""
+    files = {split: find_files(root, split, ".tar", options) for split in SPLITS}
+    absent = [f"*{split}-*.tar" for split in SPLITS if not files[split]]
+    without = [path for paths in files.values() for path in paths[:1] if _images_alone(path)]
+    return absent or [f"labels in *.tar ({path} has images without .cls or .json)" for path in without[:1]]
+
+
+def _images_alone(path: Path) -> bool:
+    """Whether an archive has images and no label; whatever is wrong with it otherwise is said when it is read."""
+    found = False
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in itertools.islice(archive, LOOKED_AT):  # labels may follow all images
+                if member.name.lower().endswith(LABEL_FILES):
+                    return False
+                found = found or is_image_name(member.name)
+    except (tarfile.TarError, OSError):
+        return False
+    return found
 
 
 def parse_shards(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:
     """A data set of shards such as `imagenet1k-train-0000.tar` or `train/0.tar`, and `classnames.txt` where there is one.
 
-    A sample is an image and a file of the same key with its label: a number or name in `.cls`, or `label` in `.json`. Local
+    A sample is an image and a file of the same key with its label: a number or name in `.cls`, or `label` in `.json`, whose key
+    may be named by `options.label_column`. Local
     shards are read in place by index, so order, sharding and resuming are those of every other layout.
 
     Args:
         root: Holds the shards.
-        options: Names of the splits.
+        options: Names of the splits, and of the key of labels in `.json`.
         published: How many classes the set is known to have.
 
     Raises:
         DataError: A split is missing, a shard is damaged or missing by the number in `nshards.txt`, or an image has no label.
     """
     files = files_of_splits(root, ".tar", options)
-    for paths in files.values():
-        _check_number(paths)
     return read_shards(root, files, options, published)
 
 
@@ -77,7 +85,7 @@ def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions
             place = path.relative_to(root) if path.is_relative_to(root) else path
             prefix = f"{split}/{place.with_suffix('')}"
             shards[prefix] = path
-            images = _labelled(path, index_tar(path, options.index_dir))
+            images = _labelled(path, index_tar(path, options.index_dir), options.label_column)
             rows[split] += [(f"{prefix}/{member.name}", label) for member, label in images]
     labels = {split: [label for _, label in pairs] for split, pairs in rows.items()}
     names = tuple(read_lines(root / CLASS_NAMES)) if (root / CLASS_NAMES).is_file() else ()
@@ -93,36 +101,31 @@ def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions
     return ImageSet(train, val, classes, TarStorage(shards, options.index_dir), first_label=first)
 
 
-def _check_number(paths: list[Path]) -> None:
-    """Compare with `nshards.txt`, which clip-benchmark puts beside the shards."""
-    note = paths[0].parent / "nshards.txt"
-    if note.is_file() and read_lines(note) != [str(len(paths))]:
-        raise DataError(
-            f"{paths[0].parent} needs the {read_lines(note)[0]} shards of nshards.txt; it has {len(paths)}: fetch the rest"
-        )
-
-
-def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any]]:
-    """A shard's images with their labels; `.json` is read where there is no `.cls`.
+def _labelled(path: Path, members: list[TarMember], label_key: str | None) -> list[tuple[TarMember, Any]]:
+    """A shard's images with their labels; `.json` is read where there is no `.cls`, or where its key is named.
 
     Raises:
         DataError: An image has no label, or a label has no image or several.
     """
     labels: dict[str, Any] = {}
     members = [member for member in members if not is_set_aside(member.name.rpartition("/")[2])]
+    keys: dict[str, None] = {}
     with path.open("rb") as file:
-        for suffix, parse in LABEL_FILES.items():
+        for suffix in LABEL_FILES if label_key is None else reversed(LABEL_FILES):
             for member in members:
-                if member.name.endswith(suffix) and _key(member.name) not in labels:
-                    value = parse(read_at(file, member.size, member.offset))
+                if member.name.lower().endswith(suffix) and _key(member.name) not in labels:
+                    content = _label_file(path, member.name, read_at(file, member.size, member.offset))
+                    value = content.get(label_key or "label") if isinstance(content, dict) else content
+                    keys.update(dict.fromkeys(content if isinstance(content, dict) else ()))
                     if value is not None and value != "":
                         labels[_key(member.name)] = value
     images = [member for member in members if is_image_name(member.name)]
     without = [member.name for member in images if _key(member.name) not in labels]
     if without:
+        named = f", its .json has {listing(list(keys))}: name the label's key by data.label_column, or" if keys else ":"
         raise DataError(
-            f"{path} needs a label in a .cls or .json file for each image; {listing(without)} has none: write the shards with "
-            "labels"
+            f"{path} needs a label in a .cls or .json file for each image; {listing(without)} has none{named} write the shards "
+            "with labels"
         )
     counts = Counter(_key(member.name) for member in images)
     if len(labels) != len(counts) or counts.total() != len(counts):
@@ -132,6 +135,17 @@ def _labelled(path: Path, members: list[TarMember]) -> list[tuple[TarMember, Any
             "shard again"
         )
     return [(member, labels[_key(member.name)]) for member in images]
+
+
+def _label_file(path: Path, name: str, data: bytes) -> Any:
+    """The text of a `.cls` file, or the object of a `.json` file; None for JSON of another kind."""
+    if name.lower().endswith(".cls"):
+        return data.decode(errors="replace").strip()
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise DataError(f"{path} needs JSON in {name}; it is none ({error}): write the shard again") from error
+    return content if isinstance(content, dict) else None
 
 
 def _key(name: str) -> str:

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from gcp_repro.data.image_set import Split, listing
+from gcp_repro.data.image_set import SPLITS, Split, listing
+from gcp_repro.data.layouts.series import check_series
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of, is_set_aside
 from gcp_repro.errors import DataError
 
-__all__ = ["LIST_SUFFIXES", "SPLITS", "files_of_splits", "find_files", "find_paths", "names_of", "packed_archives"]
+__all__ = [
+    "LIST_SUFFIXES",
+    "SPLITS",
+    "TABLES_AND_SHARDS",
+    "USUAL_NAMES",
+    "files_of_splits",
+    "find_files",
+    "find_paths",
+    "names_of",
+    "packed_archives",
+]
 
 USUAL_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "test", "testing"),
+    "val": ("val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"),
 }
-SPLITS: tuple[Split, ...] = ("train", "val")
-LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst", ".jsonl")
+LISTS_IN_FOLDERS = ("metadata.csv", "metadata.jsonl")  # of the hub's folders of images
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+TABLES_AND_SHARDS = (".parquet", ".tar")
 FOLDERS_OF_FILES = ("", "data", "default")
 """Where tables and shards lie below a root; each may have a folder a split."""
 
@@ -39,8 +52,17 @@ def find_paths(root: Path, split: Split, options: OpenOptions, *, lists_first: b
     for wanted, is_folder in lists + folders if lists_first else folders + lists:
         for name in present_names:
             if name.lower() == wanted and (root / name).is_dir() == is_folder:
-                return [name]
+                return [_inside(root, name, lists_first=lists_first) if is_folder else name]
     return []
+
+
+def _inside(root: Path, name: str, *, lists_first: bool) -> str:
+    """A split's folder, the one in it of the same name where an archive was unpacked so, or the list in it of its images."""
+    entries = {entry.name: entry for entry in entries_of(root / name) if not is_set_aside(entry.name)}
+    folders = [inner for inner, entry in entries.items() if entry.is_dir()]
+    if lists_first and not folders:
+        return next((f"{name}/{file}" for file in LISTS_IN_FOLDERS if file in entries), name)
+    return f"{name}/{name}" if folders == [name] and any(entry.is_dir() for entry in entries_of(root / name / name)) else name
 
 
 def find_files(root: Path, split: Split, suffix: str, options: OpenOptions) -> list[Path]:
@@ -50,7 +72,7 @@ def find_files(root: Path, split: Split, suffix: str, options: OpenOptions) -> l
     """
     given = names_of(options, split)
     if given:
-        return sorted({path for name in given for path in _with_word(root, name, suffix)})
+        return sorted({path for name in given for path in _named(root, name, suffix)})
     return next((files for usual in USUAL_NAMES[split] if (files := sorted(_with_word(root, usual, suffix)))), [])
 
 
@@ -58,7 +80,7 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
     """The tables or shards of both splits.
 
     Raises:
-        DataError: A split has none, or both have the same.
+        DataError: A split has none, both have the same, or one is missing by its number.
     """
     files = {split: find_files(root, split, suffix, options) for split in SPLITS}
     for split, paths in files.items():
@@ -74,7 +96,14 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
             "trained "
             "on would mean nothing; set data.train_split and data.val_split apart"
         )
+    for paths in files.values():
+        check_series(root, paths, allow_partial=options.allow_partial)
     return files
+
+
+def _named(root: Path, name: str, suffix: str) -> Iterable[Path]:
+    """The table or shard of a name that a user gave, or those with this word in their names."""
+    return [root / name] if name.endswith(suffix) and (root / name).is_file() else _with_word(root, name, suffix)
 
 
 def _with_word(root: Path, word: str, suffix: str) -> Iterator[Path]:
@@ -90,8 +119,8 @@ def _with_word(root: Path, word: str, suffix: str) -> Iterator[Path]:
 
 
 def packed_archives(folder: Path) -> Sequence[str]:
-    """Names of the tar files in a folder that has no folders: an archive of archives of which the outer one alone is unpacked."""
+    """Names of the archives in a folder that have no folder of their name beside them: the outer archive alone is unpacked."""
     entries = entries_of(folder)
-    if any(entry.is_dir() and not is_set_aside(entry.name) for entry in entries):
-        return []
-    return sorted(entry.name for entry in entries if entry.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")))
+    folders = {entry.name for entry in entries if entry.is_dir()}
+    archives = [entry.name for entry in entries if entry.name.lower().endswith(ARCHIVES) and not is_set_aside(entry.name)]
+    return sorted(name for name in archives if name.partition(".")[0] not in folders)

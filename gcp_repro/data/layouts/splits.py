@@ -9,9 +9,9 @@ from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
 from gcp_repro.data.layouts.folders import check_folders, class_rows
 from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, find_paths, packed_archives
+from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, TABLES_AND_SHARDS, USUAL_NAMES, find_paths, packed_archives
 from gcp_repro.data.open_options import OpenOptions
-from gcp_repro.data.storage import FolderStorage, entries_of
+from gcp_repro.data.storage import FolderStorage, entries_of, is_image_name, is_set_aside
 from gcp_repro.errors import DataError
 
 __all__ = ["check_trained", "lacking_folders", "lacking_lists", "parse_splits"]
@@ -26,21 +26,24 @@ def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
     paths = find_paths(root, "train", options) if not absent else []
     if not paths or not (root / paths[0]).is_dir():
         return absent or ["train/<class>/"]
+    if any(entry.is_dir() and not is_set_aside(entry.name) for entry in entries_of(root / paths[0])):
+        return []
     packed = packed_archives(root / paths[0])
     if packed:
         return [
-            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each "
-            "into a folder "
-            "of its name)"
+            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each into a "
+            "folder of its name)"
         ]
-    return [] if any(entry.is_dir() for entry in entries_of(root / paths[0])) else [f"{paths[0]}/<class>/"]
+    loose = any(is_image_name(entry.name) for entry in entries_of(root / paths[0]))
+    words = " (its images lie in none: sort them into folders, or name a list of their labels by data.train_split)"
+    return [f"{paths[0]}/<class>/{words if loose else ''}"]
 
 
 def lacking_lists(root: Path, options: OpenOptions) -> list[str]:
     """What a root lacks to be a data set of lists."""
     absent = _absent(root, options)
     paths = find_paths(root, "train", options, lists_first=True) if not absent else []
-    if paths and not (root / paths[0]).is_dir():
+    if paths and not (root / paths[0]).is_dir() and not paths[0].endswith(TABLES_AND_SHARDS):
         return []
     return absent or ["train.txt (or .csv) with a path and a label in each row"]
 
@@ -80,10 +83,10 @@ def parse_splits(
     train_paths, val_paths = (find_paths(root, split, options, lists_first=lists_first) for split in SPLITS)
     if not val_paths:
         raise DataError(
-            f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of val, valid, validation, test, "
-            "as a "
-            "folder or a list: put a part of the images there that training does not use, or say where it is by data.val_split"
+            f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of {', '.join(USUAL_NAMES['val'])}, as "
+            "a folder or a list: put a part of the images there that training does not use, or say where it is by data.val_split"
         )
+    _check_apart(root, train_paths, val_paths)
     sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]
     train = [row for path in train_paths for row in _rows(storage, path, "train", options)]
     if (root / train_paths[0]).is_dir():
@@ -102,6 +105,24 @@ def parse_splits(
         for rows, column in zip((train, val), labels, strict=True)
     )
     return ImageSet(samples, val_samples, classes, storage, first_label=first)
+
+
+def _check_apart(root: Path, train_paths: Sequence[str], val_paths: Sequence[str]) -> None:
+    """Refuse a folder that is in both splits by way of links; images that are, by their names, are found later."""
+    train, val = (
+        {place.resolve(): place for path in paths for place in (root / path, *_folders_in(root / path))}
+        for paths in (train_paths, val_paths)
+    )
+    both = [place for place in sorted(val) if place.is_dir() and place in train and val[place] != train[place]]
+    if both:
+        raise DataError(
+            f"training and evaluation need images of their own; {val[both[0]]} is the folder {train[both[0]]}: errors on images "
+            "that were trained on would mean nothing; replace the link by other images"
+        )
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in entries_of(folder) if entry.is_dir() and not is_set_aside(entry.name)]
 
 
 def check_trained(
@@ -139,6 +160,19 @@ def check_trained(
 def _rows(storage: FolderStorage, path: str, split: Split, options: OpenOptions) -> list[Listed]:
     if not (storage.root / path).is_dir():
         return read_list(storage.root, path, split, options)
+    return _folder_rows(storage, path, options)
+
+
+def _folder_rows(storage: FolderStorage, path: str, options: OpenOptions) -> list[Listed]:
+    """The images of all class folders; what lies beside these is said to be left out."""
+    packed = packed_archives(storage.root / path)
+    if packed:
+        report_partial(
+            f"{storage.root / path} has archives that are still packed beside its class folders: {listing(packed)}",
+            "unpack each into a folder of its name, or move it elsewhere",
+            allow_partial=options.allow_partial,
+        )
+    storage.leave_out_images_in(path)
     return class_rows(storage, path, storage.folders(path))
 
 
@@ -149,7 +183,7 @@ def _val_rows(
         return read_list(storage.root, path, "val", options)
     if storage.folders(path):
         check_folders(storage, path, classes, _hint(storage.root, path))
-        return class_rows(storage, path, storage.folders(path))
+        return _folder_rows(storage, path, options)
     if flat_rows is not None:
         return flat_rows(storage, path, classes)
     raise DataError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, MissingPathError
 from gcp_repro.paper.layers import layer_order, layer_style
 from gcp_repro.paper.published.published_tables import published_table
 from gcp_repro.paper.tables.table import MISSING, Cell, Column, Table, label, number_text
@@ -43,7 +43,7 @@ def read_bench(places: Iterable[Path] | None = None) -> pd.DataFrame:
 
 def _read(place: Path) -> Iterable[pd.DataFrame]:
     if not place.exists():
-        raise DataError(f"measured times are read from files of gcp-bench layers; '{place}' does not exist: run {COMMAND}")
+        raise MissingPathError(f"measured times are read from files of gcp-bench layers; '{place}' does not exist: run {COMMAND}")
     for path in sorted(place.glob("*.csv")) if place.is_dir() else [place]:
         try:
             frame = pd.read_csv(path, keep_default_na=False, na_values=[""])

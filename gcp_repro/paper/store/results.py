@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from gcp_repro.errors import DataError, OptionError
+from gcp_repro.errors import MissingPathError, OptionError
 from gcp_repro.paper.store.tidy import is_store, read_epochs, read_runs
 from gcp_repro.runs import RunDirectory
 from gcp_repro.runs.finding import find_runs
@@ -162,7 +162,7 @@ def _run_directories(roots: Iterable[str | Path], problems: list[Problem]) -> li
     found: dict[Path, None] = {}
     for root in map(Path, roots):
         if not root.is_dir():
-            raise DataError(
+            raise MissingPathError(
                 f"runs are gathered from folders; '{root}' does not exist: give the folder that gcp-train wrote its runs to"
             )
         before = len(found)

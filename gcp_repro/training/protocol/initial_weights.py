@@ -9,9 +9,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, MissingPathError
 from gcp_repro.metalayers import is_extra_state
 from gcp_repro.training.protocol.matching_run import MatchingRun
+from gcp_repro.user_paths import user_path
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["InitialWeights"]
@@ -38,7 +39,7 @@ class InitialWeights(Callback):
     """
 
     def __init__(self, checkpoint: str | None = None, run: MatchingRun | None = None) -> None:
-        self.checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
+        self.checkpoint = None if checkpoint is None else user_path(checkpoint)
         self.run = run
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -74,7 +75,7 @@ def _is_left_out(name: str) -> bool:
 
 def _network_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise DataError(
+        raise MissingPathError(
             f"initial weights need a checkpoint; there is no file {path}: train it with gcp-train "
             "experiment=resnet50_imagenet protocol=hybrid, or correct callbacks.initial_weights.checkpoint"
         )

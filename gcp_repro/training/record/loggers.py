@@ -15,6 +15,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from gcp_repro.errors import OptionError
+from gcp_repro.user_paths import user_path
 
 __all__ = ["check_loggers", "has_wandb_key", "remembered", "wandb_logger"]
 
@@ -107,7 +108,7 @@ def has_wandb_key() -> bool:
     """Whether a key is in the environment or in the netrc file, the two places where `wandb login` leaves it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    path = user_path(os.environ.get("NETRC", "~/.netrc"))
     try:
         keys = netrc.netrc(path)
     except (OSError, netrc.NetrcParseError):

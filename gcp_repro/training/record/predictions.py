@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 from gcp_repro.runs.files import Row, write_csv
+from gcp_repro.user_paths import user_path
 
 __all__ = ["PREDICTION_FILES", "PredictionRecorder", "check_files", "write_predictions"]
 
@@ -128,7 +129,7 @@ def check_files(files: Mapping[str, str | Path | None]) -> dict[str, Path]:
     Raises:
         OptionError: A folder in a file's place.
     """
-    wanted = {name: Path(path).expanduser() for name, path in files.items() if path is not None}
+    wanted = {name: user_path(path) for name, path in files.items() if path is not None}
     for name, path in wanted.items():
         if path.is_dir():
             raise OptionError(f"{name} needs a file to write to; {path} is a folder: name a file in it, as {path / name}.csv")

@@ -86,7 +86,7 @@ class TestCub:
             path.mkdir()
         if instead == "broken link":
             path.symlink_to(root / "nowhere")
-        with pytest.raises(DataError, match=f"lacks 1 of the 18 images on its lists: .*{path.name}"):
+        with pytest.raises(DataError, match=f"lacks 1 of its 18 images: .*{path.name}"):
             open_image_set("birds", root)
 
     def test_no_image_at_all(self, tmp_path):

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import tarfile
 
 import datasets
 import pytest
@@ -14,47 +13,13 @@ from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny import Tiny, write_tiny
 from gcp_repro.data.tiny.writers import WNIDS, jpeg_bytes
 from gcp_repro.errors import DataError
+from tests.fakes.image_forms import image_row, put, write_images, write_table, write_tar
 
 PARTIAL = OpenOptions(allow_partial=True)
 
 
 def partial(**options):
     return OpenOptions(allow_partial=True, **options)
-
-
-def put(path, label=0, number=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(jpeg_bytes(label, number, (8, 8)))
-
-
-def write_images(root, *folders, classes=("a", "b"), each=2):
-    """`<folder>/<class>/<number>.jpg`."""
-    for number, folder in enumerate(folders):
-        for label, name in enumerate(classes):
-            for image in range(each):
-                put(root / folder / name / f"{number}_{image}.jpg", label, 10 * number + image)
-    return root
-
-
-def write_table(path, rows, features=None):
-    """A parquet file as the hub has it."""
-    file = io.BytesIO()  # the library takes names for patterns
-    datasets.Dataset.from_list(rows, features=features).to_parquet(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file.getvalue())
-
-
-def image_row(label, column="label", number=0):
-    return {"image": {"bytes": jpeg_bytes(0, number, (8, 8)), "path": f"{number}.jpg"}, column: label}
-
-
-def write_tar(path, files):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
 
 
 class TestSplitFolders:
@@ -145,7 +110,7 @@ class TestLists:
         with pytest.raises(DataError, match=r"train\.txt needs an image and its label in each row; row 2 is 'b/0_0\.jpg'"):
             open_image_set("image_folder", tmp_path, "list")
         (tmp_path / "train.txt").write_text("a/0_0.jpg 0\nb/9_9.jpg 1\n")
-        with pytest.raises(DataError, match=r"lacks 1 of the 4 images on its lists: train/b/9_9\.jpg"):
+        with pytest.raises(DataError, match=r"lacks 1 of its 4 images: train/b/9_9\.jpg"):
             open_image_set("image_folder", tmp_path, "list")
 
 
@@ -164,7 +129,7 @@ class TestSpellings:
             put(tmp_path / f"{name}.jpg")
         (tmp_path / "train.csv").write_text("path,label\na.jpg,\n")
         (tmp_path / "val.csv").write_text("path,label\nb.jpg,\n")
-        with pytest.raises(DataError, match=r"train\.csv needs a whole number or a name as each label; it holds ''"):
+        with pytest.raises(DataError, match=r"train\.csv needs a label in each row; row 2, a\.jpg, has none: add it"):
             open_image_set("image_folder", tmp_path)
 
 
@@ -220,7 +185,9 @@ class TestImageNet:
         root = write_tiny("tiny_imagenet", tmp_path / "tiny-imagenet-200")
         image_set = open_image_set("tiny_imagenet", tmp_path, options=PARTIAL)
         assert image_set.val[0] == ("val/images/val_0.JPEG", 0)
-        with pytest.raises(DataError, match=r"it also has images: .*; if val_annotations\.txt has their labels, set data"):
+        with pytest.raises(
+            DataError, match=r"it has none of them but images: .*; if val_annotations\.txt has their labels, set data"
+        ):
             open_image_set("image_folder", root)
         shutil.rmtree(root / "val")
         write_images(root, "val", classes=WNIDS[:3])  # sorted into folders, as many do

@@ -109,7 +109,10 @@ class TestImageNet:
     def test_a_missing_parquet_file_is_known_from_the_names_of_the_others(self, tmp_path, caplog):
         root = write_tiny("imagenet_parquet", tmp_path / "x")
         (root / "data" / "train-00000-of-00001.parquet").rename(root / "data" / "train-00000-of-00003.parquet")
-        with pytest.raises(DataError, match=r"lacks train-00001-of-00003\.parquet, train-00002-of-00003\.parquet: download"):
+        with pytest.raises(
+            DataError,
+            match=r"lacks data/train-00001-of-00003\.parquet, data/train-00002-of-00003\.parquet, going by .*: fetch what",
+        ):
             open_image_set("imagenet", root)
         assert len(open_image_set("imagenet", root, options=PARTIAL).train) == 12
 

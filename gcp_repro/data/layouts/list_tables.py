@@ -1,0 +1,99 @@
+"""Lists as tables of text: whatever separates their columns, with a header or without."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gcp_repro.data.layouts.files import read_lines
+from gcp_repro.data.storage import is_image_name
+from gcp_repro.errors import DataError
+
+__all__ = ["ListTable", "is_image_path", "read_list_table"]
+
+COMMENT = "# "
+DELIMITERS = ",;\t"
+
+
+class ListTable(NamedTuple):
+    """The rows of a list, and the names of its columns where it says them."""
+
+    header: list[str] | None
+    rows: list[list[str]]
+
+
+def read_list_table(path: Path) -> ListTable:
+    """Columns separated by commas, semicolons, tabs or blanks, or the keys of JSON objects, one a line (`.jsonl`).
+
+    Excel's first line `sep=;` is heeded, and lines before the table that begin with `# ` are passed over. A csv file has a
+    header unless its first row names an image; any other file has one where its second row names an image and the first does not.
+
+    Raises:
+        DataError: The file is missing, no text, or no JSON.
+    """
+    if path.suffix.lower() == ".json":
+        raise DataError(
+            f"{path} needs to be a list with a row an image; it is JSON: write it as csv, or an object a line (.jsonl)"
+        )
+    lines = list(itertools.dropwhile(lambda line: line.startswith(COMMENT), read_lines(path)))
+    if path.suffix.lower() == ".jsonl":
+        return _objects(path, lines)
+    is_csv = path.suffix.lower() == ".csv"
+    delimiter = _delimiter(lines, is_csv=is_csv)
+    if lines and lines[0] == f"sep={delimiter}":
+        lines = lines[1:]
+    rows = _by_blanks(lines) if delimiter is None else _cells(lines, delimiter)
+    if rows and not _names_image(rows[0]) and (is_csv or (len(rows) > 1 and (delimiter == "\t" or _names_image(rows[1])))):
+        return ListTable(rows[0], rows[1:])
+    return ListTable(None, rows)
+
+
+def is_image_path(text: str) -> bool:
+    """Whether a cell is the path of an image, of whatever system, in whatever folder."""
+    return is_image_name(text.replace("\\", "/").rpartition("/")[2])
+
+
+def _names_image(row: Sequence[str]) -> bool:
+    """Whether a cell of a row is the path of an image."""
+    return any(map(is_image_path, row))
+
+
+def _delimiter(lines: Sequence[str], *, is_csv: bool) -> str | None:
+    """What separates the columns; None for blanks."""
+    first = lines[0] if lines else ""
+    if len(first) == 5 and first.startswith("sep=") and first[-1] in DELIMITERS:
+        return first[-1]
+    if is_csv:
+        return max(DELIMITERS, key=first.count)
+    if "\t" in first:
+        return "\t"
+    for delimiter in ",;":  # part of a file's name, unless an image's whole name stands beside it
+        if any(len(row) > 1 and _names_image(row) for row in _cells(lines[:2], delimiter)):
+            return delimiter
+    return None
+
+
+def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+
+
+def _by_blanks(lines: Sequence[str]) -> list[list[str]]:
+    """Two columns, a path and a label or the other way round; a path may hold blanks itself."""
+    rows = [line.rsplit(maxsplit=1) for line in lines]
+    label_first = any(len(row) == 2 and is_image_path(row[1]) and not is_image_path(row[0]) for row in rows[:2])
+    return [line.split(maxsplit=1) for line in lines] if label_first else rows
+
+
+def _objects(path: Path, lines: Sequence[str]) -> ListTable:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path} needs a JSON object in each line; line {number} is none ({error}): mend it") from error
+    header = list(rows[0]) if rows else []
+    return ListTable(header, [["" if row.get(key) is None else str(row[key]) for key in header] for row in rows])

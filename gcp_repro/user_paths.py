@@ -1,0 +1,19 @@
+"""Paths as users write them, in configurations, arguments and the environment.
+
+Imports: nothing; of others nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["user_path"]
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user gives it: what has that very name, else with `~` as the home folder.
+
+    Where there is no user of that name, and no home, the path stays as it is.
+    """
+    return Path(text if os.path.exists(text) else os.path.expanduser(text))  # noqa: PTH110, PTH111  those of Path can raise

@@ -1,0 +1,221 @@
+"""What is lost, left over or out of place in a data set, and the words for it."""
+
+import gzip
+import shutil
+import unicodedata
+
+import pytest
+
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.tiny import write_tiny
+from gcp_repro.data.tiny.writers import WNIDS, jpeg_bytes
+from gcp_repro.errors import DataError
+from tests.fakes.image_forms import image_row, put, write_images, write_table, write_tar
+
+PARTIAL = OpenOptions(allow_partial=True)
+
+
+class TestArchivesOfClasses:
+    """ImageNet's inner archives, still packed in the folder of their split, are no shards."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for split, number in (("train", 0), ("val", 5)):
+            for label, wnid in enumerate(WNIDS[:2]):
+                files = {f"{wnid}_{number + image}.JPEG": jpeg_bytes(label, number + image, (8, 8)) for image in range(2)}
+                write_tar(tmp_path / split / f"{wnid}.tar", files)
+        return tmp_path
+
+    @pytest.mark.parametrize("name", ["imagenet", "image_folder"])
+    def test_they_are_to_be_unpacked(self, root, name):
+        words = (
+            r"needs 'train/<class>/ \(it holds 2 archives that are still packed, n01440764\.tar, .*: unpack each into a folder"
+        )
+        with pytest.raises(DataError, match=words):
+            open_image_set(name, root)
+
+    def test_one_that_is_left_beside_unpacked_ones_is_a_class_lost(self, root, caplog):
+        for split, number in (("train", 0), ("val", 5)):
+            (root / split / f"{WNIDS[1]}.tar").rename(root / split / f"{WNIDS[2]}.tar")
+            for label, wnid in enumerate(WNIDS[:2]):
+                put(root / split / wnid / f"{number}.jpg", label, number)
+        words = rf"train has archives that are still packed beside its class folders: {WNIDS[2]}\.tar: unpack each into a folder"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", root)
+        put(root / "train" / "stray.jpg", 0, 9)
+        assert len(open_image_set("image_folder", root, options=PARTIAL).train) == 2
+        assert "1 files that were left out, not named as images or in no class folder: train/stray.jpg" in caplog.text
+
+    def test_as_shards_they_lack_labels(self, root):
+        words = r"needs 'labels in \*\.tar \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", root, "webdataset")
+
+
+class TestWhatIsLost:
+    def shards(self, root, numbers=(0, 1, 2), labels=(0, 1)):
+        for split in ("train", "val"):
+            for shard in numbers:
+                files = {}
+                for label in labels:
+                    files[f"{split}{shard}{label}.jpg"] = jpeg_bytes(label, 10 * shard + len(split), (8, 8))
+                    files[f"{split}{shard}{label}.cls"] = str(label).encode()
+                write_tar(root / f"own-{split}-{shard:04d}.tar", files)
+        return root
+
+    def test_a_shard_between_others(self, tmp_path, caplog):
+        assert len(open_image_set("image_folder", self.shards(tmp_path)).train) == 6
+        (tmp_path / "own-train-0001.tar").unlink()
+        words = rf"{tmp_path} lacks own-train-0001\.tar, going by the numbers of the others"
+        with pytest.raises(DataError, match=words + r": fetch what is missing; or set data\.allow_partial=true"):
+            open_image_set("image_folder", tmp_path)
+        assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).train) == 4
+        assert "lacks own-train-0001.tar" in caplog.text
+
+    def test_a_table_between_others(self, tmp_path):
+        for split in ("train", "test"):
+            for part in (0, 2):
+                rows = [image_row(label, number=10 * part + label) for label in (0, 1)]
+                write_table(tmp_path / split / f"{part:04d}.parquet", rows)  # as the hub converts data sets
+        with pytest.raises(DataError, match=r"lacks train/0001\.parquet, going by"):
+            open_image_set("image_folder", tmp_path)
+
+    def test_a_label_out_of_place(self, tmp_path):
+        self.shards(tmp_path)
+        write_tar(tmp_path / "own-train-0003.tar", {"x.jpg": jpeg_bytes(0, 99, (8, 8)), "x.cls": b"5"})
+        words = r"has 'train' images of 3 of its 6 classes, none of 2, 3, 4; the highest label, 5, is that of train/.*/x\.jpg"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path)
+        assert len(open_image_set("image_folder", tmp_path, classes=["0", "1"]).classes) == 6
+        assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).classes) == 6
+
+    def test_dates_are_no_series(self, tmp_path):
+        for split in ("train", "val"):
+            for date in ("20230105", "20241231"):
+                files = {f"{date}{split}.jpg": jpeg_bytes(0, int(date[-4:]), (8, 8)), f"{date}{split}.cls": b"0"}
+                write_tar(tmp_path / f"{split}-{date}.tar", files)
+        assert len(open_image_set("image_folder", tmp_path).train) == 2
+
+
+class TestFoldersOfSplits:
+    @pytest.mark.parametrize("names", [("train", "dev"), ("train", "eval"), ("train/train", "val/val"), ("train/train", "val")])
+    def test_where_they_may_lie(self, tmp_path, names):
+        assert open_image_set("image_folder", write_images(tmp_path, *names)).classes == ("a", "b")
+
+    def test_a_class_that_is_called_as_the_split_stays_one(self, tmp_path):
+        write_images(tmp_path, "train", "val", classes=("train", "tram"))
+        assert open_image_set("image_folder", tmp_path).classes == ("train", "tram")
+
+    @pytest.mark.parametrize("link", ["val", "val/a"])
+    def test_a_link_to_the_training_images(self, tmp_path, link):
+        write_images(tmp_path, "train", "val")
+        shutil.rmtree(tmp_path / link)
+        (tmp_path / link).symlink_to(tmp_path / link.replace("val", "train"))
+        words = rf"need images of their own; {tmp_path}/{link} is the folder {tmp_path}/{link.replace('val', 'train')}: errors on"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path)
+
+    def test_images_that_are_the_same_by_links(self, tmp_path):
+        for split in ("train", "val"):
+            for name in "ab":
+                put(tmp_path / "all" / f"{split}{name}.jpg")
+                (tmp_path / split / name).mkdir(parents=True)
+                (tmp_path / split / name / "x.jpg").symlink_to(f"../../all/{split}{name}.jpg")
+        assert len(open_image_set("image_folder", tmp_path).val) == 2
+        (tmp_path / "val" / "b" / "y.jpg").symlink_to(tmp_path / "all" / "trainb.jpg")
+        with pytest.raises(DataError, match=r"1 are the same file: val/b/y\.jpg is train/b/x\.jpg: .* data\.allow_partial"):
+            open_image_set("image_folder", tmp_path)
+
+    def test_accents_are_the_same_in_both_their_forms(self, tmp_path):
+        write_images(tmp_path, "train", classes=(unicodedata.normalize("NFC", "café"), "b"))
+        write_images(tmp_path, "val", classes=(unicodedata.normalize("NFD", "café"), "b"))
+        assert open_image_set("image_folder", tmp_path).classes == ("b", "café")
+
+    @pytest.mark.parametrize(("train", "val"), [("Cat", "cat"), ("cat ", "cat")])
+    def test_names_that_differ_in_little(self, tmp_path, train, val):
+        write_images(tmp_path, "train", classes=(train, "dog"))
+        write_images(tmp_path, "val", classes=(val, "dog"))
+        with pytest.raises(DataError, match=f"it also has '{val}', which is '{train}' in training: remove or rename"):
+            open_image_set("image_folder", tmp_path)
+
+    def test_classes_that_differ_in_little(self, tmp_path, caplog):
+        write_images(tmp_path, "train", "val", classes=("Cat", "cat", "dog"))
+        assert len(open_image_set("image_folder", tmp_path).classes) == 3
+        assert "has classes whose names differ in case or blanks alone: 'Cat' and 'cat'" in caplog.text
+
+    def test_what_programs_leave_is_no_class(self, tmp_path):
+        write_images(tmp_path, "train", "val")
+        for name in (".ipynb_checkpoints", "__pycache__", "__MACOSX"):
+            put(tmp_path / "train" / name / "x.jpg")
+        assert open_image_set("image_folder", tmp_path).classes == ("a", "b")
+
+
+class TestWordsForWhatIsThere:
+    @pytest.mark.parametrize(
+        ("files", "words"),
+        [
+            (["archive.zip"], r"holds archives that are still packed or compressed, archive\.zip: unpack them: put images"),
+            (["train-0.tar.gz", "val-0.tar.gz"], r"packed or compressed, train-0\.tar\.gz, val-0\.tar\.gz: unpack them"),
+            (["train.rec", "val.rec"], r"holds train\.rec, val\.rec: put images"),
+            (["a/1.jpg", "b/1.jpg"], r"holds a, b: put images into train/<class>/ and val/<class>/, .* data\.split_column"),
+            ([".DS_Store"], r"holds nothing: put images"),
+            (["train/cat.1.jpg", "val/cat.1.jpg"], r"needs 'train/<class>/ \(its images lie in none: sort them into folders"),
+            (["train/a/1", "val/a/1"], r"a has none but train/a/1, not named as images: name them so, as in x\.jpg"),
+        ],
+    )
+    def test_none_of_the_forms(self, tmp_path, files, words):
+        for name in files:
+            put(tmp_path / name)
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path)
+
+    def test_a_compressed_shard_under_the_name_of_another(self, tmp_path):
+        for split in ("train", "val"):
+            (tmp_path / f"{split}-0.tar").write_bytes(gzip.compress(bytes(10240)))
+        with pytest.raises(DataError, match=r"train-0\.tar is none \(it is compressed by gzip\): decompress it"):
+            open_image_set("image_folder", tmp_path)
+
+    def test_a_label_that_is_cut_off(self, tmp_path):
+        for split in ("train", "val"):
+            files = {f"{split}.jpg": jpeg_bytes(0, len(split), (8, 8)), f"{split}.json": b'{"label": 1'}
+            write_tar(tmp_path / f"{split}-0.tar", files)
+        with pytest.raises(DataError, match=r"train-0\.tar needs JSON in train\.json; it is none \("):
+            open_image_set("image_folder", tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            (
+                "split.json",
+                b'{"train": ["a/1.jpg"]}',
+                r"split\.json needs to be a list with a row an image; it is JSON",
+            ),
+            ("x.jpg", jpeg_bytes(0, 0, (8, 8)), r"a text file is needed at .*/x\.jpg; it is another kind of file: name one"),
+            ("own.parquet", b"PAR1", r"whole shard is needed; reading .*/own\.parquet gave"),
+        ],
+    )
+    def test_a_split_of_another_kind(self, tmp_path, name, content, words):
+        write_images(tmp_path, "val")
+        for split in ("own", "other"):
+            (tmp_path / name.replace("own", split)).write_bytes(content)
+        options = OpenOptions(train_split=(name,), val_split=(name.replace("own", "other") if "own" in name else "val",))
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path, options=options)
+
+    def test_shards_and_tables_may_be_named_themselves(self, tmp_path):
+        for number, name in enumerate(("mine.tar", "yours.tar")):
+            write_tar(tmp_path / name, {"0.jpg": jpeg_bytes(0, number, (8, 8)), "0.cls": b"0"})
+            write_table(tmp_path / name.replace(".tar", ".parquet"), [image_row(0, number=number)])
+        for suffix in ("tar", "parquet"):
+            options = OpenOptions(train_split=(f"mine.{suffix}",), val_split=(f"yours.{suffix}",))
+            assert len(open_image_set("image_folder", tmp_path, options=options).train) == 1
+
+    def test_the_folder_above_and_one_without_a_class(self, tmp_path):
+        root = write_tiny("aircraft", tmp_path / "x")
+        with pytest.raises(DataError, match=rf"it seems to be in {root}: set data\.root={root}: get fgvc"):
+            open_image_set("aircraft", root / "data")
+        write_images(tmp_path / "y", "train")
+        put(tmp_path / "y" / "val" / "images" / "1.jpg")
+        with pytest.raises(DataError, match=r"val needs folders of the 2 classes alone; it has none of them but images: remove"):
+            open_image_set("image_folder", tmp_path / "y")

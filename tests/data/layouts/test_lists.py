@@ -1,0 +1,197 @@
+"""Lists as people really write them."""
+
+import shutil
+import unicodedata
+
+import pytest
+
+from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.opening import open_image_set
+from gcp_repro.errors import DataError
+from tests.fakes.image_forms import put
+
+
+class TestRowsAsPeopleWriteThem:
+    """One list, whose rows say the same in many ways."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for number in range(3):
+            put(tmp_path / "n" / f"{number}.jpg", 0, number)
+        return tmp_path
+
+    def opened(self, root, suffix, rows, val=None):
+        (root / f"train{suffix}").write_text("\n".join(rows[:2]), encoding="utf-8")
+        (root / f"val{suffix}").write_text("\n".join(val or rows), encoding="utf-8")
+        keep = OpenOptions(val_split=(f"val{suffix}",))
+        for name in ("0.jpg", "1.jpg"):
+            shutil.copy(root / "n" / name, root / "n" / f"val_{name}")
+        text = (root / f"val{suffix}").read_text(encoding="utf-8").replace("n/", "n/val_")
+        (root / f"val{suffix}").write_text(text, encoding="utf-8")
+        return open_image_set("image_folder", root, "list", keep)
+
+    @pytest.mark.parametrize(
+        ("suffix", "rows"),
+        [
+            (".lst", ["7\t1.000000\tn/0.jpg", "8\t0.000000\tn/1.jpg"]),  # im2rec of MXNet
+            (".txt", ["1 n/0.jpg", "0 n/1.jpg"]),
+            (".tsv", ["1\tn/0.jpg", "0\tn/1.jpg"]),
+            (".csv", ["1,n/0.jpg", "0,n/1.jpg"]),
+            (".csv", ["0,n/0.jpg,1", "1,n/1.jpg,0"]),  # pandas without a header
+            (".csv", ["n/0.jpg,1.0", "n/1.jpg,0.0"]),  # pandas with holes
+            (".csv", ["n/0.jpg, 01", "n/1.jpg, 00"]),
+            (".txt", ["n/0.jpg 1.000000000000000000e+00", "n/1.jpg 0.000000000000000000e+00"]),  # numpy.savetxt
+        ],
+    )
+    def test_where_the_label_stands_and_how_it_is_written(self, root, suffix, rows):
+        image_set = self.opened(root, suffix, rows)
+        assert image_set.train == [("n/0.jpg", 1), ("n/1.jpg", 0)]
+        assert image_set.val == [("n/val_0.jpg", 1), ("n/val_1.jpg", 0)]
+        assert image_set.classes == ("0", "1")
+
+    def test_what_is_no_whole_number_stays_a_name(self, root):
+        assert self.opened(root, ".csv", ["n/0.jpg,1.5", "n/1.jpg,1e0"]).classes == ("1.5", "1e0")
+
+    def test_numbers_of_something_else_are_refused(self, root):
+        with pytest.raises(
+            DataError, match=r"train\.csv needs labels below 1,000,000; it holds 20231105123: .* data\.label_column"
+        ):
+            self.opened(root, ".csv", ["n/0.jpg,20231105123", "n/1.jpg,0"])
+
+
+def write_lists(root, suffix, first=("", ""), encoding="utf-8", row="images/{split}{number}.jpg,{label}"):
+    """Two lists of two images each, with lines before the rows."""
+    for split in ("train", "val"):
+        lines = list(first)
+        for number, label in enumerate("ab"):
+            put(root / "images" / f"{split}{number}.jpg", number, number + len(split))
+            lines.append(row.format(split=split, number=number, label=label))
+        path = root / f"{split}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes("\r\n".join(filter(None, lines)).encode(encoding))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".csv", {"first": ["sep=;", "path;label"], "row": "images/{split}{number}.jpg;{label}"}),  # Excel
+        (".csv", {"first": ["path,label"], "encoding": "utf-16"}),  # Windows' editors
+        (".csv", {"first": ["path,label"], "encoding": "utf-8-sig"}),
+        (".csv", {"first": ["path,label"], "row": r"C:\data\set\images\{split}{number}.jpg,{label}"}),
+        (".csv", {"first": ["path,label"], "row": "/home/somebody/.cache/set/images/{split}{number}.jpg,{label}"}),
+        (".csv", {"row": "/home/somebody/.cache/set/images/{split}{number}.jpg,{label}"}),
+        (".CSV", {"first": [" path , label "], "row": ' "images/{split}{number}.jpg" , {label} '}),
+        (".txt", {"first": ["filename label"], "row": "images/{split}{number}.jpg {label}"}),
+        (".txt", {"first": ["# made by hand", "# path label"], "row": "images/{split}{number}.jpg {label}"}),
+        (".txt", {}),
+        (".txt", {"first": ["file,class"]}),
+        (".txt", {"row": "images/{split}{number}.jpg;{label}"}),
+        (".jsonl", {"row": '{{"id": 7, "file_name": "images/{split}{number}.jpg", "label": "{label}", "box": [1, 2]}}'}),
+        ("/metadata.csv", {"first": ["file_name,label"], "row": "{split}{number}.jpg,{label}"}),  # the hub's folders of images
+        ("/metadata.jsonl", {"row": '{{"file_name": "{split}{number}.jpg", "label": "{label}"}}'}),
+    ],
+)
+def test_separators_headers_and_places(tmp_path, suffix, options):
+    write_lists(tmp_path, suffix, **options)
+    if suffix.startswith("/"):
+        for path in (tmp_path / "images").iterdir():
+            path.rename(tmp_path / path.stem[:-1] / path.name)
+        (tmp_path / "images").rmdir()
+    folder = "images" if not suffix.startswith("/") else "train"
+    image_set = open_image_set("image_folder", tmp_path)
+    assert image_set.train == [(f"{folder}/train0.jpg", 0), (f"{folder}/train1.jpg", 1)]
+    assert image_set.classes == ("a", "b")
+    assert len(image_set.val) == 2
+
+
+def test_a_comma_in_a_name_separates_nothing(tmp_path):
+    for split in ("train", "val"):
+        put(tmp_path / split / "a, 1.jpg", 0, len(split))
+        (tmp_path / f"{split}.txt").write_text(f"{split}/a, 1.jpg 0\n")
+    assert open_image_set("image_folder", tmp_path, "list").train == [("train/a, 1.jpg", 0)]
+
+
+def test_what_is_before_a_path_is_dropped_from_all_rows_or_none(tmp_path):
+    write_lists(tmp_path, ".csv", ["path,label"], row="/far/{label}/images/{split}{number}.jpg,{label}")
+    with pytest.raises(DataError, match=r"lacks 4 of its 4 images: /far/a/images/train0\.jpg"):
+        open_image_set("image_folder", tmp_path)
+
+
+def test_a_list_that_begins_above_the_root(tmp_path):
+    write_lists(tmp_path / "mine", ".csv", ["path,label"], row="sets/mine/images/{split}{number}.jpg,{label}")
+    assert open_image_set("image_folder", tmp_path / "mine").train[0] == ("images/train0.jpg", 0)
+
+
+def test_images_of_the_same_name_elsewhere_are_others(tmp_path):
+    write_lists(tmp_path, ".csv", ["path,label"], row="lost/{split}{number}.jpg,{label}")
+    for path in list((tmp_path / "images").iterdir()):
+        shutil.copy(path, tmp_path)
+    with pytest.raises(DataError, match=r"lacks 4 of its 4 images: lost/train0\.jpg"):
+        open_image_set("image_folder", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "words"),
+    [
+        (".csv", {"first": ["path,label", "é"], "encoding": "latin-1"}, r"UTF-8 is needed at .*train\.csv; .*: save it as UTF-8"),
+        (".jsonl", {"row": '{{"file_name": '}, r"train\.jsonl needs a JSON object in each line; line 1 is none \("),
+        (".jsonl", {"row": "3"}, r"train\.jsonl needs a JSON object in each line; line 1 is none"),
+        (
+            ".txt",
+            {"row": "images/{split}{number}.jpg"},
+            r"needs an image and its label in each row; row 1 is 'images/train0\.jpg'",
+        ),
+        (
+            ".csv",
+            {"first": ["image,MEL,NV"], "row": "x.jpg,1.0,0.0"},
+            r"needs a column 'label or .* it has image, MEL",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, suffix, options, words):
+    write_lists(tmp_path, suffix, **options)
+    with pytest.raises(DataError, match=words):
+        open_image_set("image_folder", tmp_path)
+
+
+@pytest.mark.parametrize(("on_disk", "on_list"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_in_both_their_forms(tmp_path, on_disk, on_list):
+    for split in ("train", "val"):
+        put(tmp_path / "images" / unicodedata.normalize(on_disk, f"{split}é.jpg"), 0, len(split))
+        form = on_list if split == "train" else on_disk
+        (tmp_path / f"{split}.csv").write_text(unicodedata.normalize(form, f"path,label\nimages/{split}é.jpg,café\n"), "utf-8")
+    image_set = open_image_set("image_folder", tmp_path)
+    assert image_set.storage.read(image_set.train[0][0])
+    assert image_set.classes == ("café",)
+
+
+def test_each_row_may_lack_another_suffix(tmp_path):
+    put(tmp_path / "a.jpg")
+    put(tmp_path / "b.png", 0, 1)
+    put(tmp_path / "c.jpeg", 0, 2)
+    (tmp_path / "train.csv").write_text("id,label\na,0\nb,0\n")
+    (tmp_path / "val.csv").write_text("id,label\nc.jpeg,0\n")
+    assert [name for name, _ in open_image_set("image_folder", tmp_path).train] == ["a.jpg", "b.png"]
+
+
+@pytest.mark.parametrize("wrong", ["images/train0.png", "images/TRAIN0.jpg"])
+def test_what_is_there_instead_of_an_image_is_said(tmp_path, wrong):
+    write_lists(tmp_path, ".csv", ["path,label"])
+    (tmp_path / "train.csv").write_text(f"path,label\n{wrong},a\nimages/train1.jpg,b\n")
+    with pytest.raises(DataError, match=rf"lacks 1 of its 4 images: {wrong} \(there is train0\.jpg\)"):
+        open_image_set("image_folder", tmp_path)
+
+
+def test_a_word_for_a_split_that_is_none(tmp_path):
+    for name in "abc":
+        put(tmp_path / f"{name}.jpg", 0, ord(name))
+    options = OpenOptions(train_split=("all.csv",), val_split=("all.csv",), split_column="set")
+    for word in ("VALIDATION ", "dev", "1.0", "True"):
+        (tmp_path / "all.csv").write_text(f"path,label,set\na.jpg,0,{word}\nb.jpg,0,\nc.jpg,0,train\n")
+        assert open_image_set("image_folder", tmp_path, options=options).val == [("a.jpg", 0)]
+    (tmp_path / "all.csv").write_text("path,label,set\na.jpg,0,val\nb.jpg,0,valdation\n")
+    with pytest.raises(
+        DataError, match=r"all\.csv needs a split in each row; row 3 has 'valdation': write one of 1, .* validation"
+    ):
+        open_image_set("image_folder", tmp_path, options=options)
