@@ -161,5 +161,5 @@ def _limits_of(setting: Setting) -> Iterable[str]:
     if untrained:
         yield f"Of the paper's layers not trained here: {', '.join(untrained)}."
     if (setting.runs["device"] == "cpu").all():
-        yield "Nothing was measured on a GPU."
+        yield "No run was trained on a GPU."
     yield "Intervals are for one comparison each: of twenty, one is expected to be separated by chance."

@@ -53,7 +53,7 @@ def test_limits_name_what_was_not_trained_and_what_would_not_have_been_seen(sett
     assert "ImageNet and fine-grained data sets, were not trained here" in limits
     assert "not trained here: svd_taylor, svd_newton, svd_trunc, svd_topn." in limits
     assert re.search(r"differences of up to \d\.\d points would not have been seen", limits)
-    assert "Nothing was measured on a GPU." in limits
+    assert "No run was trained on a GPU." in limits
 
 
 def test_few_seeds_are_a_limit(tmp_path):
