@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.linalg.covariance import center
+from gcp_repro.linalg.decomposition import decompose_gram
 from gcp_repro.linalg.machinery.parallel import for_each_chunk
 
 __all__ = ["Limit"]
@@ -15,6 +16,8 @@ __all__ = ["Limit"]
 
 class Limit(nn.Module):
     """Runs the products and the eigendecomposition of the gram route with torch's kernels, and nothing else.
+
+    Off the CPU the eigendecomposition is what the layers call.
 
     With `n = min(C, N)`, `X` the features `(C, N)`, `V` the eigenvectors of the smaller Gram matrix and `U` those of `X X^T`,
     the forward is `X^T X` (or `X X^T`), its eigendecomposition, `X V` and `U U^T`; the backward `G U`, `U^T (G U)`, `U M` and
@@ -56,13 +59,20 @@ class Limit(nn.Module):
 
 def _forward(x: Tensor, v: Tensor, u: Tensor, square: Tensor) -> None:
     by_positions = x.shape[-1] < x.shape[-2]
-    _, eigenvectors = torch.linalg.eigh(x.mT @ x if by_positions else x @ x.mT)
+    eigenvectors = _eigenvectors(x, by_positions)
     if by_positions:
         v.copy_(eigenvectors)
         u.copy_(x @ eigenvectors) if u.dtype != x.dtype else torch.bmm(x, eigenvectors, out=u)
     else:
         u.copy_(eigenvectors)
     torch.bmm(u, u.mT, out=square)
+
+
+def _eigenvectors(x: Tensor, by_positions: bool) -> Tensor:
+    if x.device.type != "cpu":
+        return decompose_gram(x, by_positions)[1]  # whichever of the device's functions is the fastest
+    eigenvectors: Tensor = torch.linalg.eigh(x.mT @ x if by_positions else x @ x.mT)[1]
+    return eigenvectors
 
 
 def _backward(x: Tensor, v: Tensor, u: Tensor, g: Tensor, gradient: Tensor) -> None:
