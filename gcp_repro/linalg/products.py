@@ -61,7 +61,7 @@ class NewtonSchulzProducts(ProductsPooling):
         dtype: Of the computation.
     """
 
-    num_iterations: int = 5
+    num_iterations: int
     dtype: torch.dtype = torch.float64
 
     def saved_shapes(self, rows: int, columns: int) -> Sequence[tuple[int, ...]]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gcp_repro.errors import NonFiniteError
 from gcp_repro.linalg import root_by_products
 from gcp_repro.linalg.root_by_products import RootByProducts
 from gcp_repro.metalayers import build_meta_layer
@@ -43,8 +44,8 @@ def test_the_root_is_that_of_the_decomposition_at_any_condition_number(decades, 
 def _passed(features):
     """What is kept of a forward and a backward pass: the bound of the smallest eigenvalue's root first."""
     operator = RootByProducts(features.dtype)
-    output, gradient = features.new_empty(1, 36), torch.empty_like(features)
-    saved = [features.new_empty(1, *shape) for shape in operator.saved_shapes(*features.shape[1:])]
+    output, gradient = features.new_empty(len(features), 36), torch.empty_like(features)
+    saved = [features.new_empty(len(features), *shape) for shape in operator.saved_shapes(*features.shape[1:])]
     operator.forward(features, output, *saved)
     operator.backward(torch.ones_like(output), features, gradient, *saved)
     return saved
@@ -73,6 +74,53 @@ def test_steps_grow_with_the_decades_of_the_spectrum(monkeypatch, decades, most,
     assert len(scales) == 2 * len(scales[: len(scales) // 2])  # the backward takes the steps of the forward
     assert len(scales) // 2 <= most
     assert [scale.item() for scale in scales[: len(scales) // 2]] == [scale.item() for scale in scales[len(scales) // 2 :]]
+
+
+@pytest.mark.parametrize("lowest", [1e-6, 0.02, 0.7, 1.0])
+def test_a_scaled_step_takes_the_smallest_and_the_largest_root_to_the_same_number(lowest):
+    scales = []
+    after = root_by_products._advance(lambda _, scale: scales.append(scale), None, torch.tensor(lowest, dtype=torch.float64))
+    smallest, largest = ((scales[0] * root * (3 - (scales[0] * root) ** 2) / 2).item() for root in (lowest, 1.0))
+    assert after.item() == pytest.approx(smallest, rel=1e-12)
+    assert largest == pytest.approx(smallest, rel=1e-9)
+
+
+@pytest.mark.parametrize("positions", [20, 6])
+def test_images_of_a_batch_go_on_until_the_last_has_converged(positions):
+    """Each by its own bound; one with a channel of zeros has none."""
+    batch = torch.cat([_features(decades, 8, positions) for decades in (0, 2, 6)])
+    batch[1, 3] = 0
+    kept = _passed(batch)[0].flatten()
+    assert kept.isfinite().all()  # none was decomposed
+    if positions > 8:
+        assert (kept == 1).tolist() == [False, True, False]
+    found, expected = (build_meta_layer("svd_lyapunov", solver=solver)(batch) for solver in ("products", "device"))
+    for i in range(3):
+        assert relative_error(found[i], expected[i]) < rounding(8, 1e6)
+
+
+@pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e200])
+def test_features_that_are_not_finite_or_whose_squares_are_not_are_refused(name, value):
+    features = _features(1, 8, 6)
+    features[0, 2, 3] = value
+    with pytest.raises(NonFiniteError, match="got NaN or infinite entries"):
+        build_meta_layer(name, solver="products")(features)
+
+
+@pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])
+@pytest.mark.parametrize("positions", [20, 6])
+def test_second_derivatives_of_narrow_features_are_computed_in_float64(name, positions):
+    features = _features(3, 8, positions).float()
+    layer = build_meta_layer(name, solver="products")
+
+    def second(x):
+        x = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(layer(x), x, torch.arange(36.0).to(x).unsqueeze(0), create_graph=True)
+        return torch.autograd.grad(gradient, x, features.flip(-1).to(x))[0]
+
+    # rounded to float32 once
+    assert relative_error(second(features), second(features.double())) <= 2 * torch.finfo(torch.float32).eps
 
 
 def _remember(scales, step, product, identity, scale):
