@@ -87,3 +87,10 @@ def features_with_spectrum(eigenvalues: list[float], positions: int, seed: int =
     k = min(channels, positions - 1)
     x = left[:, :k] @ (values[:k].sqrt().unsqueeze(-1) * orthonormal[:, 1 : k + 1].mT) * positions**0.5
     return (x + torch.randn(channels, 1, dtype=torch.float64, generator=generator)).unsqueeze(0)
+
+
+def decaying_features(decades: float, channels: int, positions: int) -> torch.Tensor:
+    """`(1, channels, positions)` of full rank, but for the mean; the covariance has eigenvalues from 1 down to `10^-decades`."""
+    rank = min(channels, positions - 1)
+    spectrum = [10 ** (-decades * i / (rank - 1)) for i in range(rank)] + [0.0] * (channels - rank)
+    return features_with_spectrum(spectrum, positions, seed=3)

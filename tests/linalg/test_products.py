@@ -1,108 +1,20 @@
-"""The root by products alone: it says so itself where rounding noise would spoil it, and decomposes."""
+"""Pooling by products of matrices alone, both kinds: what is refused, and derivatives in any dtype."""
 
 from __future__ import annotations
-
-from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gcp_repro.errors import NonFiniteError
-from gcp_repro.linalg import root_by_products
-from gcp_repro.linalg.root_by_products import RootByProducts
 from gcp_repro.metalayers import build_meta_layer
-from tests.linalg.reference import features_with_spectrum
-from tests.tolerances import relative_error, rounding
-
-
-def _features(decades: float, channels: int, positions: int) -> torch.Tensor:
-    rank = min(channels, positions - 1)
-    spectrum = [10 ** (-decades * i / (rank - 1)) for i in range(rank)] + [0.0] * (channels - rank)
-    return features_with_spectrum(spectrum, positions, seed=3)
-
-
-def _value_and_gradient(features, **options):
-    x = features.clone().requires_grad_()
-    output = build_meta_layer("svd_lyapunov", **options)(x)
-    weights = torch.randn(output.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(output.dtype)
-    return output.detach(), torch.autograd.grad(output, x, weights)[0]
-
-
-@pytest.mark.parametrize(("channels", "positions"), [(8, 20), (8, 6)])
-@pytest.mark.parametrize("decades", [0, 4, 8, 11, 14])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_root_is_that_of_the_decomposition_at_any_condition_number(decades, channels, positions, dtype):
-    features, name = _features(decades, channels, positions).to(dtype), str(dtype).removeprefix("torch.")
-    condition = min(10**decades, 1e9) if dtype == torch.float64 else 1  # beyond, it decomposes, too
-    found = _value_and_gradient(features, dtype=name, solver="products")
-    expected = _value_and_gradient(features, dtype=name)
-    for first, second in zip(found, expected, strict=True):
-        assert relative_error(first, second) < rounding(channels, condition, dtype)
-
-
-def _passed(features):
-    """What is kept of a forward and a backward pass: the bound of the smallest eigenvalue's root first."""
-    operator = RootByProducts(features.dtype)
-    output, gradient = features.new_empty(len(features), 36), torch.empty_like(features)
-    saved = [features.new_empty(len(features), *shape) for shape in operator.saved_shapes(*features.shape[1:])]
-    operator.forward(features, output, *saved)
-    operator.backward(torch.ones_like(output), features, gradient, *saved)
-    return saved
-
-
-def test_the_iteration_is_used_where_it_converges_and_given_up_where_noise_would_win(monkeypatch):
-    decomposed = []
-    monkeypatch.setattr(RootByProducts, "_decompose", lambda operator, x, output: decomposed.append(x) or [x] * 3)
-    monkeypatch.setattr(RootByProducts, "_decomposition", SimpleNamespace(backward=lambda *_: None))
-    for positions in (20, 6):
-        assert _passed(_features(4, 8, positions))[0].item() > 0
-        assert not decomposed
-        for hopeless in (_features(14, 8, positions), _features(4, 8, positions).float()):
-            assert _passed(hopeless)[0].isnan().all()
-            assert len(decomposed) == 2  # forward and backward
-            decomposed.clear()
-
-
-@pytest.mark.parametrize(("decades", "most"), [(0, 8), (4, 11), (8, 16)])
-@pytest.mark.parametrize("positions", [20, 6])
-def test_steps_grow_with_the_decades_of_the_spectrum(monkeypatch, decades, most, positions):
-    """A scaled step takes 2.6 times the smallest root, one that is not scaled 1.5 times."""
-    scales = []
-    monkeypatch.setattr(root_by_products, "_scaled_step", partial(_remember, scales, root_by_products._scaled_step))
-    _passed(_features(decades, 8, positions))
-    assert len(scales) == 2 * len(scales[: len(scales) // 2])  # the backward takes the steps of the forward
-    assert len(scales) // 2 <= most
-    assert [scale.item() for scale in scales[: len(scales) // 2]] == [scale.item() for scale in scales[len(scales) // 2 :]]
-
-
-@pytest.mark.parametrize("lowest", [1e-6, 0.02, 0.7, 1.0])
-def test_a_scaled_step_takes_the_smallest_and_the_largest_root_to_the_same_number(lowest):
-    scales = []
-    after = root_by_products._advance(lambda _, scale: scales.append(scale), None, torch.tensor(lowest, dtype=torch.float64))
-    smallest, largest = ((scales[0] * root * (3 - (scales[0] * root) ** 2) / 2).item() for root in (lowest, 1.0))
-    assert after.item() == pytest.approx(smallest, rel=1e-12)
-    assert largest == pytest.approx(smallest, rel=1e-9)
-
-
-@pytest.mark.parametrize("positions", [20, 6])
-def test_images_of_a_batch_go_on_until_the_last_has_converged(positions):
-    """Each by its own bound; one with a channel of zeros has none."""
-    batch = torch.cat([_features(decades, 8, positions) for decades in (0, 2, 6)])
-    batch[1, 3] = 0
-    kept = _passed(batch)[0].flatten()
-    assert kept.isfinite().all()  # none was decomposed
-    if positions > 8:
-        assert (kept == 1).tolist() == [False, True, False]
-    found, expected = (build_meta_layer("svd_lyapunov", solver=solver)(batch) for solver in ("products", "device"))
-    for i in range(3):
-        assert relative_error(found[i], expected[i]) < rounding(8, 1e6)
+from tests.linalg.reference import decaying_features
+from tests.tolerances import relative_error
 
 
 @pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e200])
 def test_features_that_are_not_finite_or_whose_squares_are_not_are_refused(name, value):
-    features = _features(1, 8, 6)
+    features = decaying_features(1, 8, 6)
     features[0, 2, 3] = value
     with pytest.raises(NonFiniteError, match="got NaN or infinite entries"):
         build_meta_layer(name, solver="products")(features)
@@ -111,7 +23,7 @@ def test_features_that_are_not_finite_or_whose_squares_are_not_are_refused(name,
 @pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])
 @pytest.mark.parametrize("positions", [20, 6])
 def test_second_derivatives_of_narrow_features_are_computed_in_float64(name, positions):
-    features = _features(3, 8, positions).float()
+    features = decaying_features(3, 8, positions).float()
     layer = build_meta_layer(name, solver="products")
 
     def second(x):
@@ -121,22 +33,6 @@ def test_second_derivatives_of_narrow_features_are_computed_in_float64(name, pos
 
     # rounded to float32 once
     assert relative_error(second(features), second(features.double())) <= 2 * torch.finfo(torch.float32).eps
-
-
-def _remember(scales, step, product, identity, scale):
-    scales.append(scale)
-    return step(product, identity, scale)
-
-
-@pytest.mark.parametrize(("channels", "positions"), [(8, 20), (8, 8)])
-def test_a_channel_that_is_zero_leaves_no_bound_and_the_same_root(channels, positions):
-    features = _features(2, channels, positions)
-    features[:, 3] = 0
-    found, expected = _value_and_gradient(features, solver="products"), _value_and_gradient(features)
-    if channels < positions:
-        assert _passed(features)[0].item() == 1
-    for first, second in zip(found, expected, strict=True):
-        assert relative_error(first, second) < rounding(channels, 1e2)
 
 
 @pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])

@@ -31,8 +31,8 @@ def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
     packed = packed_archives(root / paths[0])
     if packed:
         return [
-            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each into "
-            "a folder of its name)"
+            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each "
+            "into a folder of its name)"
         ]
     loose = any(is_image_name(entry.name) for entry in entries_of(root / paths[0]))
     words = " (its images lie in none: sort them into folders, or name a list of their labels by data.train_split)"
@@ -84,7 +84,7 @@ def parse_splits(
     if not val_paths:
         raise DataError(
             f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of {', '.join(USUAL_NAMES['val'])}, "
-            "as a folder or a list: put a part of the images there that training does not use, or say where by data.val_split"
+            "as a folder or a list: put images there that training does not use, or say where they are by data.val_split"
         )
     _check_apart(root, train_paths, val_paths)
     sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]
