@@ -17,7 +17,7 @@ __all__ = ["Limit"]
 class Limit(nn.Module):
     """Runs the products and the eigendecomposition of the gram route with torch's kernels, and nothing else.
 
-    Off the CPU the eigendecomposition is what the layers call.
+    Off the CPU the eigendecomposition is what the layers call, with their checks.
 
     With `n = min(C, N)`, `X` the features `(C, N)`, `V` the eigenvectors of the smaller Gram matrix and `U` those of `X X^T`,
     the forward is `X^T X` (or `X X^T`), its eigendecomposition, `X V` and `U U^T`; the backward `G U`, `U^T (G U)`, `U M` and

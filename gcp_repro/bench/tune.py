@@ -77,7 +77,7 @@ def _check(options: argparse.Namespace) -> torch.device:
 def _candidates(dtypes: Sequence[str], device: torch.device) -> Candidates:
     """One layer for each kind of work and solver: what a layer's rule fills into its table takes no time worth a difference.
 
-    `accuracy="high"` is left to the rule: on a GPU it takes seconds, one matrix after another, where the CPU takes a fraction.
+    `accuracy="high"` is left to the rule: on a GPU torch decomposes the features of one image after another.
     """
     found: Candidates = {}
     for case in list_cases(list(META_LAYERS), ("gram", "dense"), dtypes, with_peer=False):

@@ -14,7 +14,7 @@ __all__ = [
     "newton_schulz_iterates",
     "newton_schulz_iteration",
     "newton_schulz_step",
-    "newton_schulz_steps",
+    "pairs",
     "trace",
 ]
 
@@ -45,14 +45,10 @@ def newton_schulz_iteration(a: Tensor, num_iterations: int) -> tuple[Tensor, Ten
         a: Symmetric, `(b, n, n)`, with eigenvalues in `[0, 1]`.
         num_iterations: K.
     """
-    step = newton_schulz_step(a.clone(), identity_like(a))
-    return newton_schulz_steps(a @ step, step, num_iterations - 1)
-
-
-def newton_schulz_steps(y: Tensor, z: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """So many iterates further."""
-    identity = identity_like(y)
-    for _ in range(count):
+    identity = identity_like(a)
+    step = newton_schulz_step(a.clone(), identity)
+    y, z = a @ step, step
+    for _ in range(num_iterations - 1):
         step = newton_schulz_step(z @ y, identity)
         y, z = y @ step, step @ z
     return y, z
@@ -106,7 +102,7 @@ def newton_schulz_backward(a: Tensor, kept: Iterates, by_y: Tensor | None, by_z:
     step = newton_schulz_step(a.clone(), identity)  # the first one has Y_0 = A, Z_0 = I
     if by_y is None:
         assert by_z is not None
-        return by_z.mul(-0.5), step if last is None else last
+        return by_z.mul(-0.5), step
     by_a = (by_y @ step).sub_(a @ by_y, alpha=0.5)
     return by_a if by_z is None else by_a.sub_(by_z, alpha=0.5), a @ step if last is None else last
 
@@ -117,3 +113,8 @@ def _sum(first: Tensor | None, second: Tensor | None) -> Tensor:
         assert total is not None
         return total
     return first + second
+
+
+def pairs(saved: Sequence[Tensor]) -> Iterates:
+    """Iterates from how they are kept: `Y_1`, `Z_1`, `Y_2` and so on."""
+    return list(zip(saved[::2], saved[1::2], strict=True))

@@ -15,9 +15,9 @@ from torch import Tensor
 from gcp_repro.linalg.covariance import center, symmetric_from_upper_triangle, upper_triangle
 from gcp_repro.linalg.decomposition import require_finite
 from gcp_repro.linalg.machinery.operator import Operator
-from gcp_repro.linalg.matrices import divisor, newton_schulz_backward, newton_schulz_iterates
+from gcp_repro.linalg.matrices import divisor, newton_schulz_backward, newton_schulz_iterates, pairs
 
-__all__ = ["NewtonSchulzPooling", "pairs"]
+__all__ = ["NewtonSchulzPooling"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class NewtonSchulzPooling(Operator):
         dtype: Of the computation.
     """
 
-    num_iterations: int = 5
+    num_iterations: int
     dtype: torch.dtype = torch.float64
     temporaries = 2
 
@@ -71,8 +71,3 @@ class NewtonSchulzPooling(Operator):
         by_p = by_a * inverse
         by_p.diagonal(dim1=-2, dim2=-1).add_(by_trace.squeeze(-1))
         gradient.copy_((by_p + by_p.mT) @ centered)
-
-
-def pairs(saved: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """The iterates `(Y_k, Z_k)`, from how they are kept: one after another."""
-    return list(zip(saved[::2], saved[1::2], strict=True))

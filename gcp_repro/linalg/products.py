@@ -25,9 +25,9 @@ from gcp_repro.linalg.matrices import (
     newton_schulz_backward,
     newton_schulz_iterates,
     newton_schulz_iteration,
+    pairs,
     trace,
 )
-from gcp_repro.linalg.newton_schulz import pairs
 
 __all__ = ["NewtonSchulzProducts", "ProductsPooling", "is_by_positions", "normalised", "pooled"]
 

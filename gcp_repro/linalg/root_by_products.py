@@ -28,7 +28,8 @@ from gcp_repro.linalg.spectral import SpectralPooling
 __all__ = ["RootByProducts"]
 
 LARGEST_NOISE = 1e-3  # share of its way to 1 that rounding noise may have gone when the range has converged
-NEARLY = 1e-2  # from 1, where three more steps arrive at full precision: convergence is quadratic
+NEARLY = 1e-2  # from 1, where a few more steps arrive at full precision: convergence is quadratic
+STEPS_LEFT = 3
 
 
 class _NotConvergedError(Exception):
@@ -39,8 +40,8 @@ class _NotConvergedError(Exception):
 class RootByProducts(ProductsPooling):
     """Upper triangle of the root of the covariance, with its exact gradient.
 
-    In float64 the iteration takes condition numbers on the range of up to about 1e9, in float32 hardly any; beyond them a chunk
-    with such an image is decomposed.
+    In float64 the iteration takes condition numbers on the range of up to about 1e8 (`n` of 169; 1e9 for 49), in float32 hardly
+    any; beyond them a chunk with such an image is decomposed.
 
     Kept for the backward: `Y`, `Z` where `Q` is made of it, and what is known of the smallest eigenvalue (NaN: decomposed).
 
@@ -73,13 +74,13 @@ class RootByProducts(ProductsPooling):
 
     def backward(self, upstream: Tensor, x: Tensor, gradient: Tensor, *saved: Tensor) -> None:
         try:
-            gradient.copy_(self._gradient(upstream, self.widened(x), *saved))
+            gradient.copy_(self._gradient(upstream, self.widened(x), *_converged(saved)))
         except _NotConvergedError:
             self._decomposition.backward(upstream, x, gradient, *self._decompose(x, torch.empty_like(upstream)))
 
     def tangent(self, direction: Tensor, x: Tensor, tangent: Tensor, *saved: Tensor) -> None:
         try:
-            tangent.copy_(self._tangent(direction.to(self.dtype), self.widened(x), *saved))
+            tangent.copy_(self._tangent(direction.to(self.dtype), self.widened(x), *_converged(saved)))
         except _NotConvergedError:
             self._decomposition.tangent(direction, x, tangent, *self._decompose(x, torch.empty_like(tangent)))
 
@@ -90,7 +91,7 @@ class RootByProducts(ProductsPooling):
     def _gradient(self, upstream: Tensor, x: Tensor, lowest: Tensor, y: Tensor, z: Tensor | None = None) -> Tensor:
         """`2 D X` with `Q D + D Q = G`; by positions `2 (G W + W (E Y - H))` with `H = W^T G W` and `Y E + E Y = H`.
 
-        `W = X Z / sqrt(t)` is the polar factor of `X`: its columns are orthonormal and span the range of `Q`.
+        `W = X Z / sqrt(t)` is the polar factor of `X`, an isometry onto the range of `Q`.
         """
         features, size, _ = normalised(x)
         g = symmetric_from_upper_triangle(upstream.to(x.dtype), x.shape[-2])
@@ -124,6 +125,17 @@ class RootByProducts(ProductsPooling):
         return saved
 
 
+def _converged(saved: Sequence[Tensor]) -> Sequence[Tensor]:
+    """What was kept.
+
+    Raises:
+        _NotConvergedError: The forward decomposed, and kept nothing.
+    """
+    if bool(saved[0].isnan().any()):
+        raise _NotConvergedError
+    return saved
+
+
 def _twice_symmetric(matrix: Tensor) -> Tensor:
     return matrix + matrix.mT
 
@@ -152,9 +164,9 @@ def _roots(a: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
     def product() -> Tensor:
         return z @ y
 
-    def advance(product: Tensor, scale: Tensor) -> None:
+    def advance(product: Tensor, scale: Tensor, going: Tensor) -> None:
         nonlocal y, z
-        step = _scaled_step(product, identity, scale)
+        step = torch.where(going, _scaled_step(product, identity, scale), identity)
         y, z = y @ step, step @ z
 
     _until_resolved(product, advance, lowest, _noise(a))
@@ -171,17 +183,17 @@ def _solve_lyapunov(y: Tensor, c: Tensor, lowest: Tensor) -> Tensor:
         c: Symmetric.
         lowest: As `_smallest_root` said.
     """
-    b, c, identity = y, 0.5 * _twice_symmetric(c), identity_like(y)  # what is not symmetric would grow
+    b, identity = y, identity_like(y)
 
     def product() -> Tensor:
         return b @ b
 
-    def advance(product: Tensor, scale: Tensor) -> None:
+    def advance(product: Tensor, scale: Tensor, going: Tensor) -> None:
         nonlocal b, c
         b_c = b @ c
-        cubic = _twice_symmetric(torch.baddbmm(b @ b_c, b_c, b, alpha=-0.5))
-        c = scale * (1.5 * c - 0.5 * scale.square() * cubic)
-        b = b @ _scaled_step(product, identity, scale)
+        cubic = _twice_symmetric(torch.baddbmm(b @ b_c, b_c, b, alpha=-0.5))  # what is not symmetric would grow
+        c = torch.where(going, scale * (1.5 * c - 0.5 * scale.square() * cubic), c)
+        b = b @ torch.where(going, _scaled_step(product, identity, scale), identity)
 
     _until_resolved(product, advance, lowest, _noise(y))
     onto_range = b @ c
@@ -193,48 +205,44 @@ def _scaled_step(product: Tensor, identity: Tensor, scale: Tensor) -> Tensor:
 
 
 def _until_resolved(
-    product: Callable[[], Tensor], advance: Callable[[Tensor, Tensor], None], lowest: Tensor, noise: float
+    product: Callable[[], Tensor], advance: Callable[[Tensor, Tensor, Tensor], None], lowest: Tensor, noise: float
 ) -> None:
-    """Advance until all eigenvalues of the product are 0 or 1.
+    """Advance every image until all eigenvalues of its product are 0 or 1, and no further: noise would grow.
 
     Args:
         product: Gives `Z Y` or `B^2` as it is.
-        advance: Takes a step from it, with a scale `(b, 1, 1)`.
+        advance: Takes a step from it, with a scale `(b, 1, 1)`, for the images that are still going, `(b, 1, 1)`.
         lowest: As `_smallest_root` said.
         noise: Eigenvalues of the first product below this count as zero.
 
     Raises:
-        _NotConvergedError: Rounding noise has grown too far for the range to converge, or did so before (NaN).
+        _NotConvergedError: Rounding noise has grown too far for the range of an image to converge.
     """
-    if bool(lowest.isnan().any()):
-        raise _NotConvergedError
     known = lowest < 1
+    left = torch.full_like(lowest, STEPS_LEFT)
+    resolved = torch.zeros_like(known)
     while noise <= LARGEST_NOISE:
         found = product()
-        resolved = _is_resolved(found, 1 - lowest.square() <= NEARLY, known, noise)
-        lowest = _advance(advance, found, lowest)
-        if resolved:
-            for _ in range(2):
-                lowest = _advance(advance, product(), lowest)
+        resolved = resolved | torch.where(known, 1 - lowest.square() <= NEARLY, _is_resolved(found, noise))
+        last = bool(resolved.all())
+        for turn in range(STEPS_LEFT if last else 1):
+            going = left > 0
+            scale, after = _best_step(lowest)
+            advance(product() if turn else found, scale, going)
+            lowest, left = torch.where(going, after, lowest), left - resolved.to(left.dtype)
+        if last:
             return
         noise *= 2.25
     raise _NotConvergedError
 
 
-def _advance(advance: Callable[[Tensor, Tensor], None], product: Tensor, lowest: Tensor) -> Tensor:
-    """Take the best step for what is known; what is known then.
-
-    It maps the smallest and the largest root, `lowest` and 1, to the same number.
-    """
+def _best_step(lowest: Tensor) -> tuple[Tensor, Tensor]:
+    """The scale that takes the smallest and the largest root, `lowest` and 1, to the same number, and that number."""
     scale = (3 / (1 + lowest + lowest.square())).sqrt()
-    advance(product, scale)
-    return 0.5 * scale * lowest * (3 - (scale * lowest).square())
+    return scale, 0.5 * scale * lowest * (3 - (scale * lowest).square())
 
 
-def _is_resolved(product: Tensor, by_bound: Tensor, known: Tensor, noise: float) -> bool:
-    """Whether the eigenvalues `w` of the nearly symmetric product of every image, between 0 and 1, are at one of these.
-
-    By the bound of the smallest where that is known, else by `sum w (1 - w)`.
-    """
+def _is_resolved(product: Tensor, noise: float) -> Tensor:
+    """Whether the eigenvalues `w` of the nearly symmetric product, between 0 and 1, are at one of these: by `sum w (1 - w)`."""
     unresolved = trace(product) - product.square().sum((-2, -1), keepdim=True)
-    return bool(torch.where(known, by_bound, unresolved.abs() <= noise).all())
+    return unresolved.abs() <= noise

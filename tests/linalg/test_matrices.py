@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcp_repro.linalg.matrices import divisor, newton_schulz_iteration, newton_schulz_steps, trace
+from gcp_repro.linalg.matrices import divisor, newton_schulz_iterates, newton_schulz_iteration, trace
 from tests.tolerances import relative_error, rounding
 
 
@@ -29,6 +29,8 @@ def test_iterates_are_those_of_each_eigenvalue(count):
         y, z = y * step, z * step
     a = (basis * eigenvalues @ basis.mT)[None]
     assert trace(a).item() == pytest.approx(1, abs=rounding(4))
-    for found in (newton_schulz_iteration(a, count), newton_schulz_steps(a, torch.eye(4, dtype=torch.float64), count)):
+    kept = [(torch.empty_like(a), torch.empty_like(a)) for _ in range(count - 1)]
+    before_last_y, before_last_z, step = newton_schulz_iterates(a, kept)
+    for found in (newton_schulz_iteration(a, count), (before_last_y @ step, step @ before_last_z)):
         for part, expected in zip(found, (y, z), strict=True):
             assert relative_error(part, (basis * expected @ basis.mT)[None]) < rounding(4, 1.5**count)

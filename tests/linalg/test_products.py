@@ -11,13 +11,13 @@ from tests.linalg.reference import decaying_features
 from tests.tolerances import relative_error
 
 
-@pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])
+@pytest.mark.parametrize(("name", "route"), [("svd_lyapunov", "gram"), ("isqrt_cov", "gram"), ("isqrt_cov", "dense")])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e200])
-def test_features_that_are_not_finite_or_whose_squares_are_not_are_refused(name, value):
+def test_features_that_are_not_finite_or_whose_squares_are_not_are_refused(name, route, value):
     features = decaying_features(1, 8, 6)
     features[0, 2, 3] = value
     with pytest.raises(NonFiniteError, match="got NaN or infinite entries"):
-        build_meta_layer(name, solver="products")(features)
+        build_meta_layer(name, route=route, solver="products")(features)
 
 
 @pytest.mark.parametrize("name", ["svd_lyapunov", "isqrt_cov"])

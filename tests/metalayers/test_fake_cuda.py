@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from gcp_repro.linalg import decomposition, matrix_inv_sqrt, matrix_log, matrix_sqrt, root_by_products, signed_root
+from gcp_repro.linalg import decomposition, matrix_inv_sqrt, matrix_log, matrix_sqrt, signed_root
 from gcp_repro.linalg.machinery import autograd, ops
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.recipe import read_recipe
@@ -41,7 +41,6 @@ def computed(request, monkeypatch):
 
     monkeypatch.setattr(autograd, "OPS", SimpleNamespace(compute=compute))
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: request.param)
-    monkeypatch.setattr(root_by_products, "_is_resolved", lambda *_: request.param)
     monkeypatch.setattr(decomposition, "_GESVDA", request.param)
     for module in ("authors", "decomposition", "newton_schulz", "products", "published", "spectral"):
         for check in ("require_finite", "check_semi_definite"):
