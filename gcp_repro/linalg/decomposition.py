@@ -109,7 +109,7 @@ def _decompose_gram_by_svd(tall: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     if not bool(torch.isfinite(s.sum() + vt.sum())):
         return None
-    return (s.square() - shift.squeeze(-1)).clamp_(min=0).flip(-1), vt.flip(-2).mT
+    return (s.square() - shift.squeeze(-1)).flip(-1), vt.flip(-2).mT
 
 
 def _gesvda(tall: Tensor) -> tuple[Tensor, Tensor]:
