@@ -81,7 +81,7 @@ class PoolingSpec(Recipe):
         _ = self.text  # written now: a compiler that traces a layer reads it
 
     def operator_for(self, x: Tensor) -> Operator:
-        channels = x.shape[-2] - (self.moment == "gaussian")
+        channels = x.shape[-2] - int(self.moment == "gaussian")  # torch before 2.12 cannot take a bool from a symbolic size
         return operator_for(self, int(channels) if isinstance(self.top_n, float) else 0, x.device)
 
     def _refuse_other_ways(self, option: str) -> None:

@@ -12,10 +12,16 @@ from torch import Tensor
 __all__ = ["in_backward", "is_traced", "recording", "without_autocast"]
 
 
+_WITH_AUTOCAST = frozenset(
+    device for device in ("cpu", "cuda", "hpu", "mps", "xla", "xpu") if torch.amp.is_autocast_available(device)
+)
+"""Asked now: compilers before torch 2.12 cannot follow the question."""
+
+
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """Autocast switched off for the device of `x`, if it has any there."""
     device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if device in _WITH_AUTOCAST else nullcontext()
 
 
 def is_traced(x: Tensor) -> bool:
