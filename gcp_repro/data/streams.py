@@ -25,7 +25,6 @@ from gcp_repro.data.image_files import ImageFilesDataModule
 from gcp_repro.data.image_set import ImageSet, class_names, listing, report_partial, select_subset
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.parquet import read_tables
-from gcp_repro.data.layouts.series import report_missing
 from gcp_repro.data.layouts.shards import read_shards
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
@@ -162,8 +161,6 @@ class StreamDataModule(ImageFilesDataModule):
                 raise OptionError(
                     f"data.{split}_urls needs at least one shard; got none: name all shards, as in train-{{0000..1023}}.tar"
                 )
-            names = [url.partition("?")[0] for url in urls]  # what follows may hold a key
-            report_missing(f"data.{split}_urls", names, self.open_options.allow_partial)
         both = [*self.urls["train"], *self.urls["val"]]
         twice = [url for url, times in Counter(both).items() if times > 1]
         if twice:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcp_repro.data.image_set import ImageSet, Split, listing
+from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.files import choose_column
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
+from gcp_repro.data.layouts.split_names import files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.errors import DataError
 from gcp_repro.stand_ins import refuse_stand_in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,70 +10,76 @@ from pathlib import Path
 
 from gcp_repro.data.image_set import listing, report_partial
 from gcp_repro.data.layouts.files import read_lines
-from gcp_repro.errors import DataError
 
-__all__ = ["check_series", "missing_files", "report_missing"]
+__all__ = ["check_series", "missing_files"]
+
+log = logging.getLogger(__name__)
 
 COUNTED = re.compile(
-    r"(.*?)(\d+)(-of-(\d+))(.*?)(\.\w+)", re.DOTALL
+    r"(.*?)(\d+)(-of-(\d+)).*?(\.\w+)", re.DOTALL
 )  # train-00000-of-00294.parquet, or with a digest before the dot
-NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)  # the last number in the name
-WIDEST_GAP = 10_000  # numbers that are further apart are dates and the like
+NUMBERED = re.compile(r"(.*?)(\d+)()()\D*?(\.\w+)", re.DOTALL)  # the last number in the name
 
 
-def missing_files(names: Iterable[str]) -> list[str]:
-    """Names that a series of names lacks: all up to `-of-00294`, else those between the first and the last.
+def missing_files(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names that a series lacks: those of a stated number, and those between others where no number is stated.
+
+    Numbers up to `-of-00294` count from 0 or from 1. Without a stated number a gap may be meant, as in years or where each split
+    has some of the numbers; it is named where at least twice as many files are there.
 
     Example:
-        >>> missing_files(["train-08.tar", "train-11.tar", "val-0.tar", "x-00001-of-00003.parquet"])
-        ['train-09.tar', 'train-10.tar', 'x-00000-of-00003.parquet', 'x-00002-of-00003.parquet']
+        >>> missing_files(["x-00001-of-00003.parquet", "train-08.tar", "train-11.tar", "train-09.tar", "train-12.tar"])
+        (['x-00000-of-00003.parquet', 'x-00002-of-00003.parquet'], ['train-10.tar'])
     """
-    series: dict[tuple[str, str, int | None], list[str]] = defaultdict(list)
+    series: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for name in names:
-        if counted := COUNTED.fullmatch(name):
-            series[counted[1], counted[3] + counted[6], int(counted[4])].append(counted[2])
-        elif numbered := NUMBERED.fullmatch(name):
-            series[numbered[1], numbered[3], None].append(numbered[2])
-    absent = []
-    for (start, end, count), digits in sorted(series.items(), key=lambda item: item[0][:2]):
+        if match := COUNTED.fullmatch(name) or NUMBERED.fullmatch(name):
+            start, digits, total, count, suffix = match.groups()
+            series[start, count, total + suffix].append(digits)
+    stated: list[str] = []
+    between: list[str] = []
+    for (start, count, end), digits in sorted(series.items()):
         numbers, width = set(map(int, digits)), min(map(len, digits))
-        wanted = range(count) if count is not None else range(min(numbers), max(numbers) + 1)
-        if len(wanted) - len(numbers) <= WIDEST_GAP:
-            absent += [f"{start}{number:0{width}d}{end}" for number in wanted if number not in numbers]
-    return absent
+        highest = max(numbers)
+        if count:
+            first = int(0 not in numbers and highest == int(count))
+            wanted = range(first, first + int(count)) if len(numbers) < int(count) else range(0)
+        else:
+            wanted = range(min(numbers), highest + 1)
+            if 2 * (len(wanted) - len(numbers)) > len(numbers):
+                continue
+        absent = stated if count else between
+        absent += [f"{start}{number:0{width}d}{end}" for number in wanted if number not in numbers]
+    return stated, between
 
 
 def check_series(root: Path, files: Sequence[Path], *, allow_partial: bool) -> None:
-    """Refuse files of which some are missing by their numbers, or by `nshards.txt`, which clip-benchmark puts beside shards.
+    """Refuse files of which some are missing by the number that they state, or that `nshards.txt` of clip-benchmark does.
 
     Args:
         root: What names start from in messages.
-        files: Those of one split.
+        files: Those of both splits, as either may have some numbers of one series.
         allow_partial: Warn of missing files instead of raising.
 
     Raises:
         DataError: Files are missing.
     """
-    note = files[0].parent / "nshards.txt"
-    if note.is_file() and read_lines(note) != [str(len(files))]:
-        raise DataError(
-            f"{files[0].parent} needs the {' '.join(read_lines(note))} shards of nshards.txt; it has {len(files)}: fetch the rest"
-        )
-    report_missing(
-        str(root), [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files], allow_partial
-    )
-
-
-def report_missing(place: str, names: Iterable[str], allow_partial: bool) -> None:
-    """Say which names of a series are missing, for whatever holds it.
-
-    Raises:
-        DataError: Some are, and `allow_partial` is false.
-    """
-    absent = missing_files(names)
+    for folder in sorted({file.parent for file in files}):
+        note, there = folder / "nshards.txt", sum(file.parent == folder for file in files)
+        if note.is_file() and (stated := " ".join(read_lines(note))) != str(there):
+            report_partial(
+                f"{folder} needs the {stated} shards of nshards.txt; it has {there}",
+                "fetch the rest",
+                allow_partial=allow_partial,
+            )
+    names = [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files]
+    absent, between = ([name for name in missing if not (root / name).exists()] for missing in missing_files(names))
     if absent:
         report_partial(
-            f"{place} lacks {listing(absent)}, going by the numbers of the others",
+            f"{root} lacks {listing(absent)}, going by the names of the others",
             "fetch what is missing",
             allow_partial=allow_partial,
         )
+    if between:
+        words = "%s has no %s between files that are numbered alike; fetch what belongs to the data set"
+        log.warning(words, root, listing(between))

@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gcp_repro.data.image_set import ImageSet, Split, listing
+from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing
 from gcp_repro.data.layouts.files import read_lines
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import SPLITS, files_of_splits, find_files
+from gcp_repro.data.layouts.split_names import files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import is_image_name, is_set_aside
 from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar, read_at

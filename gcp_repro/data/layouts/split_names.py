@@ -14,7 +14,6 @@ from gcp_repro.errors import DataError
 
 __all__ = [
     "LIST_SUFFIXES",
-    "SPLITS",
     "TABLES_AND_SHARDS",
     "USUAL_NAMES",
     "files_of_splits",
@@ -80,7 +79,7 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
     """The tables or shards of both splits.
 
     Raises:
-        DataError: A split has none, both have the same, or one is missing by its number.
+        DataError: A split has none, both have the same, or files are missing by the number that the others state.
     """
     files = {split: find_files(root, split, suffix, options) for split in SPLITS}
     for split, paths in files.items():
@@ -92,12 +91,12 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
     both = sorted({*files["train"]} & {*files["val"]})
     if both:
         raise DataError(
-            f"training and evaluation need files of their own; {listing(both)} would be in both: errors on images that were "
-            "trained "
-            "on would mean nothing; set data.train_split and data.val_split apart"
+            f"training and evaluation need files of their own; {listing(both)} would be in both: errors on images that "
+            "were trained on would mean nothing; set data.train_split and data.val_split apart"
         )
-    for paths in files.values():
-        check_series(root, paths, allow_partial=options.allow_partial)
+    named = {root / name for split in SPLITS for name in names_of(options, split)}  # one by one, so that none is missing
+    searched = [path for paths in files.values() for path in paths if path not in named]
+    check_series(root, searched, allow_partial=options.allow_partial)
     return files
 
 
@@ -122,5 +121,8 @@ def packed_archives(folder: Path) -> Sequence[str]:
     """Names of the archives in a folder that have no folder of their name beside them: the outer archive alone is unpacked."""
     entries = entries_of(folder)
     folders = {entry.name for entry in entries if entry.is_dir()}
-    archives = [entry.name for entry in entries if entry.name.lower().endswith(ARCHIVES) and not is_set_aside(entry.name)]
-    return sorted(name for name in archives if name.partition(".")[0] not in folders)
+    archives = [
+        (entry.name, suffix) for entry in entries for suffix in ARCHIVES
+        if entry.name.lower().endswith(suffix) and not is_set_aside(entry.name)
+    ]  # fmt: skip
+    return sorted(name for name, suffix in archives if name[: -len(suffix)] not in folders)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from gcp_repro.data.image_set import ImageSet, Split, listing, report_partial
+from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing, report_partial
 from gcp_repro.data.layouts.folders import check_folders, class_rows
 from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, SPLITS, TABLES_AND_SHARDS, USUAL_NAMES, find_paths, packed_archives
+from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, TABLES_AND_SHARDS, USUAL_NAMES, find_paths, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_image_name, is_set_aside
 from gcp_repro.errors import DataError
 
 __all__ = ["check_trained", "lacking_folders", "lacking_lists", "parse_splits"]
+
+log = logging.getLogger(__name__)
 
 FlatRows = Callable[[FolderStorage, str, Sequence[str]], list[Listed]]
 """Labels of a folder that holds images alone, from a file elsewhere: (storage, folder, classes) to rows."""
@@ -145,9 +148,8 @@ def check_trained(
     strange = sorted(set(unmatched) - set(known)) if known else []
     if strange:
         raise DataError(
-            f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the published "
-            "set "
-            "has: remove or rename them"
+            f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the "
+            "published set has: remove or rename them"
         )
     if unmatched:
         report_partial(
@@ -160,17 +162,18 @@ def check_trained(
 def _rows(storage: FolderStorage, path: str, split: Split, options: OpenOptions) -> list[Listed]:
     if not (storage.root / path).is_dir():
         return read_list(storage.root, path, split, options)
-    return _folder_rows(storage, path, options)
+    return _folder_rows(storage, path)
 
 
-def _folder_rows(storage: FolderStorage, path: str, options: OpenOptions) -> list[Listed]:
+def _folder_rows(storage: FolderStorage, path: str) -> list[Listed]:
     """The images of all class folders; what lies beside these is said to be left out."""
     packed = packed_archives(storage.root / path)
     if packed:
-        report_partial(
-            f"{storage.root / path} has archives that are still packed beside its class folders: {listing(packed)}",
-            "unpack each into a folder of its name, or move it elsewhere",
-            allow_partial=options.allow_partial,
+        log.warning(
+            "%s has archives beside its class folders that were left out: %s; if one holds a class, unpack it into a folder of "
+            "its name",
+            storage.root / path,
+            listing(packed),
         )
     storage.leave_out_images_in(path)
     return class_rows(storage, path, storage.folders(path))
@@ -183,13 +186,12 @@ def _val_rows(
         return read_list(storage.root, path, "val", options)
     if storage.folders(path):
         check_folders(storage, path, classes, _hint(storage.root, path))
-        return _folder_rows(storage, path, options)
+        return _folder_rows(storage, path)
     if flat_rows is not None:
         return flat_rows(storage, path, classes)
     raise DataError(
         f"{storage.root / path} needs a folder a class; it has {len(storage.names(path)):,} images without: sort them into "
-        "folders, "
-        f"or name a list of their labels by data.val_split{_hint(storage.root, path)}"
+        f"folders, or name a list of their labels by data.val_split{_hint(storage.root, path)}"
     )
 
 
