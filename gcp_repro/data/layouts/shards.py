@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import tarfile
@@ -33,11 +34,20 @@ def lacking_shards(root: Path, options: OpenOptions) -> list[str]:
     files = {split: find_files(root, split, ".tar", options) for split in SPLITS}
     absent = [f"*{split}-*.tar" for split in SPLITS if not files[split]]
     without = [path for paths in files.values() for path in paths[:1] if _images_alone(path)]
-    return absent or [f"labels in *.tar ({path} has images without .cls or .json)" for path in without[:1]]
+    return absent + [f"labels in *.tar ({path} has images without .cls or .json)" for path in without[:1]]
 
 
 def _images_alone(path: Path) -> bool:
     """Whether an archive has images and no label; whatever is wrong with it otherwise is said when it is read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _images_alone_as_of(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)  # the forms of a root are asked for several times
+def _images_alone_as_of(path: Path, size: int, time: int) -> bool:
     found = False
     try:
         with tarfile.open(path, "r:") as archive:
@@ -53,9 +63,9 @@ def _images_alone(path: Path) -> bool:
 def parse_shards(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:
     """A data set of shards such as `imagenet1k-train-0000.tar` or `train/0.tar`, and `classnames.txt` where there is one.
 
-    A sample is an image and a file of the same key with its label: a number or name in `.cls`, or `label` in `.json`, whose key
-    may be named by `options.label_column`. Local
-    shards are read in place by index, so order, sharding and resuming are those of every other layout.
+    A sample is an image and a file of the same key with its label: a number or name in `.cls`, or `label` in `.json`. If
+    `options.label_column` names a key, labels are what `.json` has there, and nothing else. Local shards are read in place by
+    index, so order, sharding and resuming are those of every other layout.
 
     Args:
         root: Holds the shards.
@@ -102,7 +112,7 @@ def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions
 
 
 def _labelled(path: Path, members: list[TarMember], label_key: str | None) -> list[tuple[TarMember, Any]]:
-    """A shard's images with their labels; `.json` is read where there is no `.cls`, or where its key is named.
+    """A shard's images with their labels; `.json` is read where there is no `.cls`, and alone where its key is named.
 
     Raises:
         DataError: An image has no label, or a label has no image or several.
@@ -111,7 +121,7 @@ def _labelled(path: Path, members: list[TarMember], label_key: str | None) -> li
     members = [member for member in members if not is_set_aside(member.name.rpartition("/")[2])]
     keys: dict[str, None] = {}
     with path.open("rb") as file:
-        for suffix in LABEL_FILES if label_key is None else reversed(LABEL_FILES):
+        for suffix in LABEL_FILES if label_key is None else (".json",):
             for member in members:
                 if member.name.lower().endswith(suffix) and _key(member.name) not in labels:
                     content = _label_file(path, member.name, read_at(file, member.size, member.offset))
@@ -122,11 +132,9 @@ def _labelled(path: Path, members: list[TarMember], label_key: str | None) -> li
     images = [member for member in members if is_image_name(member.name)]
     without = [member.name for member in images if _key(member.name) not in labels]
     if without:
+        needed = "a label in a .cls or .json file" if label_key is None else f"the label {label_key!r} in a .json file"
         named = f", its .json has {listing(list(keys))}: name the label's key by data.label_column, or" if keys else ":"
-        raise DataError(
-            f"{path} needs a label in a .cls or .json file for each image; {listing(without)} has none{named} write the shards "
-            "with labels"
-        )
+        raise DataError(f"{path} needs {needed} for each image; {listing(without)} has none{named} write the shards with labels")
     counts = Counter(_key(member.name) for member in images)
     if len(labels) != len(counts) or counts.total() != len(counts):
         odd = [f"{key} has {counts[key]}" for key in sorted(labels) if counts[key] != 1]

@@ -52,6 +52,13 @@ class TestArchivesOfClasses:
         assert open_image_set("image_folder", tmp_path).classes == ("v1.5", "v2")
         assert not caplog.text
 
+    def test_they_are_no_shards_of_which_a_split_is_missing(self, root):
+        shutil.rmtree(root / "val")
+        write_images(root, "val", classes=WNIDS[:2])
+        with pytest.raises(DataError, match=r"it holds 2 archives that are still packed") as error:
+            open_image_set("image_folder", root)
+        assert "webdataset" not in str(error.value)
+
     def test_as_shards_they_lack_labels(self, root):
         words = r"needs 'labels in \*\.tar \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
         with pytest.raises(DataError, match=words):

@@ -1,5 +1,7 @@
 """Columns of tables, and labels of shards, of whatever kind they are."""
 
+import tarfile
+
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -108,6 +110,36 @@ class TestShards:
         with pytest.raises(DataError, match=words):
             open_image_set("image_folder", tmp_path)
         assert open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="kind")).classes == ("cat",)
+
+    def test_a_key_that_is_named_is_binding(self, tmp_path):
+        for split in ("train", "val"):
+            files = {f"{split}0.jpg": jpeg_bytes(0, len(split), (8, 8)), f"{split}0.cls": b"1", f"{split}0.json": b'{"fine": 0}'}
+            write_tar(tmp_path / f"{split}-0.tar", files)
+        assert open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="fine")).classes == ("0",)
+        assert open_image_set("image_folder", tmp_path).classes == ("1",)
+        words = r"needs the label 'finee' in a \.json file for each image; train0\.jpg has none, its \.json has fine: name"
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="finee"))
+
+    def test_a_named_key_in_some_samples_alone(self, tmp_path):
+        files = {}
+        for number in range(2):
+            files[f"{number}.jpg"] = jpeg_bytes(0, number, (8, 8))
+            files[f"{number}.cls"] = b"5"
+            files[f"{number}.json"] = b'{"fine": 0}' if number else b"{}"
+        write_tar(tmp_path / "train-0.tar", files)
+        write_tar(tmp_path / "val-0.tar", {name: data for name, data in files.items() if name.startswith("1")})
+        with pytest.raises(DataError, match=r"train-0\.tar needs the label 'fine' .*; 0\.jpg has none, its \.json has fine"):
+            open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="fine"))
+
+    def test_archives_are_looked_at_once(self, tmp_path, monkeypatch):
+        root = self.write(tmp_path / "x", ".txt", b"0")
+        opened = []
+        whole = tarfile.open
+        monkeypatch.setattr(tarfile, "open", lambda path, *options: opened.append(path) or whole(path, *options))
+        with pytest.raises(DataError, match="has images without"):
+            open_image_set("image_folder", root)
+        assert sorted(opened) == [root / "train-0.tar", root / "val-0.tar"]
 
     @pytest.mark.parametrize("suffix", [".txt", ".cls.npy"])
     def test_labels_of_another_kind(self, tmp_path, suffix):
