@@ -72,8 +72,7 @@ def choose_column(source: Path | str, columns: Sequence[str], kind: str, given: 
             return found
     raise DataError(
         f"{source} needs a column {given or ' or '.join(usual[:3])!r}; it has {', '.join(columns)}: name one by "
-        f"data.{kind}_column, "
-        "or is it another table?"
+        f"data.{kind}_column, or is it another table?"
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 
 from gcp_repro.data.image_set import listing
@@ -77,8 +78,8 @@ def number_classes(
         )
     if highest >= MOST_CLASSES:
         raise DataError(
-            f"{source} needs labels below {MOST_CLASSES:,}; it holds {highest}: a column that numbers something else is named "
-            "another by data.label_column"
+            f"{source} needs labels below {MOST_CLASSES:,}; it holds {highest}: write names, number the classes from 0 to one "
+            "less than there are, or name another column by data.label_column"
         )
     if names:
         first = int(lowest > 0 and highest == len(names))
@@ -95,19 +96,31 @@ def number_labels(labels: Sequence[Label], classes: Sequence[str], first: int, s
     """Positions of labels in the classes; a number counts from `first`, whatever the classes are called.
 
     Raises:
-        DataError: A label that is no class, or a number beyond them.
+        DataError: A label that is no class, a number beyond them, or two numbers that differ in leading zeros alone.
     """
     positions = {name: position for position, name in enumerate(classes)}
     texts: dict[Label, str] = {label: str(label) for label in labels}
     unknown = sorted(set(texts.values()) - positions.keys())
     if unknown and are_numbers(texts):
         positions = {str(first + position): position for position in range(len(classes))}
+        _check_spellings({text.strip() for text in texts.values()}, source)
         texts = {label: str(whole(label)) for label in texts}
         unknown = sorted(text for text in texts.values() if text not in positions)
     if unknown:
         raise DataError(
             f"{source} needs the {len(classes)} classes of the training images; it also has {listing(unknown)}: mend the list, "
-            "or "
-            "add training images of that class"
+            "or add training images of that class"
         )
     return [positions[texts[label]] for label in labels]
+
+
+def _check_spellings(labels: Collection[str], source: str) -> None:
+    """Refuse names such as `007` and `7`, which as numbers would be one class."""
+    digits = [label for label in labels if label.isdecimal()]
+    numbers = Counter(map(int, digits))
+    twice = sorted(label for label in digits if numbers[int(label)] > 1)
+    if twice:
+        raise DataError(
+            f"{source} needs one spelling of each number; it has {listing(twice)}: write one of them throughout, or names that "
+            "are no numbers where they are classes of their own"
+        )

@@ -148,8 +148,9 @@ def check_trained(
     strange = sorted(set(unmatched) - set(known)) if known else []
     if strange:
         raise DataError(
-            f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the "
-            "published set has: remove or rename them"
+            f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the published "
+            "set "
+            "has: remove or rename them"
         )
     if unmatched:
         report_partial(

@@ -85,6 +85,13 @@ class TestWhatIsLost:
         assert len(open_image_set("image_folder", tmp_path, classes=["0", "1"]).classes) == 6
         assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).classes) == 6
 
+    def test_dates_are_no_series(self, tmp_path):
+        for split in ("train", "val"):
+            for date in ("20230105", "20241231"):
+                files = {f"{date}{split}.jpg": jpeg_bytes(0, int(date[-4:]), (8, 8)), f"{date}{split}.cls": b"0"}
+                write_tar(tmp_path / f"{split}-{date}.tar", files)
+        assert len(open_image_set("image_folder", tmp_path).train) == 2
+
 
 class TestFoldersOfSplits:
     @pytest.mark.parametrize("names", [("train", "dev"), ("train", "eval"), ("train/train", "val/val"), ("train/train", "val")])

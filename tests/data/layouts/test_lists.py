@@ -52,9 +52,13 @@ class TestRowsAsPeopleWriteThem:
     def test_what_is_no_whole_number_stays_a_name(self, root):
         assert self.opened(root, ".csv", ["n/0.jpg,1.5", "n/1.jpg,1e0"]).classes == ("1.5", "1e0")
 
+    def test_two_spellings_of_one_number_are_refused(self, root):
+        with pytest.raises(DataError, match=r"val\.txt needs one spelling of each number; it has 007, 7: write one of them"):
+            self.opened(root, ".txt", ["n/0.jpg 007", "n/1.jpg 7"])
+
     def test_numbers_of_something_else_are_refused(self, root):
         with pytest.raises(
-            DataError, match=r"train\.csv needs labels below 1,000,000; it holds 20231105123: .* data\.label_column"
+            DataError, match=r"train\.csv needs labels below 1,000,000; it holds 20231105123: write names, number the classes"
         ):
             self.opened(root, ".csv", ["n/0.jpg,20231105123", "n/1.jpg,0"])
 

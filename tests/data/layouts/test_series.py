@@ -67,7 +67,6 @@ class TestGaps:
             [f"shard-000{number}-{'val' if number % 5 == 4 else 'train'}.tar" for number in range(10)],
             ["train-2015.tar", "train-2019.tar", "val-0.tar"],
             ["train-3.parquet", "train-8.parquet", "val-0.parquet"],
-            ["train-20230105.tar", "train-20230107.tar", "train-20241231.tar", "val-0.tar"],
             ["train-000000.tar", "train-001000.tar", "train-002000.tar", "val-0.tar"],
         ],
     )

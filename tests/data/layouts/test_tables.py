@@ -71,6 +71,13 @@ def test_what_is_no_image(tmp_path, column):
         open_image_set("image_folder", write_tables(tmp_path, pa.array([0, 1]), lambda split: column))
 
 
+def test_an_image_without_bytes_before_others(tmp_path):
+    def some(split):
+        return pa.array([{"bytes": None, "path": "a.jpg"}, *images(split).to_pylist()[1:]])
+
+    assert len(open_image_set("image_folder", write_tables(tmp_path, pa.array([0, 1]), some)).train) == 2
+
+
 def test_a_table_without_rows(tmp_path):
     write_tables(tmp_path, pa.array([0, 1]))
     table = parquet.read_table(tmp_path / "val.parquet")
