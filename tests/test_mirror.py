@@ -27,7 +27,6 @@ ELSEWHERE = {
     "data/layouts/list_tables.py": "tests/data/layouts/test_lists.py: as lists are read",
     "data/layouts/numbering.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
     "data/layouts/parquet.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
-    "data/layouts/series.py": "tests/data/layouts/test_faults.py: what is lost",
     "data/layouts/shards.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
     "data/layouts/split_names.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
     "data/layouts/splits.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
