@@ -121,7 +121,7 @@ def _find_layout(entry: CatalogEntry, root: Path, name: str, options: OpenOption
     absent = [name for name in given if not any((place / name).exists() or _in_files(place, name) for place in places)]
     raise (MissingPathError if absent else DataError)(
         f"{entry.title} needs {' and '.join(map(repr, likeliest.lacking(root, options)))}; looked in "
-        f"{', '.join(map(str, (root, *(root / folder for folder in entry.subfolders))))}"
+        f"{', '.join(map(str, places))}"
         f"{_what_is_there(entry, wanted, places, options)}: {_how_to_name_it(entry)}"
     )
 

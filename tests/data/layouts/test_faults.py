@@ -56,8 +56,9 @@ class TestArchivesOfClasses:
         shutil.rmtree(root / "val")
         write_images(root, "val", classes=WNIDS[:2])
         with pytest.raises(DataError, match=r"it holds 2 archives that are still packed") as error:
-            open_image_set("image_folder", root)
+            open_image_set("imagenet", root)
         assert "webdataset" not in str(error.value)
+        assert f"; looked in {root}; {root} holds train, val: " in str(error.value)
 
     def test_as_shards_they_lack_labels(self, root):
         words = r"needs 'labels in \*\.tar \(.*/train/n01440764\.tar has images without \.cls or \.json\)'"
