@@ -127,7 +127,7 @@ def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> No
     Args:
         title: Name of the data set and where it was read, for messages.
         image_set: What was found.
-        allow_partial: Warn instead of raising.
+        allow_partial: Warn instead of raising, but for a split without any images.
 
     Raises:
         DataError: A class has no images in a split.
@@ -140,6 +140,11 @@ def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> No
         log.warning("%s has classes whose names differ in case or blanks alone: %s", title, listing(alike))
     for split in SPLITS:
         samples = image_set.split(split)
+        if not samples:
+            raise DataError(
+                f"{title} needs {split!r} images of the classes that are kept; it has none of {listing(image_set.classes)}: "
+                "add some, or name other classes by data.classes"
+            )
         labels = {label for _, label in samples}
         without = [name for label, name in enumerate(image_set.classes) if label not in labels]
         if without:

@@ -20,6 +20,7 @@ from gcp_repro.data.image_set import (
     listing,
     loosely,
     report_partial,
+    select_subset,
 )
 from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
@@ -73,8 +74,6 @@ def open_image_set(
         image_set = replace(image_set, classes=tuple(names))
     named = class_names(classes)  # type: ignore[arg-type]
     part = named is not None and entry.expected is not None and len(image_set.classes) < entry.expected.classes
-    if entry.expected is None and named is None:
-        check_classes(title, image_set, allow_partial=options.allow_partial)
     if entry.expected is not None and not part:
         differs = entry.explain(image_set.classes) if entry.explain is not None else ""
         check_counts(
@@ -84,6 +83,8 @@ def open_image_set(
             f"{differs}; {entry.advice}" if differs else entry.advice,
             allow_partial=options.allow_partial,
         )
+    kept = image_set if named is None else select_subset(image_set, classes=named)
+    check_classes(title, kept, allow_partial=options.allow_partial)
     return image_set
 
 

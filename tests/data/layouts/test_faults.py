@@ -90,6 +90,24 @@ class TestWhatIsLost:
         assert len(open_image_set("image_folder", tmp_path, classes=["0", "1"]).classes) == 6
         assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).classes) == 6
 
+    @pytest.mark.parametrize("form", ["webdataset", "list"])
+    def test_only_the_classes_that_are_kept_need_images_in_both_splits(self, tmp_path, form):
+        for split, labels in (("train", "012"), ("val", "01")):
+            files = {f"{split}{label}": jpeg_bytes(0, int(label) + len(split), (8, 8)) for label in labels}
+            rows = "".join(f"{name}.jpg {name[-1]}\n" for name in files)
+            (tmp_path / f"{split}.txt").write_text(rows)
+            for name, data in files.items():
+                (tmp_path / f"{name}.jpg").write_bytes(data)
+            members = {f"{name}.jpg": data for name, data in files.items()} | {f"{name}.cls": name[-1].encode() for name in files}
+            write_tar(tmp_path / f"own-{split}-0000.tar", members)
+        assert len(open_image_set("image_folder", tmp_path, form, classes=["0", "1"]).classes) == 3
+        with pytest.raises(
+            DataError, match="has 'val' images of 1 of its 2 classes, none of 2; the highest label, 0, is that of"
+        ):
+            open_image_set("image_folder", tmp_path, form, classes=["0", "2"])
+        with pytest.raises(DataError, match="needs 'val' images of the classes that are kept; it has none of 2: add some"):
+            open_image_set("image_folder", tmp_path, form, PARTIAL, classes=["2"])
+
     def test_dates_are_no_series(self, tmp_path):
         for split in ("train", "val"):
             for date in ("20230105", "20241231"):
