@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from gcp_repro.data.image_set import Split
+from gcp_repro.data.image_set import Split, one_form
 from gcp_repro.data.layouts.files import choose_column
 from gcp_repro.data.layouts.list_tables import ListTable, is_image_path, read_list_table
 from gcp_repro.data.layouts.split_names import USUAL_NAMES
@@ -15,12 +15,13 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of
 from gcp_repro.errors import DataError
 
-__all__ = ["Listed", "one_form", "read_list"]
+__all__ = ["Listed", "read_list"]
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "filepaths", "image", "image_path", "image_id", "id", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "class_id", "target", "category", "wnid")
 EVALUATION_WORDS = frozenset({*USUAL_NAMES["val"], "true", "1", "1.0", "yes"})
 TRAINING_WORDS = frozenset({*USUAL_NAMES["train"], "trainval", "false", "0", "0.0", "no", ""})
+TRIED_IMAGES = 30  # of a list, to see where its paths start: the first may be missing
 TRIED_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
 
 
@@ -56,11 +57,6 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
     present: dict[str, set[str]] = {}
     names = (_with_suffix(root, f"{folder}{row.name.removeprefix(dropped)}", present) for row in rows)
     return [Listed(_as_on_disk(root, name), row.label) for name, row in zip(names, rows, strict=True)]
-
-
-def one_form(label: str) -> str:
-    """A label in the one form that Unicode has for it: file systems and editors write `é` in two ways."""
-    return unicodedata.normalize("NFC", label)
 
 
 def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> list[Listed]:
@@ -131,17 +127,19 @@ def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
     """What is to be dropped before the names of a list, and put before them instead, so that they lead to files."""
     beside = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
     inside = [base / name for base in (beside, Path()) for name in ("images", path.stem)]
-    parts = names[0].split("/")
-    for start in range(len(parts)):
-        dropped = "".join(f"{part}/" for part in parts[:start])
-        if start and not (_is_absolute(names[0]) or parts[start - 1] == root.absolute().name):
-            continue
-        if not all(name.startswith(dropped) for name in names):
-            break
-        for folder in (Path(), beside, *([] if dropped else inside)):
-            for suffix in TRIED_SUFFIXES:
-                if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
-                    return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
+    first, last = min(names), max(names)  # what they begin with in common, all do
+    for name in names[:TRIED_IMAGES]:
+        parts = name.split("/")
+        for start in range(len(parts)):
+            dropped = "".join(f"{part}/" for part in parts[:start])
+            if start and not (_is_absolute(name) or parts[start - 1] == root.absolute().name):
+                continue
+            if not (first.startswith(dropped) and last.startswith(dropped)):
+                break
+            for folder in (Path(), beside, *([] if dropped else inside)):
+                for suffix in TRIED_SUFFIXES:
+                    if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
+                        return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
     return "", ""
 
 

@@ -1,6 +1,7 @@
 """What is lost, left over or out of place in a data set, and the words for it."""
 
 import gzip
+import pickle
 import shutil
 import unicodedata
 
@@ -8,6 +9,7 @@ import pytest
 
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.data.tiny.writers import WNIDS, jpeg_bytes
 from gcp_repro.errors import DataError
@@ -140,10 +142,13 @@ class TestFoldersOfSplits:
                 put(tmp_path / "all" / f"{split}{name}.jpg")
                 (tmp_path / split / name).mkdir(parents=True)
                 (tmp_path / split / name / "x.jpg").symlink_to(f"../../all/{split}{name}.jpg")
-        assert len(open_image_set("image_folder", tmp_path).val) == 2
+        image_set = open_image_set("image_folder", tmp_path)
+        assert len(image_set.val) == 2
+        assert len(pickle.dumps(image_set.storage)) == len(pickle.dumps(FolderStorage(tmp_path)))  # each worker gets one
         (tmp_path / "val" / "b" / "y.jpg").symlink_to(tmp_path / "all" / "trainb.jpg")
-        with pytest.raises(DataError, match=r"1 are the same file: val/b/y\.jpg is train/b/x\.jpg: .* data\.allow_partial"):
-            open_image_set("image_folder", tmp_path)
+        for options in (None, PARTIAL):
+            with pytest.raises(DataError, match=r"1 are the same file: val/b/y\.jpg is train/b/x\.jpg: .* divide the images"):
+                open_image_set("image_folder", tmp_path, options=options)
 
     def test_accents_are_the_same_in_both_their_forms(self, tmp_path):
         write_images(tmp_path, "train", classes=(unicodedata.normalize("NFC", "café"), "b"))

@@ -118,6 +118,13 @@ def test_what_is_before_a_path_is_dropped_from_all_rows_or_none(tmp_path):
         open_image_set("image_folder", tmp_path)
 
 
+def test_where_paths_start_is_seen_though_the_first_image_is_missing(tmp_path):
+    write_lists(tmp_path, ".csv", ["path,label"], row="/far/images/{split}{number}.jpg,{label}")
+    (tmp_path / "images" / "train0.jpg").unlink()
+    with pytest.raises(DataError, match=r"lacks 1 of its 4 images: images/train0\.jpg"):
+        open_image_set("image_folder", tmp_path)
+
+
 def test_a_list_that_begins_above_the_root(tmp_path):
     write_lists(tmp_path / "mine", ".csv", ["path,label"], row="sets/mine/images/{split}{number}.jpg,{label}")
     assert open_image_set("image_folder", tmp_path / "mine").train[0] == ("images/train0.jpg", 0)
