@@ -190,6 +190,25 @@ def test_what_is_there_instead_of_an_image_is_said(tmp_path, wrong):
         open_image_set("image_folder", tmp_path)
 
 
+def test_of_several_names_of_evaluation_in_one_column_one_is_taken(tmp_path, caplog):
+    for name in "abc":
+        put(tmp_path / f"{name}.jpg", 0, ord(name))
+    options = OpenOptions(train_split=("all.csv",), val_split=("all.csv",), split_column="set")
+    (tmp_path / "all.csv").write_text("path,label,set\na.jpg,0,test\nb.jpg,0,val\nc.jpg,0,train\n")
+    image_set = open_image_set("image_folder", tmp_path, options=options)
+    assert (image_set.train, image_set.val) == ([("c.jpg", 0)], [("b.jpg", 0)])
+    assert "all.csv has rows of val, test; those of val alone are evaluated" in caplog.text
+
+
+def test_a_column_that_marks_training_images_is_not_read_the_other_way_round(tmp_path):
+    for name in "ab":
+        put(tmp_path / f"{name}.jpg", 0, ord(name))
+    options = OpenOptions(train_split=("all.csv",), val_split=("all.csv",), split_column="is_training_image")
+    (tmp_path / "all.csv").write_text("path,label,is_training_image\na.jpg,0,1\nb.jpg,0,0\n")
+    with pytest.raises(DataError, match=r"'is_training_image' seems to mark training images: write train and test in it"):
+        open_image_set("image_folder", tmp_path, options=options)
+
+
 def test_a_word_for_a_split_that_is_none(tmp_path):
     for name in "abc":
         put(tmp_path / f"{name}.jpg", 0, ord(name))
