@@ -255,8 +255,7 @@ def _checked_place(place: str, on_error: str, reduced_decode: bool) -> str:
     if place == "device" and (on_error == "skip" or reduced_decode):
         raise OptionError(
             f"decoding on the device needs data.on_error=raise and data.reduced_decode=false; got {on_error} and "
-            f"{reduced_decode}: "
-            "change them, or set data.decode_on=workers"
+            f"{reduced_decode}: change them, or set data.decode_on=workers"
         )
     return place
 

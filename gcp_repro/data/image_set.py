@@ -182,8 +182,7 @@ def check_counts(title: str, image_set: ImageSet, expected: Expected, advice: st
     if beyond:
         raise DataError(
             f"{title} needs labels from {first} to {expected.classes - 1 + first}; {len(image_set.classes):,} classes are "
-            "there, and beyond the "
-            f"range are {listing(beyond)}: {advice}"
+            f"there, and beyond the range are {listing(beyond)}: {advice}"
         )
     pairs = {
         "classes": (len(image_set.classes), expected.classes),
@@ -278,8 +277,7 @@ def _position(name: object, known: Sequence[str]) -> int:
     if len(same) > 1:
         raise OptionError(
             f"data.classes needs names of one class each; {name!r} may be {listing([known[position] for position in same])}: "
-            "put it "
-            "in quotes"
+            "put it in quotes"
         )
     if not same:
         raise UnknownNameError("class", name, known)
