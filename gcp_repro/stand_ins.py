@@ -1,4 +1,4 @@
-"""What lies in a file's place where the file itself was not fetched: pointers of Git, links to nothing, web pages.
+"""What lies in a file's place where the file itself was not fetched: pointers of Git, links to nothing, web pages, refusals.
 
 Imports: `errors`; of others nothing.
 """
@@ -9,9 +9,10 @@ from pathlib import Path
 
 from gcp_repro.errors import DataError
 
-__all__ = ["refuse_stand_in", "stand_in", "stand_in_at"]
+__all__ = ["LOOKED_AT", "refuse_stand_in", "stand_in", "stand_in_at"]
 
-LOOKED_AT = 200  # bytes
+LOOKED_AT = 200
+"""Bytes of a file that tell."""
 
 
 def stand_in(start: bytes) -> str:
@@ -27,8 +28,11 @@ def stand_in(start: bytes) -> str:
         return "a pointer of Git LFS: run `git lfs pull` in its repository"
     if start.startswith(b"/annex/objects/"):
         return "a pointer of git-annex: run `git annex get` in its repository"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html")):
+    start = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")):
         return "a web page: what sent it wanted a login, or had no such file; fetch the file again"
+    if start.startswith(b"<?xml") and b"<error>" in start:
+        return "the refusal of a bucket: the address is wrong or the rights are missing; fetch the file again"
     return ""
 
 
@@ -36,7 +40,7 @@ def stand_in_at(path: Path) -> str:
     """The same of what a path leads to, links to nothing and folders included."""
     try:
         if path.is_dir():
-            return "a folder"
+            return "a folder: put the file there, or name another"
         with path.open("rb") as file:
             return stand_in(file.read(LOOKED_AT))
     except OSError:

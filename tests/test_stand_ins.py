@@ -23,11 +23,16 @@ from gcp_repro.weight_files import read_weights
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * b"7" + b"\nsize 12345\n"
 PAGE = b"\r\n<!DOCTYPE html><html><head><title>Log in</title></head></html>"
-WORDS = {LFS: "a pointer of Git LFS: run `git lfs pull`", PAGE: "a web page: what sent it wanted a login"}
+REFUSAL = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'
+WORDS = {
+    LFS: "a pointer of Git LFS: run `git lfs pull`",
+    PAGE: "a web page: what sent it wanted a login",
+    REFUSAL: "the refusal of a bucket: the address is wrong",
+}
 PARTIAL = OpenOptions(allow_partial=True)
 
 
-@pytest.mark.parametrize("content", [LFS, PAGE], ids=["lfs", "page"])
+@pytest.mark.parametrize("content", [LFS, PAGE, REFUSAL], ids=["lfs", "page", "refusal"])
 @pytest.mark.parametrize(
     ("name", "read"),
     [
@@ -82,7 +87,7 @@ def test_images(tmp_path, content):
     [
         ("../../.git/annex/objects/Mq/02/KEY/KEY", r"a link to \.\./.*/KEY, which is not there: run `git annex get`"),
         ("/nowhere/0.jpg", r"a link to /nowhere/0\.jpg, which is not there\)"),
-        (None, r"a folder\)"),
+        (None, r"a folder: put the file there"),
     ],
 )
 @pytest.mark.parametrize("name", ["image_folder", "birds"])

@@ -33,7 +33,7 @@ from gcp_repro.bench.image_pipelines import (
 )
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.transforms import find_recipe
-from gcp_repro.errors import MissingPathError, OptionError
+from gcp_repro.errors import DataError, MissingPathError, OptionError
 
 __all__ = ["Timing", "add_arguments", "measure", "run"]
 
@@ -221,9 +221,13 @@ def _words(row: dict[str, Any]) -> str:
 
 
 def _jpeg_files(folder: Path, count: int) -> list[Path]:
+    if not folder.is_dir():
+        raise MissingPathError(
+            f"the benchmark needs a folder of JPEG files; there is none at {folder}: name another, or none at all"
+        )
     names = [name for name in FolderStorage(folder).names("") if name.lower().endswith((".jpg", ".jpeg"))]
     if not names:
-        raise MissingPathError(f"the benchmark needs JPEG files; {folder} has none: name another folder, or none at all")
+        raise DataError(f"the benchmark needs JPEG files; {folder} has none: name another folder, or none at all")
     return [folder / name for name in names[:count]]
 
 

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 from gcp_repro.errors import GCPError
-from gcp_repro.runs.exit_codes import MISCONFIGURED
+from gcp_repro.runs.exit_codes import MEANINGS, MISCONFIGURED
+from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.runs.outcome import exit_code_for
 
 __all__ = ["explained"]
@@ -21,7 +22,7 @@ def explained(
     configuration: tuple[type[Exception], ...] = (),
     outside: tuple[type[Exception], ...] = (OSError,),
 ) -> Iterator[None]:
-    """Turn errors that are no fault of the program, and Ctrl-C, into the end of a command.
+    """Turn errors that are no fault of the program, Ctrl-C and interrupted runs into a message and the end of a command.
 
     Args:
         command: What the message begins with.
@@ -30,15 +31,15 @@ def explained(
         outside: What is raised where a disk or network fails.
 
     Raises:
-        SystemExit: With a status of `gcp_repro.runs.exit_codes`, and with the message, which standard error has by then.
+        SystemExit: With a status of `gcp_repro.runs.exit_codes`.
     """
     expected: tuple[type[Exception], ...] = (GCPError, *configuration, *outside)
     try:
         yield
     except expected as error:
-        ending = SystemExit(f"{command}: {describe(error)}")
-        ending.code = MISCONFIGURED if isinstance(error, configuration) else exit_code_for(error)
-        print(ending, file=sys.stderr)
-        raise ending from None
-    except KeyboardInterrupt as stop:
-        raise SystemExit(exit_code_for(stop)) from None
+        print(f"{command}: {describe(error)}", file=sys.stderr)
+        raise SystemExit(MISCONFIGURED if isinstance(error, configuration) else exit_code_for(error)) from None
+    except (KeyboardInterrupt, TrainingInterrupted) as stop:
+        code = exit_code_for(stop)
+        print(f"{command}: {str(stop) or MEANINGS[code]}", file=sys.stderr)
+        raise SystemExit(code) from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +23,6 @@ from gcp_repro.cli.tables import main as tables
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.machinery.options import AtLeast, check_option
 from gcp_repro.runs.durations import duration
-from gcp_repro.runs.exit_codes import MEANINGS
-from gcp_repro.runs.interruption import TrainingInterrupted
-from gcp_repro.runs.outcome import exit_code_for
 
 __all__ = ["main"]
 
@@ -160,12 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     with explained("gcp-reproduce"):
         _check(options)
-        try:
-            _train_all(plans(options.quick), options.jobs, str(options.runs_dir))
-        except (TrainingInterrupted, KeyboardInterrupt) as stop:
-            code = exit_code_for(stop)
-            print(f"gcp-reproduce: {str(stop) or MEANINGS[code]}", file=sys.stderr)
-            raise SystemExit(code) from None
+        _train_all(plans(options.quick), options.jobs, str(options.runs_dir))
     tables([str(options.runs_dir), "--output", str(options.report)])
     print(f"\nThe report: {options.report.resolve()}")
 

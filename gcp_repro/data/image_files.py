@@ -15,7 +15,7 @@ from gcp_repro.data.base import Batch, ImageDataModule, Split, at_least
 from gcp_repro.data.collate import collate
 from gcp_repro.data.device_decoding import EncodedBatch, collate_encoded, decode_batch, with_seed
 from gcp_repro.data.encoded_images import ON_ERROR, EncodedImages, OnError, ReportingLoader, UnlessSkipped, drop_skipped
-from gcp_repro.data.image_set import ImageSet, listing, select_subset
+from gcp_repro.data.image_set import ImageSet, class_names, listing, select_subset
 from gcp_repro.data.loading import Transform
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
@@ -124,7 +124,9 @@ class ImageFilesDataModule(ImageDataModule):
             label_column=label_column,
             split_column=split_column,
         )
-        self.subset = {"classes": classes, "fraction": fraction, "seed": at_least(0, "subset_seed", subset_seed)}
+        names = class_names(classes)  # read once, as the file may be a pipe
+        kept = classes if names is None else names
+        self.subset = {"classes": kept, "fraction": fraction, "seed": at_least(0, "subset_seed", subset_seed)}
         self.on_error = on_error
         self.exif_orientation = exif_orientation
         self.reduced_decode = reduced_decode
@@ -253,8 +255,7 @@ def _checked_place(place: str, on_error: str, reduced_decode: bool) -> str:
     if place == "device" and (on_error == "skip" or reduced_decode):
         raise OptionError(
             f"decoding on the device needs data.on_error=raise and data.reduced_decode=false; got {on_error} and "
-            f"{reduced_decode}: "
-            "change them, or set data.decode_on=workers"
+            f"{reduced_decode}: change them, or set data.decode_on=workers"
         )
     return place
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 
 from gcp_repro.data.storage import Storage, printable
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
-from gcp_repro.stand_ins import refuse_stand_in
+from gcp_repro.stand_ins import LOOKED_AT, stand_in, stand_in_at
 from gcp_repro.user_paths import user_path
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "class_names",
     "listing",
     "loosely",
+    "one_form",
     "select_subset",
 ]
 
@@ -93,6 +95,11 @@ def loosely(name: str) -> str:
     return "".join(name.casefold().split())
 
 
+def one_form(name: str) -> str:
+    """A name in the one form that Unicode has for it: file systems and editors write `é` in two ways."""
+    return unicodedata.normalize("NFC", name)
+
+
 def check_labels(title: str, image_set: ImageSet) -> None:
     """Refuse what no option can make right.
 
@@ -127,7 +134,7 @@ def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> No
     Args:
         title: Name of the data set and where it was read, for messages.
         image_set: What was found.
-        allow_partial: Warn instead of raising.
+        allow_partial: Warn instead of raising, but for a split without any images.
 
     Raises:
         DataError: A class has no images in a split.
@@ -140,6 +147,11 @@ def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> No
         log.warning("%s has classes whose names differ in case or blanks alone: %s", title, listing(alike))
     for split in SPLITS:
         samples = image_set.split(split)
+        if not samples:
+            raise DataError(
+                f"{title} needs {split!r} images of the classes that are kept; it has none of {listing(image_set.classes)}: "
+                "add some, or name other classes by data.classes"
+            )
         labels = {label for _, label in samples}
         without = [name for label, name in enumerate(image_set.classes) if label not in labels]
         if without:
@@ -170,8 +182,7 @@ def check_counts(title: str, image_set: ImageSet, expected: Expected, advice: st
     if beyond:
         raise DataError(
             f"{title} needs labels from {first} to {expected.classes - 1 + first}; {len(image_set.classes):,} classes are "
-            "there, and beyond the "
-            f"range are {listing(beyond)}: {advice}"
+            f"there, and beyond the range are {listing(beyond)}: {advice}"
         )
     pairs = {
         "classes": (len(image_set.classes), expected.classes),
@@ -232,16 +243,18 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
         )
     if not isinstance(classes, str):
         return None if classes is None or isinstance(classes, int) else classes
-    refuse_stand_in(user_path(classes))
     try:
-        lines = user_path(classes).read_text(encoding="utf-8-sig").splitlines()  # Windows editors put a mark at the start
-        names = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+        content = user_path(classes).read_bytes()  # once, as it may be a pipe
+        lines = content.decode("utf-8-sig").splitlines()  # Windows editors put a mark at the start
+        found = stand_in(content[:LOOKED_AT])
     except (OSError, UnicodeDecodeError) as error:
+        found = stand_in_at(user_path(classes)) or str(error)
+    if found:
         raise OptionError(
-            f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({error}): write several names as a "
-            "list, as in data.classes=[a,b]"
-        ) from error
-    return class_names(names)
+            f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({found}): name another, or write "
+            "several names as a list, as in data.classes=[a,b]"
+        )
+    return class_names([line.split(maxsplit=1)[0] for line in lines if line.strip()])
 
 
 def _chosen_classes(known: Sequence[str], classes: int | str | Sequence[object], seed: int) -> list[int]:
@@ -256,15 +269,15 @@ def _chosen_classes(known: Sequence[str], classes: int | str | Sequence[object],
 def _position(name: object, known: Sequence[str]) -> int:
     """Where a class is; a name that YAML has made a number or truth value is found by what it makes of the known ones."""
     if isinstance(name, str):
-        if name not in known:
+        forms = [one_form(text) for text in known]
+        if one_form(name) not in forms:
             raise UnknownNameError("class", name, known)
-        return known.index(name)
+        return forms.index(one_form(name))
     same = [position for position, text in enumerate(known) if type(value := _as_yaml(text)) is type(name) and value == name]
     if len(same) > 1:
         raise OptionError(
             f"data.classes needs names of one class each; {name!r} may be {listing([known[position] for position in same])}: "
-            "put it "
-            "in quotes"
+            "put it in quotes"
         )
     if not same:
         raise UnknownNameError("class", name, known)

@@ -15,11 +15,11 @@ class OpenOptions:
     Args:
         allow_partial: Warn about missing images and unexpected counts instead of raising.
         index_dir: Where indices of archives are kept; beside them if None.
-        train_split: What the training images are called, relative to the root: folders of class folders, list files, or the
-            word in the names of tables and shards. The usual names if empty.
+        train_split: What the training images are called, relative to the root: folders of class folders, list files, tables
+            or shards, or the word in the names of these two. The usual names if empty.
         val_split: The same of the evaluation images.
         path_column: Column of a list or table that holds the images or their paths; the usual names if None.
-        label_column: The same of the labels.
+        label_column: The same of the labels, or the key in the `.json` files of shards.
         split_column: Column of a list that tells evaluation images from the others, where both are in one file.
     """
 

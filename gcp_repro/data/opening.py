@@ -20,6 +20,7 @@ from gcp_repro.data.image_set import (
     listing,
     loosely,
     report_partial,
+    select_subset,
 )
 from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
@@ -65,16 +66,16 @@ def open_image_set(
     image_set = found_layout.parse(place, _with_usual_splits(entry, place, options))
     title = f"{entry.title} in {place}"
     check_labels(title, image_set)
-    if entry.expected is None:
-        _check_links(title, image_set, allow_partial=options.allow_partial)
+    if isinstance(image_set.storage, FolderStorage):
+        if entry.expected is None:
+            _check_links(title, image_set, image_set.storage)
+        image_set.storage.links.clear()  # each worker would get a copy
     image_set = _without_missing_files(title, image_set, entry.advice, allow_partial=options.allow_partial)
     _report_left_out(title, image_set)
     if entry.numbered is not None and len(image_set.classes) == len(names := entry.numbered()):
         image_set = replace(image_set, classes=tuple(names))
     named = class_names(classes)  # type: ignore[arg-type]
     part = named is not None and entry.expected is not None and len(image_set.classes) < entry.expected.classes
-    if entry.expected is None and named is None:
-        check_classes(title, image_set, allow_partial=options.allow_partial)
     if entry.expected is not None and not part:
         differs = entry.explain(image_set.classes) if entry.explain is not None else ""
         check_counts(
@@ -84,6 +85,8 @@ def open_image_set(
             f"{differs}; {entry.advice}" if differs else entry.advice,
             allow_partial=options.allow_partial,
         )
+    kept = image_set if named is None else select_subset(image_set, classes=named)
+    check_classes(title, kept, allow_partial=options.allow_partial)
     return image_set
 
 
@@ -171,17 +174,16 @@ def _folders_below(root: Path) -> Iterator[Path]:
                     waiting.append((Path(entry.path), depth + 1))
 
 
-def _check_links(title: str, image_set: ImageSet, *, allow_partial: bool) -> None:
+def _check_links(title: str, image_set: ImageSet, storage: FolderStorage) -> None:
     """Refuse images that are in both splits by way of links, as in folders of links that divide one set in several ways."""
-    if not isinstance(image_set.storage, FolderStorage) or not image_set.storage.links:
+    if not storage.links:
         return
-    train, val = ({image_set.storage.file_of(name): name for name, _ in image_set.split(split)} for split in SPLITS)
+    train, val = ({storage.file_of(name): name for name, _ in image_set.split(split)} for split in SPLITS)
     both = [f"{val[file]} is {train[file]}" for file in val if file in train]
     if both:
-        report_partial(
-            f"{title} needs training and test images of their own; {len(both)} are the same file: {listing(both)}",
-            "divide the images anew, as errors on images that were trained on mean nothing",
-            allow_partial=allow_partial,
+        raise DataError(
+            f"{title} needs training and test images of their own; {len(both)} are the same file: {listing(both)}: errors on "
+            "images that were trained on would mean nothing; divide the images anew"
         )
 
 

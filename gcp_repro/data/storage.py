@@ -95,7 +95,7 @@ class FolderStorage:
     Attributes:
         left_out: Names of the files that `names` met and did not take for images, notes and archives aside, and of images that
             lie in no class folder.
-        links: Names of the images that `names` met as links.
+        links: Names of the images that `names` met as links; emptied once they are checked.
     """
 
     def __init__(self, root: Path) -> None:

@@ -27,7 +27,7 @@ def of_signal(signum: int) -> int:
 MEANINGS = {
     FINISHED: "what was asked for is done; the run is finished, now or before",
     FAILED: "something outside of the configuration went wrong: data, disk, memory, or a fault of the program",
-    MISCONFIGURED: "the command asks for what cannot be, or names a file or folder that is not there; nothing was begun",
+    MISCONFIGURED: "the command asks for what cannot be, or names a file or folder that is not there",
     DIVERGED: "something stopped being finite, and the result says what; a sweep does not end with this",
     LOCKED: "another process trains in the run directory",
     INTERRUPTED: "stopped by `trainer.max_time` or `trainer.max_steps`; the same command goes on",

@@ -9,6 +9,7 @@ import tomllib
 from gcp_repro.cli.mistakes import explained
 from gcp_repro.errors import DataError, MissingPathError, OptionError, StorageError
 from gcp_repro.runs.exit_codes import FAILED, MISCONFIGURED
+from gcp_repro.runs.interruption import TrainingInterrupted
 from tests.test_imports import ROOT
 
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -24,7 +25,7 @@ MISTAKES = [
     ("gcp-tables --bench none.csv", "'none.csv' does not exist"),
     ("gcp-tables --format odd", "invalid choice: 'odd'"),
     ("gcp-status none", "'none' does not exist"),
-    ("gcp-bench data none", "none has none"),
+    ("gcp-bench data none", "there is none at none"),
     ("gcp-bench train --repeats 0", "--repeats needs at least 1; got 0"),
     ("gcp-import none.pth --output run", "there is none at none.pth"),
     ("gcp-import none --export --architecture alexnet --output file", "there is no none"),
@@ -40,6 +41,7 @@ FAULTS = [
     ("gcp-import full/file --output run", "full/file"),
     ("gcp-train replay=full/file", "full/file"),
     ("gcp-train data=birds data.root=full", "CUB-200-2011 needs"),
+    ("gcp-bench data full", "full has none"),
 ]
 
 
@@ -89,12 +91,14 @@ def test_what_goes_wrong_around_a_command_is_1(line, words, monkeypatch, capsys)
         (StorageError("x", "full"), 1),
         (PermissionError("x"), 1),
         (KeyboardInterrupt(), 130),
+        (TrainingInterrupted("trainer.max_time"), 75),
     ],
 )
-def test_the_kind_of_error_decides(error, code):
+def test_the_kind_of_error_decides(error, code, capsys):
     with pytest.raises(SystemExit) as stop, explained("gcp-any"):
         raise error
-    assert stop.value.code == code
+    assert (stop.value.code, stop.value.args) == (code, (code,))
+    assert capsys.readouterr().err.startswith("gcp-any: ")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():

@@ -72,7 +72,7 @@ def test_damaged_files_do_no_harm(runs, capsys, damage):
 
 def test_a_folder_that_is_not_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main([])
     assert "gcp-status: runs are listed from folders; 'runs' does not exist: give the folder" in capsys.readouterr().err
 

@@ -54,7 +54,7 @@ def test_parquet_holds_runs_and_epochs(tmp_path):
 
 def test_parquet_without_pyarrow_is_explained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main(["--format", "parquet", "--output", str(tmp_path / "store")])
     assert (
         'written by pyarrow, which is not installed: pip install "gcp_repro[parquet]", or use --format csv'
@@ -64,7 +64,7 @@ def test_parquet_without_pyarrow_is_explained(tmp_path, monkeypatch, capsys):
 
 
 def test_measured_times_are_read_from_bench_files(tmp_path, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main(["--bench", str(tmp_path / "none.csv"), "--output", str(tmp_path / "index.html")])
     assert "does not exist: run gcp-bench layers" in capsys.readouterr().err
 
@@ -80,7 +80,7 @@ def test_a_report_of_runs_is_not_replaced_by_one_without(tmp_path, monkeypatch, 
     write_run(tmp_path / "elsewhere")
     main([str(tmp_path / "elsewhere")])
     before = (tmp_path / "reports" / "index.html").read_text()
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main([])
     assert "there were none, and 'reports/index.html' exists: name folders with runs" in capsys.readouterr().err
     assert (tmp_path / "reports" / "index.html").read_text() == before
@@ -106,7 +106,7 @@ def test_plan_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_that_does_not_exist_is_explained(tmp_path, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main([str(tmp_path / "rums")])
     assert "rums' does not exist: give the folder that gcp-train wrote its runs to" in capsys.readouterr().err
 

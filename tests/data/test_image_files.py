@@ -46,6 +46,15 @@ def damage(root, split="train", number=0):
     return path
 
 
+def test_names_of_classes_may_come_from_a_pipe(root):
+    known = make(root).class_names
+    reading, writing = os.pipe()
+    os.write(writing, "\n".join(known[:2]).encode())
+    os.close(writing)
+    assert list(make(root, classes=f"/dev/fd/{reading}").class_names) == list(known[:2])
+    os.close(reading)
+
+
 def test_batches_are_bytes_and_normalised_on_the_device(root):
     module = make(root)
     batch = next(iter(module.train_dataloader()))

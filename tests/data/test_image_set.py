@@ -1,8 +1,9 @@
 import logging
+import unicodedata
 
 import pytest
 
-from gcp_repro.data.image_set import Expected, ImageSet, check_counts, check_labels, select_subset
+from gcp_repro.data.image_set import Expected, ImageSet, check_counts, check_labels, class_names, select_subset
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 
@@ -91,6 +92,17 @@ def test_names_that_yaml_makes_numbers_or_truth_values_of(image_set):
         select_subset(whole, classes=[1])
     with pytest.raises(OptionError, match=r"names of one class each; 1 may be 1, \+1: put it in quotes"):
         select_subset(named(image_set, "1", "+1", "b", "c"), classes=[1])
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_in_both_their_forms(image_set, ours, theirs):
+    whole = named(image_set, "a", unicodedata.normalize(ours, "café"), "c", "d")
+    assert select_subset(whole, classes=[unicodedata.normalize(theirs, "café")]).classes == whole.classes[1:2]
+
+
+def test_a_folder_for_a_file_of_names(tmp_path):
+    with pytest.raises(OptionError, match=r"cannot be read \(a folder: put .*as in data\.classes=\[a,b\]"):
+        class_names(str(tmp_path))
 
 
 def test_a_file_of_names(image_set, tmp_path):

@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import pytest
 from torchvision.transforms.v2 import functional as F
@@ -46,18 +47,21 @@ def test_an_interrupted_run_goes_on(archives, tmp_path, capsys):
     assert not list((tmp_path / "out").rglob(".*unfinished"))
 
 
-def test_wrong_counts_and_missing_archives(archives, tmp_path):
-    with pytest.raises(SystemExit, match=r"gcp-data: ImageNet-1k in .* has 3 of 1,000 classes"):
+def test_wrong_counts_and_missing_archives(archives, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"^1$"):
         prepare([str(archives), str(tmp_path / "out"), "--skip-md5"])
+    assert re.search(r"gcp-data: ImageNet-1k in .* has 3 of 1,000 classes", capsys.readouterr().err)
     (archives / "ILSVRC2012_img_val.tar").unlink()
-    with pytest.raises(SystemExit, match=r"needs ILSVRC2012_img_val\.tar: get ILSVRC2012_img_train\.tar"):
+    with pytest.raises(SystemExit, match=r"^[12]$"):
         prepare([str(archives), str(tmp_path / "out"), "--skip-md5"])
+    assert "needs ILSVRC2012_img_val.tar: get ILSVRC2012_img_train.tar" in capsys.readouterr().err
 
 
 def test_md5_is_checked_once(archives, tmp_path, capsys, monkeypatch):
     target = tmp_path / "out"
-    with pytest.raises(SystemExit, match=r"devkit_t12\.tar\.gz needs the md5 sum fa75699e90414af021442c21a62c3abf; it has"):
+    with pytest.raises(SystemExit, match=r"^1$"):
         prepare([str(archives), str(target), "--allow-partial"])
+    assert "devkit_t12.tar.gz needs the md5 sum fa75699e90414af021442c21a62c3abf; it has" in capsys.readouterr().err
     for path in archives.iterdir():
         monkeypatch.setitem(prepare_imagenet.MD5, path.name, hashlib.md5(path.read_bytes()).hexdigest())
     prepare([str(archives), str(target), "--allow-partial"])
@@ -90,5 +94,6 @@ def test_resizing_keeps_the_shards_that_are_there(archives, tmp_path, capsys):
         (target / "imagenet1k-train-0000.tar").unlink()
     prepare(arguments)
     assert len(open_image_set("imagenet", target, options=OpenOptions(allow_partial=True)).train) == 12
-    with pytest.raises(SystemExit, match="--resize needs at least 1 pixel; got 0"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         prepare([*arguments[:3], "0"])
+    assert "--resize needs at least 1 pixel; got 0" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from gcp_repro.data.image_set import listing, loosely
-from gcp_repro.data.layouts.lists import Listed, one_form
+from gcp_repro.data.image_set import listing, loosely, one_form
+from gcp_repro.data.layouts.lists import Listed
 from gcp_repro.data.storage import Storage
 from gcp_repro.errors import DataError
 

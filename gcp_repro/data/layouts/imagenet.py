@@ -146,9 +146,7 @@ def read_validation_wnids(folders: Sequence[Path]) -> GroundTruth:
 def _flat_validation(
     storage: Storage, folder: str, truth: GroundTruth, classes: Sequence[str], allow_partial: bool
 ) -> list[Listed]:
-    check_trained(
-        storage.locate("train"), classes, truth.classes, "the ground truth", ImageNetInfo().label_names(), allow_partial
-    )
+    check_trained(storage.locate("train"), classes, truth.classes, "the ground truth", ImageNetInfo().label_names())
     names = storage.names(folder)
     stems = {name: Path(name).stem for name in names}
     unknown = [name for name in names if stems[name] not in truth.wnids]

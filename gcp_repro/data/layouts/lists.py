@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from gcp_repro.data.image_set import Split
+from gcp_repro.data.image_set import Split, listing, one_form
 from gcp_repro.data.layouts.files import choose_column
 from gcp_repro.data.layouts.list_tables import ListTable, is_image_path, read_list_table
 from gcp_repro.data.layouts.split_names import USUAL_NAMES
@@ -15,13 +16,20 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of
 from gcp_repro.errors import DataError
 
-__all__ = ["Listed", "one_form", "read_list"]
+__all__ = ["Listed", "read_list"]
+
+log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "filepaths", "image", "image_path", "image_id", "id", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "class_id", "target", "category", "wnid")
-EVALUATION_WORDS = frozenset({*USUAL_NAMES["val"], "true", "1", "1.0", "yes"})
+TRUTH = frozenset({"true", "1", "1.0", "yes"})
+EVALUATION_WORDS = TRUTH.union(USUAL_NAMES["val"])
 TRAINING_WORDS = frozenset({*USUAL_NAMES["train"], "trainval", "false", "0", "0.0", "no", ""})
+TRIED_IMAGES = 30  # of a list, to see where its paths start: the first may be missing
 TRIED_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
+
+
+NumberedRow = tuple[int, list[str]]
 
 
 class Listed(NamedTuple):
@@ -58,35 +66,42 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
     return [Listed(_as_on_disk(root, name), row.label) for name, row in zip(names, rows, strict=True)]
 
 
-def one_form(label: str) -> str:
-    """A label in the one form that Unicode has for it: file systems and editors write `é` in two ways."""
-    return unicodedata.normalize("NFC", label)
-
-
 def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> list[Listed]:
     places = _columns(path, table, options)
-    rows = []
-    for number, row in enumerate(table.rows, start=1 if table.header is None else 2):
+    numbered = list(enumerate(table.rows, start=1 if table.header is None else 2))
+    for number, row in numbered:
         if len(row) <= max(places):
             raise DataError(f"{path} needs an image and its label in each row; row {number} is {' '.join(row)!r}: mend it")
-        evaluated = len(places) == 3 and _is_for_evaluation(path, number, row[places[2]])
-        if len(places) == 2 or evaluated == (split == "val"):
-            rows.append(Listed(_path(row[places[0]]), one_form(row[places[1]].strip())))
-            if not rows[-1].label:
-                raise DataError(
-                    f"{path} needs a label in each row; row {number}, {rows[-1].name}, has none: add it, or drop the row"
-                )
+    if len(places) == 3:
+        numbered = _rows_of_split(path, numbered, places[2], split, "" if table.header is None else table.header[places[2]])
+    rows = []
+    for number, row in numbered:
+        rows.append(Listed(_path(row[places[0]]), one_form(row[places[1]].strip())))
+        if not rows[-1].label:
+            raise DataError(f"{path} needs a label in each row; row {number}, {rows[-1].name}, has none: add it, or drop the row")
     return rows
 
 
-def _is_for_evaluation(path: Path, number: int, text: str) -> bool:
-    word = text.strip().lower()
-    if word not in EVALUATION_WORDS | TRAINING_WORDS:
+def _rows_of_split(path: Path, rows: Sequence[NumberedRow], place: int, split: Split, column: str) -> list[NumberedRow]:
+    """The rows that a column gives to a split; of several names of evaluation one is taken, the same as of folders."""
+    words = [row[place].strip().lower() for _, row in rows]
+    for (number, row), word in zip(rows, words, strict=True):
+        if word not in EVALUATION_WORDS | TRAINING_WORDS:
+            raise DataError(
+                f"{path} needs a split in each row; row {number} has {row[place]!r}: write one of "
+                f"{', '.join(sorted(EVALUATION_WORDS))}, or for training one of {', '.join(sorted(TRAINING_WORDS - {''}))} or "
+                "nothing"
+            )
+    if "train" in column.lower() and TRUTH.intersection(words):
         raise DataError(
-            f"{path} needs a split in each row; row {number} has {text!r}: write one of {', '.join(sorted(EVALUATION_WORDS))}, "
-            f"or for training one of {', '.join(sorted(TRAINING_WORDS - {''}))} or nothing"
+            f"{path} needs a column that marks evaluation images; {column!r} seems to mark training images: write train and test "
+            "in it"
         )
-    return word in EVALUATION_WORDS
+    present = [word for word in USUAL_NAMES["val"] if word in words]
+    if split == "val" and len(present) > 1:
+        log.warning("%s has rows of %s; those of %s alone are evaluated", path, listing(present), present[0])
+    wanted = TRAINING_WORDS if split == "train" else EVALUATION_WORDS.difference(present[1:])
+    return [row for row, word in zip(rows, words, strict=True) if word in wanted]
 
 
 def _columns(path: Path, table: ListTable, options: OpenOptions) -> list[int]:
@@ -131,17 +146,19 @@ def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
     """What is to be dropped before the names of a list, and put before them instead, so that they lead to files."""
     beside = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
     inside = [base / name for base in (beside, Path()) for name in ("images", path.stem)]
-    parts = names[0].split("/")
-    for start in range(len(parts)):
-        dropped = "".join(f"{part}/" for part in parts[:start])
-        if start and not (_is_absolute(names[0]) or parts[start - 1] == root.absolute().name):
-            continue
-        if not all(name.startswith(dropped) for name in names):
-            break
-        for folder in (Path(), beside, *([] if dropped else inside)):
-            for suffix in TRIED_SUFFIXES:
-                if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
-                    return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
+    first, last = min(names), max(names)  # what they begin with in common, all do
+    for name in names[:TRIED_IMAGES]:
+        parts = name.split("/")
+        for start in range(len(parts)):
+            dropped = "".join(f"{part}/" for part in parts[:start])
+            if start and not (_is_absolute(name) or parts[start - 1] == root.absolute().name):
+                continue
+            if not (first.startswith(dropped) and last.startswith(dropped)):
+                break
+            for folder in (Path(), beside, *([] if dropped else inside)):
+                for suffix in TRIED_SUFFIXES:
+                    if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
+                        return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
     return "", ""
 
 

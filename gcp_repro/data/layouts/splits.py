@@ -101,7 +101,7 @@ def parse_splits(
     numbers = number_labels([row.label for row in val], classes, first, sources[1])
     if not flat:
         evaluated = {classes[number] for number in numbers}
-        check_trained(sources[0], classes, evaluated, sources[1], known, options.allow_partial)
+        check_trained(sources[0], classes, evaluated, sources[1], known)
     labels = number_labels([row.label for row in train], classes, first, sources[0]), numbers
     samples, val_samples = (
         [(row.name, label) for row, label in zip(rows, column, strict=True)]
@@ -128,10 +128,8 @@ def _folders_in(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries_of(folder) if entry.is_dir() and not is_set_aside(entry.name)]
 
 
-def check_trained(
-    place: str, classes: Sequence[str], evaluated: Collection[str], source: str, known: Collection[str], allow_partial: bool
-) -> None:
-    """Refuse training classes that are none of the data set; those without evaluation images are missing data.
+def check_trained(place: str, classes: Sequence[str], evaluated: Collection[str], source: str, known: Collection[str]) -> None:
+    """Refuse training classes that are none of the data set.
 
     Args:
         place: Where the training images are.
@@ -139,24 +137,16 @@ def check_trained(
         evaluated: Classes that evaluation has.
         source: What says so.
         known: Names of the published classes; empty where anything may be a class.
-        allow_partial: Warn of missing classes instead of raising.
 
     Raises:
-        DataError: A class too many, or one without evaluation images.
+        DataError: A class too many.
     """
-    unmatched = sorted(set(classes) - set(evaluated))
-    strange = sorted(set(unmatched) - set(known)) if known else []
+    strange = sorted({*classes} - {*evaluated} - {*known}) if known else []
     if strange:
         raise DataError(
             f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the published "
             "set "
             "has: remove or rename them"
-        )
-    if unmatched:
-        report_partial(
-            f"{place} has {len(unmatched):,} classes that {source} lacks: {listing(unmatched)}",
-            "add evaluation images of them",
-            allow_partial=allow_partial,
         )
 
 

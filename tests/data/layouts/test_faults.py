@@ -1,6 +1,7 @@
 """What is lost, left over or out of place in a data set, and the words for it."""
 
 import gzip
+import pickle
 import shutil
 import unicodedata
 
@@ -8,6 +9,7 @@ import pytest
 
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.data.tiny.writers import WNIDS, jpeg_bytes
 from gcp_repro.errors import DataError
@@ -86,6 +88,24 @@ class TestWhatIsLost:
         assert len(open_image_set("image_folder", tmp_path, classes=["0", "1"]).classes) == 6
         assert len(open_image_set("image_folder", tmp_path, options=PARTIAL).classes) == 6
 
+    @pytest.mark.parametrize("form", ["webdataset", "list"])
+    def test_only_the_classes_that_are_kept_need_images_in_both_splits(self, tmp_path, form):
+        for split, labels in (("train", "012"), ("val", "01")):
+            files = {f"{split}{label}": jpeg_bytes(0, int(label) + len(split), (8, 8)) for label in labels}
+            rows = "".join(f"{name}.jpg {name[-1]}\n" for name in files)
+            (tmp_path / f"{split}.txt").write_text(rows)
+            for name, data in files.items():
+                (tmp_path / f"{name}.jpg").write_bytes(data)
+            members = {f"{name}.jpg": data for name, data in files.items()} | {f"{name}.cls": name[-1].encode() for name in files}
+            write_tar(tmp_path / f"own-{split}-0000.tar", members)
+        assert len(open_image_set("image_folder", tmp_path, form, classes=["0", "1"]).classes) == 3
+        with pytest.raises(
+            DataError, match="has 'val' images of 1 of its 2 classes, none of 2; the highest label, 0, is that of"
+        ):
+            open_image_set("image_folder", tmp_path, form, classes=["0", "2"])
+        with pytest.raises(DataError, match="needs 'val' images of the classes that are kept; it has none of 2: add some"):
+            open_image_set("image_folder", tmp_path, form, PARTIAL, classes=["2"])
+
     def test_dates_are_no_series(self, tmp_path):
         for split in ("train", "val"):
             for date in ("20230105", "20241231"):
@@ -118,10 +138,13 @@ class TestFoldersOfSplits:
                 put(tmp_path / "all" / f"{split}{name}.jpg")
                 (tmp_path / split / name).mkdir(parents=True)
                 (tmp_path / split / name / "x.jpg").symlink_to(f"../../all/{split}{name}.jpg")
-        assert len(open_image_set("image_folder", tmp_path).val) == 2
+        image_set = open_image_set("image_folder", tmp_path)
+        assert len(image_set.val) == 2
+        assert len(pickle.dumps(image_set.storage)) == len(pickle.dumps(FolderStorage(tmp_path)))  # each worker gets one
         (tmp_path / "val" / "b" / "y.jpg").symlink_to(tmp_path / "all" / "trainb.jpg")
-        with pytest.raises(DataError, match=r"1 are the same file: val/b/y\.jpg is train/b/x\.jpg: .* data\.allow_partial"):
-            open_image_set("image_folder", tmp_path)
+        for options in (None, PARTIAL):
+            with pytest.raises(DataError, match=r"1 are the same file: val/b/y\.jpg is train/b/x\.jpg: .* divide the images"):
+                open_image_set("image_folder", tmp_path, options=options)
 
     def test_accents_are_the_same_in_both_their_forms(self, tmp_path):
         write_images(tmp_path, "train", classes=(unicodedata.normalize("NFC", "café"), "b"))

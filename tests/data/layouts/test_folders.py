@@ -67,7 +67,7 @@ class TestFolders:
         with pytest.raises(DataError, match=r"each class folder needs images; .*train/class_x has none"):
             open_image_set("image_folder", root)
         shutil.copytree(root / "train" / "class_0", root / "train" / "class_x", dirs_exist_ok=True)
-        with pytest.raises(DataError, match=r"train has 1 classes that .*val lacks: class_x: add evaluation images"):
+        with pytest.raises(DataError, match=r"has 'val' images of 3 of its 4 classes, none of class_x; .*: add images"):
             open_image_set("image_folder", root)
 
     def test_evaluation_images_are_needed_and_may_be_called_test(self, tmp_path):

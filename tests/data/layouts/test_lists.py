@@ -122,6 +122,13 @@ def test_what_is_before_a_path_is_dropped_from_all_rows_or_none(tmp_path):
         open_image_set("image_folder", tmp_path)
 
 
+def test_where_paths_start_is_seen_though_the_first_image_is_missing(tmp_path):
+    write_lists(tmp_path, ".csv", ["path,label"], row="/far/images/{split}{number}.jpg,{label}")
+    (tmp_path / "images" / "train0.jpg").unlink()
+    with pytest.raises(DataError, match=r"lacks 1 of its 4 images: images/train0\.jpg"):
+        open_image_set("image_folder", tmp_path)
+
+
 def test_a_list_that_begins_above_the_root(tmp_path):
     write_lists(tmp_path / "mine", ".csv", ["path,label"], row="sets/mine/images/{split}{number}.jpg,{label}")
     assert open_image_set("image_folder", tmp_path / "mine").train[0] == ("images/train0.jpg", 0)
@@ -185,6 +192,25 @@ def test_what_is_there_instead_of_an_image_is_said(tmp_path, wrong):
     (tmp_path / "train.csv").write_text(f"path,label\n{wrong},a\nimages/train1.jpg,b\n")
     with pytest.raises(DataError, match=rf"lacks 1 of its 4 images: {wrong} \(there is train0\.jpg\)"):
         open_image_set("image_folder", tmp_path)
+
+
+def test_of_several_names_of_evaluation_in_one_column_one_is_taken(tmp_path, caplog):
+    for name in "abc":
+        put(tmp_path / f"{name}.jpg", 0, ord(name))
+    options = OpenOptions(train_split=("all.csv",), val_split=("all.csv",), split_column="set")
+    (tmp_path / "all.csv").write_text("path,label,set\na.jpg,0,test\nb.jpg,0,val\nc.jpg,0,train\n")
+    image_set = open_image_set("image_folder", tmp_path, options=options)
+    assert (image_set.train, image_set.val) == ([("c.jpg", 0)], [("b.jpg", 0)])
+    assert "all.csv has rows of val, test; those of val alone are evaluated" in caplog.text
+
+
+def test_a_column_that_marks_training_images_is_not_read_the_other_way_round(tmp_path):
+    for name in "ab":
+        put(tmp_path / f"{name}.jpg", 0, ord(name))
+    options = OpenOptions(train_split=("all.csv",), val_split=("all.csv",), split_column="is_training_image")
+    (tmp_path / "all.csv").write_text("path,label,is_training_image\na.jpg,0,1\nb.jpg,0,0\n")
+    with pytest.raises(DataError, match=r"'is_training_image' seems to mark training images: write train and test in it"):
+        open_image_set("image_folder", tmp_path, options=options)
 
 
 def test_a_word_for_a_split_that_is_none(tmp_path):
