@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing, report_partial
+from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing
 from gcp_repro.data.layouts.folders import check_folders, class_rows
 from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
@@ -145,8 +145,7 @@ def check_trained(place: str, classes: Sequence[str], evaluated: Collection[str]
     if strange:
         raise DataError(
             f"{place} needs folders of classes alone; it also has {listing(strange)}, which neither {source} nor the published "
-            "set "
-            "has: remove or rename them"
+            "set has: remove or rename them"
         )
 
 
