@@ -2,6 +2,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from gcp_repro.data.image_files import ImageFilesDataModule
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.data.tiny import Tiny, tiny_root, write_tiny
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from tests.tolerances import TIME_LIMIT
 
 
 @pytest.fixture
@@ -164,15 +166,18 @@ def test_a_resumed_run_still_counts_what_was_skipped(root):
 
 @pytest.fixture
 def fatal(root, monkeypatch, posix):
-    """A module with a worker that dies over an image of its third batch, and that image."""
+    """A module with a worker that dies over an image of its third batch, once a file `go` is there, and that image."""
     module = make(root, num_workers=1, batch_size=2)
     loader = module.train_dataloader()
     row = [key.row for key in loader.batch_sampler.sampler][5]
     path = root / module.image_set.train[row][0]
-    decode = encoded_images.decode_rgb
+    decode, go = encoded_images.decode_rgb, root.parent / "go"
+    go.touch()
 
     def die(data, name, **options):
         if Path(name) == path:
+            while not go.exists():
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         return decode(data, name, **options)
 
@@ -190,12 +195,16 @@ def test_a_dying_worker_is_reported_with_its_file(fatal):
         list(loader)
 
 
-def test_a_worker_that_died_with_finished_batches_in_its_hands(fatal, monkeypatch):
+def test_a_worker_that_died_with_finished_batches_in_its_hands(fatal, root, monkeypatch):
     """Their memory is asked for from a process that is gone; before the system says so, torch raises what the socket does."""
     loader, path = fatal
+    go = root.parent / "go"
+    go.unlink()
     batches = iter(loader)
     next(batches)
     (worker,) = loader._iterator._workers
+    assert loader._iterator._data_queue._reader.poll(TIME_LIMIT)  # the second batch is there; it waits at the third
+    go.touch()
     with contextlib.suppress(RuntimeError):  # torch tells of the death in the midst of what the main process does
         worker.join(60)
     monkeypatch.setattr(worker, "is_alive", lambda: True)
