@@ -9,12 +9,12 @@ import torch
 from gcp_repro.data.array_files import read_idx
 from gcp_repro.data.arrays import ArrayDataModule
 from gcp_repro.data.encoded_images import EncodedImages
-from gcp_repro.data.image_set import class_names
 from gcp_repro.data.layouts.files import read_lines, read_mat
 from gcp_repro.data.layouts.imagenet import read_validation_wnids
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.reader import UnreadableImageError
+from gcp_repro.data.subset import class_names
 from gcp_repro.data.tar_storage import index_tar
 from gcp_repro.data.tiny import write_tiny
 from gcp_repro.errors import DataError, GCPError

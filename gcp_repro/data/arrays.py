@@ -17,9 +17,10 @@ from torchvision.transforms import v2
 
 from gcp_repro.data.array_files import Arrays, read_cifar10, read_cifar100, read_fashion_mnist
 from gcp_repro.data.base import EvaluateOn, ImageDataModule, Split, Transform, at_least, check_evaluated
-from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts, select_subset
+from gcp_repro.data.image_set import Expected, ImageSet, Samples, check_counts
 from gcp_repro.data.label_noise import check_label_noise, with_label_noise
 from gcp_repro.data.storage import FolderStorage
+from gcp_repro.data.subset import select_subset
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.errors import DataError, MissingPathError, OptionError, UnknownNameError
 from gcp_repro.user_paths import user_path

@@ -15,10 +15,11 @@ from gcp_repro.data.base import Batch, ImageDataModule, Split, at_least
 from gcp_repro.data.collate import collate
 from gcp_repro.data.device_decoding import EncodedBatch, collate_encoded, decode_batch, with_seed
 from gcp_repro.data.encoded_images import ON_ERROR, EncodedImages, OnError, ReportingLoader, UnlessSkipped, drop_skipped
-from gcp_repro.data.image_set import ImageSet, class_names, listing, select_subset
+from gcp_repro.data.image_set import ImageSet, listing
 from gcp_repro.data.loading import Transform
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.subset import class_names, select_subset
 from gcp_repro.data.tiny import tiny_root
 from gcp_repro.data.transforms import build_eval_transform, build_train_transform, find_recipe
 from gcp_repro.errors import OptionError, UnknownNameError

@@ -16,15 +16,14 @@ from gcp_repro.data.image_set import (
     check_classes,
     check_counts,
     check_labels,
-    class_names,
     listing,
     loosely,
     report_partial,
-    select_subset,
 )
 from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import FolderStorage, entries_of, is_set_aside
+from gcp_repro.data.subset import class_names, select_subset
 from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
 from gcp_repro.stand_ins import stand_in_at
 

@@ -22,11 +22,12 @@ from typing import Any
 from gcp_repro.data.base import Split
 from gcp_repro.data.encoded_images import EncodedImages
 from gcp_repro.data.image_files import ImageFilesDataModule
-from gcp_repro.data.image_set import ImageSet, class_names, listing, report_partial, select_subset
+from gcp_repro.data.image_set import ImageSet, listing, report_partial
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.parquet import read_tables
 from gcp_repro.data.layouts.shards import read_shards
 from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.subset import class_names, select_subset
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.stand_ins import stand_in_at
 from gcp_repro.user_paths import user_path

@@ -7,9 +7,9 @@ import datasets
 import pytest
 from PIL import Image
 
-from gcp_repro.data.image_set import select_subset
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
+from gcp_repro.data.subset import select_subset
 from gcp_repro.data.tiny import Tiny, write_tiny
 from gcp_repro.data.tiny.writers import WNIDS, jpeg_bytes
 from gcp_repro.errors import DataError
