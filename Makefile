@@ -46,7 +46,7 @@ test-min: $(OLDEST)/.installed ## Run the tests with the oldest versions that py
 	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 gpu: $(VENV)/.installed-dev ## Run the GPU tests, measure speeds and train in mixed precision, in eight minutes, into reports/gpu; PEER=CLONE
-	$(BIN)/python scripts/gpu_session.py $(if $(PEER),--peer $(PEER))
+	$(BIN)/python -m scripts.gpu $(if $(PEER),--peer $(PEER))
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and the generated documents
 	$(BIN)/ruff check .

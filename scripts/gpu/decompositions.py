@@ -1,6 +1,6 @@
 """Which decomposition of a batch of Gram matrices is the fastest on a GPU: torch's, cuSOLVER's, or the CPU's.
 
-    python scripts/gpu_decompositions.py [--output reports/gpu/decompositions.csv] [--sizes 48 168] [--batches 10 128]
+    python -m scripts.gpu.decompositions [--output reports/gpu/decompositions.csv] [--sizes 48 168] [--batches 10 128]
 
 `syev_batched` is cuSOLVER's function for batches of any size, which `torch.linalg.eigh` calls from torch 2.12 on; here it is
 called by itself, so that it can be measured with any torch.
@@ -8,7 +8,6 @@ called by itself, so that it can be measured with any torch.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import ctypes
 import itertools
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.decomposition import decompose
+from scripts.gpu.arguments import checked_options, device_name, gpu_parser
 
 CHANNELS = 256
 VECTORS, LOWER, REAL = 1, 0, {torch.float32: 0, torch.float64: 1}  # cuSOLVER's numbers
@@ -97,17 +97,13 @@ def milliseconds(work: Callable[[], object], device: str, rounds: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser = gpu_parser("scripts.gpu.decompositions", __doc__, "reports/gpu/decompositions.csv", "csv file")
     parser.add_argument("--sizes", type=int, nargs="+", default=[48, 168, 196, 256], help="rows of the Gram matrices")
     parser.add_argument("--batches", type=int, nargs="+", default=[10, 128])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("reports/gpu/decompositions.csv"))
-    options = parser.parse_args(arguments)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error(f"a CUDA device is needed; torch {torch.__version__} finds none: pass --device cpu to try it")
+    options = checked_options(parser, arguments)
     ways = ways_on(options.device)
-    name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    name = device_name(options.device)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

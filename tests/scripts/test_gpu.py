@@ -7,7 +7,7 @@ import pytest
 
 from gcp_repro.bench.train import _configs, add_arguments
 from gcp_repro.data.tiny import Tiny
-from scripts.gpu_session import TESTS, Step, main, run, steps_on
+from scripts.gpu.__main__ import TESTS, Step, main, run, steps_on
 
 SAYS = "import sys; print('said'); sys.exit({})"
 
@@ -57,7 +57,7 @@ def test_every_training_has_a_folder_of_its_own(tmp_path):
 def test_the_tests_are_those_that_need_a_gpu():
     root = Path(__file__).parents[2]
     marked = [path for path in (root / "tests").rglob("test_*.py") if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
-    assert {str(path.relative_to(root)) for path in marked} - {"tests/scripts/test_gpu_session.py"} == {*TESTS}
+    assert {str(path.relative_to(root)) for path in marked} - {"tests/scripts/test_gpu.py"} == {*TESTS}
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -1,6 +1,6 @@
 """All that a GPU is wanted for, in one go of at most eight minutes: tests, speeds, trainings in mixed precision and compiled.
 
-    python scripts/gpu_session.py [--output DIR] [--peer CLONE] [--minutes M] [--only STEP ...]
+    python -m scripts.gpu [--output DIR] [--peer CLONE] [--minutes M] [--only STEP ...]
 
 Every step is a command with a time limit of its own. One that fails or runs out of time leaves the others theirs. What they say
 is in DIR/log.txt, how they ended in DIR/session.csv, what they measured beside it. `--device cpu` goes through the same on a CPU,
@@ -9,7 +9,6 @@ at sizes that take it a minute or two.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import subprocess
@@ -21,8 +20,10 @@ from pathlib import Path
 
 import torch
 
+from scripts.gpu.arguments import checked_options, gpu_parser
+
 BIN = Path(sys.executable).parent
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
 
 
 def _script(name: str, device: str, folder: Path, options: tuple[str, ...], seconds: float) -> Step:
-    """A measurement that is a script of this folder, `gpu_NAME.py`."""
-    script = str(ROOT / "scripts" / f"gpu_{name}.py")
-    return Step(name, (sys.executable, script, "--device", device, *options, "--output", str(folder / f"{name}.csv")), seconds)
+    """A measurement that is a script of this folder."""
+    command = (sys.executable, "-m", f"scripts.gpu.{name}", "--device", device, *options)
+    return Step(name, (*command, "--output", str(folder / f"{name}.csv")), seconds)
 
 
 def _compared(device: str) -> tuple[str, ...]:
@@ -170,15 +171,11 @@ def _write(path: Path, endings: Sequence[Ending]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0 if every step was done."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--output", type=Path, default=Path("reports/gpu"), help="folder (default: %(default)s)")
+    parser = gpu_parser("scripts.gpu", __doc__, "reports/gpu", "folder")
     parser.add_argument("--peer", type=Path, help="your clone of DifferentiableSVD, to be timed in the same run")
     parser.add_argument("--minutes", type=float, default=8.0, help="for all steps together (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="STEP", help="names of steps")
-    options = parser.parse_args(arguments)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error(f"a CUDA device is needed; torch {torch.__version__} finds none: pass --device cpu to try it")
+    options = checked_options(parser, arguments)
     folder = options.output.resolve()
     steps = steps_on(options.device, folder, options.peer)
     names = [step.name for step in steps]

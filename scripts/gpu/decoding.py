@@ -1,11 +1,10 @@
 """Images a second that reach the GPU, decoded by workers or where the network is (`data.decode_on`), by the number of workers.
 
-python scripts/gpu_decoding.py [--output reports/gpu/decoding.csv] [--images 512] [--workers 0 4 8]
+python -m scripts.gpu.decoding [--output reports/gpu/decoding.csv] [--images 512] [--workers 0 4 8]
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import shutil
 import sys
@@ -19,6 +18,7 @@ import torch
 
 from gcp_repro.bench.image_pipelines import write_photographs
 from gcp_repro.data.image_files import ImageFilesDataModule
+from scripts.gpu.arguments import checked_options, device_name, gpu_parser
 
 BATCH = 64
 
@@ -55,15 +55,11 @@ def images_a_second(root: Path, decode_on: str, workers: int, device: str) -> fl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser = gpu_parser("scripts.gpu.decoding", __doc__, "reports/gpu/decoding.csv", "csv file")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 4, 8])
-    parser.add_argument("--output", type=Path, default=Path("reports/gpu/decoding.csv"))
-    options = parser.parse_args(arguments)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error(f"a CUDA device is needed; torch {torch.__version__} finds none: pass --device cpu to try it")
-    name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    options = checked_options(parser, arguments)
+    name = device_name(options.device)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, options.output.open("w", newline="", encoding="utf-8") as file:
         write_images(Path(folder), options.images)
