@@ -28,6 +28,7 @@ from gcp_repro.training.build import Experiment, build, build_experiment, label_
 from gcp_repro.training.diagnostics.diagnostic import MetaLayerDiagnostic
 from gcp_repro.training.hardware import check_hardware
 from gcp_repro.training.loop.checkpoints import DurableCheckpointIO
+from gcp_repro.training.module.compilation import compile_options, explained_failures
 from gcp_repro.training.processes.batches import share_batch
 from gcp_repro.training.protocol.initial_weights import InitialWeights
 from gcp_repro.training.run import ignore_irrelevant_warnings
@@ -48,6 +49,8 @@ class StepTimes:
         layer: The meta-layer.
         backbone: The network in front of it.
         batch_size: Images a step.
+        precision: Of the trainer.
+        compiled: Whether the network was (`compile`).
         step_seconds: Of the round that is the median.
         part_seconds: Of that round, by the names in `PARTS`, and "checkpoint": one at an epoch's end, shared out over its steps.
         memory_bytes: Largest, of torch's allocator on a GPU, resident in the process on the CPU (Linux; 0 elsewhere).
@@ -58,6 +61,8 @@ class StepTimes:
     layer: str
     backbone: str
     batch_size: int
+    precision: str
+    compiled: bool
     step_seconds: float
     part_seconds: dict[str, float]
     memory_bytes: int
@@ -75,6 +80,8 @@ class StepTimes:
             "meta_layer": self.layer,
             "backbone": self.backbone,
             "batch_size": self.batch_size,
+            "precision": self.precision,
+            "compiled": self.compiled,
             "images_per_second": self.images_per_second,
             "step_seconds": self.step_seconds,
             **{f"{part.replace('-', '_')}_seconds": seconds for part, seconds in self.part_seconds.items()},
@@ -111,13 +118,22 @@ def run(options: argparse.Namespace) -> None:
     configs = _configs(options.overrides, options.layers)
     device = torch.device("cuda" if configs[0].trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     here = machine(device, configs[0].trainer.num_threads or torch.get_num_threads())
-    about = {"experiment": configs[0].experiment_name, "batch_size": configs[0].data.batch_size}
-    others = other_rows(options.output, about | {name: here[name] for name in ("device", "cpu")})
+    others = other_rows(options.output, _about(configs[0]) | {name: here[name] for name in ("device", "cpu")})
     with tempfile.TemporaryDirectory() as folder:
         times = measure(configs, Path(folder), steps=options.steps, warmup=options.warmup, repeats=options.repeats)
     make_console().print(_table(times))
     write_rows(options.output, [entry.row() for entry in times], here, others)
     print(f"written: {options.output}")
+
+
+def _about(config: DictConfig) -> dict[str, Any]:
+    """What rows have in common that are measured together, by the names of their columns."""
+    return {
+        "experiment": config.experiment_name,
+        "batch_size": int(config.data.batch_size),
+        "precision": str(config.trainer.precision),
+        "compiled": compile_options(config.compile) is not None,
+    }
 
 
 def _configs(overrides: Sequence[str], layers: Sequence[str]) -> list[DictConfig]:
@@ -180,7 +196,7 @@ def _round(config: DictConfig, folder: Path, steps: int, warmup: int) -> StepTim
     clock = StepClock(experiment.module, experiment.datamodule, warmup)
     trainer = _trainer(config, experiment, clock, folder, warmup + steps)
     forget_peak()
-    with ignore_irrelevant_warnings():
+    with ignore_irrelevant_warnings(), explained_failures(experiment.module.compile_options):
         trainer.fit(experiment.module, experiment.datamodule)
     if clock.steps < steps:
         raise OptionError(
@@ -193,14 +209,13 @@ def _round(config: DictConfig, folder: Path, steps: int, warmup: int) -> StepTim
     saving = (time.perf_counter() - start) / int(trainer.num_training_batches)
     parts = clock.seconds()
     return StepTimes(
-        config.experiment_name,
-        config.meta_layer.name,
-        label_of(experiment.module.network.backbone),
-        int(config.data.batch_size),
-        sum(parts.values()),
-        parts | {"checkpoint": saving},
-        peak_bytes(),
-        bool(config.data.get("tiny", False)),
+        **_about(config),
+        layer=config.meta_layer.name,
+        backbone=label_of(experiment.module.network.backbone),
+        step_seconds=sum(parts.values()),
+        part_seconds=parts | {"checkpoint": saving},
+        memory_bytes=peak_bytes(),
+        tiny=bool(config.data.get("tiny", False)),
     )
 
 
@@ -241,9 +256,10 @@ def _median(rounds: Sequence[StepTimes]) -> StepTimes:
 
 
 def _table(times: Sequence[StepTimes]) -> Table:
-    table = Table(
-        title=f"{times[0].experiment}, {times[0].backbone}, batch {times[0].batch_size}: percent of a step, without checkpoints"
-    )
+    first = times[0]
+    numbers = f"{first.precision}{' compiled' if first.compiled else ''}"
+    about = f"{first.experiment}, {first.backbone}, batch {first.batch_size}, {numbers}"
+    table = Table(title=f"{about}: percent of a step, without checkpoints")
     for name in ("layer", "ms a step", "images/s", *PARTS, "checkpoint", "MiB"):
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
     for entry in times:

@@ -235,7 +235,8 @@ def _done(run: PlannedRun, runs: pd.DataFrame) -> bool:
 def gpu_hours(run: PlannedRun, results: Results, speeds: pd.DataFrame | None = None) -> float | None:
     """Hours on the GPU on which the same experiment and layer were measured, in runs or else by `gcp-bench train`.
 
-    `None` where neither was. Another layer in the same experiment does not count: the layer is what takes the time.
+    `None` where neither was. Another layer in the same experiment does not count, for the layer is what takes the time, nor does
+    another precision of the trainer, in which the run would not be that of the table.
 
     Args:
         run: What is planned.
@@ -247,6 +248,7 @@ def gpu_hours(run: PlannedRun, results: Results, speeds: pd.DataFrame | None = N
             continue
         mask = ~measured["device"].isin(NOT_GPU) & (measured["experiment"] == run.experiment)
         mask &= measured["meta_layer"] == run.meta_layer
+        mask &= measured["precision"] == (configured_setting(run.experiment) or {}).get("trainer.precision")
         throughput = pd.to_numeric(measured.loc[mask, column], errors="coerce").median()
         if not pd.isna(throughput) and throughput > 0:
             return run.images / float(throughput) / 3600
@@ -313,8 +315,8 @@ def _plan_caption(results: Results, speeds: pd.DataFrame | None) -> str:
     )
     if not known:
         return text + (
-            "GPU hours are not estimated: no run of these experiments on a GPU is in the results, and gcp-bench train has "
-            "measured none."
+            "GPU hours are not estimated: no run of these experiments on a GPU, in the precision that they have, is in the "
+            "results, and gcp-bench train has measured none."
         )
     return (
         text

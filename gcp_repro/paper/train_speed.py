@@ -9,7 +9,7 @@ import pandas as pd
 
 __all__ = ["STEP_FILES", "read_train_speeds"]
 
-NEEDED = ["experiment", "meta_layer", "images_per_second", "device"]
+NEEDED = ["experiment", "meta_layer", "precision", "images_per_second", "device"]
 STEP_FILES = (Path("reports"),)
 """Where `gcp-bench train` writes by default."""
 
@@ -21,7 +21,7 @@ def read_train_speeds(places: Iterable[Path] | None = None) -> pd.DataFrame:
         places: Files or folders; None for those of `STEP_FILES`. What does not exist holds nothing.
 
     Returns:
-        Columns experiment, meta_layer, images_per_second and device.
+        Columns experiment, meta_layer, precision (of the trainer), images_per_second and device.
     """
     frames = [pd.DataFrame(columns=NEEDED)]
     for place in STEP_FILES if places is None else places:

@@ -52,6 +52,14 @@ class Ending:
 
 TESTS = ("tests/metalayers/test_on_gpu.py", "tests/training/test_on_gpu.py", "tests/data/test_device_decoding.py")
 """The files with tests that need a GPU."""
+TRAINED = (
+    ("alexnet_imagenet", 128, "32-true"), ("resnet50_imagenet", 256, "32-true"),
+    ("alexnet_imagenet", 128, "16-mixed"), ("resnet50_imagenet", 256, "16-mixed"),
+)  # fmt: skip
+"""Experiment, the paper's batch size, and precision of the trainings whose steps are taken apart."""
+WARMUP, COUNTED = 3, 7
+"""Steps of them."""
+IMAGES = (WARMUP + COUNTED) * max(batch for _, batch, _ in TRAINED)
 
 
 def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
@@ -66,7 +74,7 @@ def steps_on(device: str, folder: Path, peer: Path | None) -> list[Step]:
         _script("decompositions", device, folder, ("--sizes", "8", "--batches", "2") if small else (), 30),
         Step("layers", (bench, "layers", *rounds, "--output", str(folder / "layers.csv")), 900 if small else 120),
         *(_training(device, folder, *choice) for choice in _trainings(small)),
-        Step("train", (bench, "train", *_benched(device), "--output", str(folder / "train_steps.csv")), 120),
+        *_benched(device, folder),
         *(
             [Step("peer", (bench, "layers", *_compared(device), "--peer", str(peer), "--output", str(folder / "peer.csv")), 120)]
             if peer
@@ -90,21 +98,21 @@ def _compared(device: str) -> tuple[str, ...]:
     return (*layers, "--shapes", "4x16x4x4" if device == "cpu" else "paper", "--repeats", "2", "--device", device)
 
 
-def _benched(device: str) -> tuple[str, ...]:
-    """A training whose steps are taken apart: on a GPU a dozen generated images, two a step."""
+def _benched(device: str, folder: Path) -> Iterator[Step]:
+    """Trainings whose steps are taken apart, on photographs of ImageNet's size that are written first."""
+    bench, output = (str(BIN / "gcp-bench"), "train"), ("--output", str(folder / "train_steps.csv"))
     if device == "cpu":
-        return "experiment=digits", "meta_layer=svd_pade", "trainer.accelerator=cpu", "--steps", "2", "--warmup", "1"
-    generated = ("data.tiny=true", "data.batch_size=2", "data.num_workers=0")
-    return (
-        "experiment=resnet50_imagenet",
-        "meta_layer=svd_pade",
-        *generated,
-        "trainer.accelerator=gpu",
-        "--steps",
-        "4",
-        "--warmup",
-        "2",
-    )
+        digits = ("experiment=digits", "meta_layer=svd_pade", "trainer.accelerator=cpu", "--steps", "2", "--warmup", "1")
+        yield Step("train", (*bench, *digits, *output), 900)
+        return
+    images = folder / "images"
+    yield Step("images", (sys.executable, "-m", "scripts.gpu.images", "--output", str(images), "--images", str(IMAGES)), 60)
+    data = ("data=image_folder", f"data.root={images}", f"data.num_workers={max(1, (os.cpu_count() or 1) - 1)}")
+    counts = ("--steps", str(COUNTED), "--warmup", str(WARMUP), "--repeats", "2")
+    for experiment, batch, precision in TRAINED:
+        configured = (f"experiment={experiment}", "meta_layer=svd_pade", *data, f"data.batch_size={batch}")
+        options = (*configured, f"trainer.precision={precision}", "trainer.accelerator=gpu", *counts)
+        yield Step(f"train {experiment} {precision}", (*bench, *options, *output), 90)
 
 
 def _trainings(small: bool) -> Iterator[tuple[str, str, bool]]:

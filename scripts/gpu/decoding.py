@@ -6,7 +6,6 @@ python -m scripts.gpu.decoding [--output reports/gpu/decoding.csv] [--images 512
 from __future__ import annotations
 
 import csv
-import shutil
 import sys
 import tempfile
 import time
@@ -16,27 +15,17 @@ from types import SimpleNamespace
 
 import torch
 
-from gcp_repro.bench.image_pipelines import write_photographs
 from gcp_repro.data.image_files import ImageFilesDataModule
 from scripts.gpu.arguments import checked_options, device_name, gpu_parser
+from scripts.gpu.images import write_images
 
 BATCH = 64
-
-
-def write_images(root: Path, count: int) -> None:
-    """Training and evaluation images, in two classes, as `image_folder` has them."""
-    (root / "photographs").mkdir(parents=True)
-    for number, file in enumerate(write_photographs(root / "photographs", count)):
-        for split in ("train", "val"):
-            target = root / "images" / split / f"class_{number % 2}" / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
 
 
 def images_a_second(root: Path, decode_on: str, workers: int, device: str) -> float:
     """Of a second epoch, when workers have started: random crops, normalised, on the device."""
     module = ImageFilesDataModule(
-        "image_folder", str(root / "images"), batch_size=BATCH, decode_on=decode_on, num_workers=workers, pin_memory=True
+        "image_folder", str(root), batch_size=BATCH, decode_on=decode_on, num_workers=workers, pin_memory=True
     )
     state = SimpleNamespace(training=True, current_epoch=0, global_rank=0, world_size=1, accumulate_grad_batches=1)
     module.trainer = state  # type: ignore[assignment]
@@ -62,12 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = device_name(options.device)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, options.output.open("w", newline="", encoding="utf-8") as file:
-        write_images(Path(folder), options.images)
+        root = Path(folder) / "images"
+        write_images(root, options.images, classes=2)
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["decode_on", "workers", "images_per_second", "images", "batch_size", "device", "torch"])
         for decode_on in ("workers", "device"):
             for workers in options.workers:
-                speed = images_a_second(Path(folder), decode_on, workers, options.device)
+                speed = images_a_second(root, decode_on, workers, options.device)
                 writer.writerow([decode_on, workers, f"{speed:.0f}", options.images, BATCH, name, torch.__version__])
                 file.flush()
                 print(f"decoded by the {decode_on}, {workers} workers: {speed:.0f} images/s", flush=True)

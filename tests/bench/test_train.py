@@ -112,19 +112,25 @@ def test_the_command_compares_layers_and_writes_their_rows(tmp_path, capsys):
 def test_other_experiments_keep_their_rows_and_the_same_one_gets_new_ones(tmp_path, monkeypatch):
     def measured(configs, folder, **counts):
         name, batch = configs[0].experiment_name, configs[0].data.batch_size
+        parts = dict.fromkeys((*PARTS, "checkpoint"), 1.0)
         return [
-            StepTimes(name, config.meta_layer.name, "cnn", batch, 8.0, dict.fromkeys((*PARTS, "checkpoint"), 1.0), 0)
+            StepTimes(name, config.meta_layer.name, "cnn", batch, config.trainer.precision, False, 8.0, parts, 0)
             for config in configs
         ]
 
     monkeypatch.setattr(train, "measure", measured)
     output = tmp_path / "steps.csv"
-    for first, layer in (("digits", "svd_pade"), ("digits_few", "svd_pade"), ("digits", "svd_taylor")):
-        overrides = [f"experiment={first}", *TINY[1:], f"meta_layer={layer}"]
+    for first, layer, precision in (
+        ("digits", "svd_pade", "32-true"), ("digits_few", "svd_pade", "32-true"),
+        ("digits", "svd_lyapunov", "bf16-mixed"), ("digits", "svd_taylor", "32-true"),
+    ):  # fmt: skip
+        overrides = [f"experiment={first}", *TINY[1:], f"meta_layer={layer}", f"trainer.precision={precision}"]
         main(["train", *overrides, "--layers", "gap", "--output", str(output)])
     rows = list(csv.DictReader(output.read_text().splitlines()))
-    assert [(row["experiment"], row["meta_layer"]) for row in rows] == [
-        ("digits_few", "svd_pade"), ("digits_few", "gap"), ("digits", "svd_taylor"), ("digits", "gap"),
+    assert [(row["experiment"], row["meta_layer"], row["precision"]) for row in rows] == [
+        ("digits_few", "svd_pade", "32-true"), ("digits_few", "gap", "32-true"),
+        ("digits", "svd_lyapunov", "bf16-mixed"), ("digits", "gap", "bf16-mixed"),
+        ("digits", "svd_taylor", "32-true"), ("digits", "gap", "32-true"),
     ]  # fmt: skip
 
 
@@ -133,13 +139,14 @@ def test_a_file_of_another_kind_is_refused_before_any_work(tmp_path, capsys):
     output.write_text("a,b\n1,2\n")
     with pytest.raises(SystemExit, match=r"^[12]$"):
         main(["train", *TINY, "meta_layer=svd_pade", "--steps", "1000", "--output", str(output)])
-    assert re.search(r"columns experiment, batch_size, device, cpu; reading .*notes\.csv gave KeyError", capsys.readouterr().err)
+    columns = "experiment, batch_size, precision, compiled, device, cpu"
+    assert re.search(rf"columns {columns}; reading .*notes\.csv gave KeyError", capsys.readouterr().err)
     assert output.read_text() == "a,b\n1,2\n"
 
 
 def test_the_parts_are_those_of_the_median_round_and_sum_to_its_step():
     def step(data, forward, memory):
-        return StepTimes("digits", "gap", "cnn", 10, data + forward, {"data": data, "forward": forward}, memory)
+        return StepTimes("digits", "gap", "cnn", 10, "32-true", False, data + forward, {"data": data, "forward": forward}, memory)
 
     found = _median([step(1.0, 8.0, 3), step(6.0, 4.0, 1), step(7.0, 5.0, 2)])  # medians one by one: 6 and 5, of a step of 10
     assert (found.step_seconds, found.part_seconds, found.memory_bytes) == (10.0, {"data": 6.0, "forward": 4.0}, 3)

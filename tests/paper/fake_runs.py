@@ -51,7 +51,7 @@ def write_run(
         "protocol_options": "", "setting": setting, "planned_epochs": setting["schedule.epochs"],
         "epochs": epochs, "final_top1_error": error, "final_top5_error": error / 10, "final_loss": error / 30,
         "best_top1_error": error - 0.1, "best_top5_error": error / 11, "best_epoch": 12, "wall_time_seconds": 4.2,
-        "samples_per_second": 900.0, "device": "cpu", "num_parameters": 48000,
+        "samples_per_second": 900.0, "device": "cpu", "precision": "32-true", "num_parameters": 48000,
         "versions": {"python": "3.11.2", "torch": "2.6.0", "gcp_repro": "0.1.0"}, "git_revision": "0123456789abcdef",
         "config_hash": config_hash,
     }  # fmt: skip

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from gcp_repro.bench.train import _configs, add_arguments
-from gcp_repro.data.tiny import Tiny
-from scripts.gpu.__main__ import TESTS, Step, main, run, steps_on
+from gcp_repro.data import ImageFilesDataModule
+from scripts.gpu.__main__ import IMAGES, TESTS, TRAINED, Step, main, run, steps_on
+from scripts.gpu.images import main as write_images_command
 
 SAYS = "import sys; print('said'); sys.exit({})"
 
@@ -39,8 +40,9 @@ def test_the_whole_fits_into_its_time_and_measures_what_it_says(tmp_path):
     steps = steps_on("cuda", tmp_path, tmp_path / "clone")
     assert [step.name for step in steps] == [
         "tests", "decompositions", "layers", "alexnet_imagenet 16-mixed", "alexnet_imagenet bf16-mixed compiled",
-        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "train", "peer",
-        "decoding", "tune", "data",
+        "resnet50_imagenet 16-mixed", "resnet50_imagenet bf16-mixed compiled", "images",
+        "train alexnet_imagenet 32-true", "train resnet50_imagenet 32-true", "train alexnet_imagenet 16-mixed",
+        "train resnet50_imagenet 16-mixed", "peer", "decoding", "tune", "data",
     ]  # fmt: skip
     assert all("cuda" in step.command for step in steps if step.name in ("tune", "layers", "peer"))
     assert [step.name for step in steps if str(tmp_path / "clone") in step.command] == ["peer"]
@@ -63,20 +65,40 @@ def test_the_tests_are_those_that_need_a_gpu():
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_measurement_leaves_a_file_in_the_folder(device, tmp_path):
     benches = [step.command for step in steps_on(device, tmp_path, None) if step.command[0].endswith("gcp-bench")]
-    assert [command[1] for command in benches] == ["layers", "train", "tune", "data"]
-    files = [command[1 + command.index("--csv" if command[1] == "data" else "--output")] for command in benches]
-    assert [Path(file).parent for file in files] == [tmp_path] * 4
-    assert len({*files}) == 4
+    assert {command[1] for command in benches} == {"layers", "train", "tune", "data"}
+    files = {command[1]: command[1 + command.index("--csv" if command[1] == "data" else "--output")] for command in benches}
+    assert {Path(file).parent for file in files.values()} == {tmp_path}
+    assert len({*files.values()}) == 4
 
 
-@pytest.mark.parametrize(("device", "images"), [("cpu", 1000), ("cuda", Tiny().classes * Tiny().train)])
-def test_the_training_whose_steps_are_taken_apart_has_as_many_batches_as_it_counts(device, images, tmp_path):
-    (step,) = [step for step in steps_on(device, tmp_path, None) if step.name == "train"]
-    options = argparse.ArgumentParser()
-    add_arguments(options)
-    chosen = options.parse_args(step.command[2:])
-    config, *_ = _configs([override.replace("=gpu", "=cpu") for override in chosen.overrides], chosen.layers)
-    assert chosen.steps + chosen.warmup <= images // config.data.batch_size
+@pytest.mark.parametrize(("device", "images"), [("cpu", 1000), ("cuda", IMAGES)])
+def test_the_trainings_whose_steps_are_taken_apart_have_as_many_batches_as_they_count(device, images, tmp_path):
+    steps = [step for step in steps_on(device, tmp_path, None) if step.name.startswith("train")]
+    assert len(steps) == (1 if device == "cpu" else len(TRAINED))
+    for step in steps:
+        options = argparse.ArgumentParser()
+        add_arguments(options)
+        chosen = options.parse_args(step.command[2:])
+        on_cpu = {
+            "trainer.accelerator=gpu": "trainer.accelerator=cpu",
+            "trainer.precision=16-mixed": "trainer.precision=bf16-mixed",
+        }
+        config, *_ = _configs([on_cpu.get(override, override) for override in chosen.overrides], chosen.layers)
+        assert chosen.steps + chosen.warmup <= images // config.data.batch_size
+
+
+def test_images_are_spread_over_classes_and_written_once(tmp_path, capsys):
+    arguments = ["--output", str(tmp_path / "images"), "--images", "5", "--classes", "2"]
+    assert write_images_command(arguments) == 0
+    found = ImageFilesDataModule("image_folder", str(tmp_path / "images"), batch_size=1, num_workers=0)
+    found.setup("fit")
+    labels = [
+        label for loader in (found.train_dataloader(), found.val_dataloader()) for _, part in loader for label in part.tolist()
+    ]
+    assert sorted(labels) == [0, 0, 0, 0, 1, 1, 1]
+    assert write_images_command(arguments) == 0
+    assert "there already" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_on_a_cpu_it_measures_too(tmp_path):
