@@ -18,7 +18,6 @@ from gcp_repro.linalg.machinery.parallel import for_each_chunk
 from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = [
-    "TAKES_BATCHES",
     "Kept",
     "check_semi_definite",
     "decompose",
@@ -31,9 +30,10 @@ __all__ = [
 ]
 
 
-TAKES_BATCHES = torch.__version__ >= "2.12"
-"""Whether torch's version has an `eigh` that gives whole batches to cuSOLVER: before 2.12 it took one matrix after another."""
-_GESVDA = torch.version.cuda is not None and not TAKES_BATCHES
+ONE_BY_ONE = torch.version.cuda is not None and torch.__version__ < "2.12"
+"""Whether `eigh` takes the matrices of a batch on an NVIDIA GPU one by one: torch 2.12 and later give cuSOLVER all at once."""
+BATCHED_ROWS = 32
+"""Up to which earlier ones do, too."""
 
 
 def require_finite(matrix: Tensor) -> None:
@@ -50,12 +50,14 @@ def require_finite(matrix: Tensor) -> None:
         )
 
 
-def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
+def decompose(matrix: Tensor, on_host: bool = False, factor: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors, in columns, of symmetric `(b, n, n)`; reads the lower triangle.
 
     Args:
         matrix: On any device.
         on_host: Decompose on the CPU, one matrix a thread; the paper does, and batches on a GPU can still be slower.
+        factor: `T`, `(b, m, n)`, if the matrix is `T^T T`. Where torch would take one matrix after another, a GPU decomposes
+            this instead, and matrices without a factor go to the CPU.
 
     Returns:
         `(b, n)` and `(b, n, n)`; both may be scratch memory. The transpose of the eigenvectors is contiguous on the CPU.
@@ -64,6 +66,11 @@ def decompose(matrix: Tensor, on_host: bool = False) -> tuple[Tensor, Tensor]:
         NonFiniteError: NaN or infinity in the matrix.
     """
     require_finite(matrix)
+    if ONE_BY_ONE and matrix.device.type == "cuda" and not on_host:
+        found = None if factor is None else _decompose_by_svd(factor)
+        if found is not None:
+            return found
+        on_host = matrix.shape[-1] > BATCHED_ROWS
     eigenvalues, eigenvectors = _solve(_eigh, matrix, (matrix.shape[:-1], matrix.shape), on_host)
     return eigenvalues, eigenvectors
 
@@ -80,31 +87,26 @@ def decompose_gram(z: Tensor, by_columns: bool, on_host: bool = False) -> tuple[
         `(b, k)` and `(b, k, k)`, for `k` columns or rows; both may be scratch memory.
 
     Raises:
-        NonFiniteError: NaN or infinity in `Z` or the Gram matrix.
+        NonFiniteError: NaN or infinity in the Gram matrix.
     """
-    tall = z if by_columns else z.mT
-    if z.device.type == "cuda" and _GESVDA and not on_host and tall.shape[-2] >= tall.shape[-1]:
-        found = _decompose_gram_by_svd(tall)
-        if found is not None:
-            return found
     if not by_columns:
-        return decompose(z @ z.mT, on_host)
-    return decompose(torch.bmm(z.mT, z, out=scratch("gram", z, len(z), z.shape[-1], z.shape[-1])), on_host)
+        return decompose(z @ z.mT, on_host, z.mT)
+    return decompose(torch.bmm(z.mT, z, out=scratch("gram", z, len(z), z.shape[-1], z.shape[-1])), on_host, z)
 
 
-def _decompose_gram_by_svd(tall: Tensor) -> tuple[Tensor, Tensor] | None:
+def _decompose_by_svd(factor: Tensor) -> tuple[Tensor, Tensor] | None:
     """Of `T^T T`, from the singular value decomposition of `[T; d I]`; None where that gives up, and where `T` is not finite.
 
     `d^2` is of the order of the rounding errors of `T^T T`. Without it cuSOLVER's vectors are NaN for an eigenvalue of 0.
     """
-    columns = tall.shape[-1]
-    shift = 8 * torch.finfo(tall.dtype).eps * tall.square().sum((-2, -1), keepdim=True)
+    columns = factor.shape[-1]
+    shift = 8 * torch.finfo(factor.dtype).eps * factor.square().sum((-2, -1), keepdim=True)
     if not bool(torch.isfinite(shift).all()):
         return None
     shift = torch.where(shift > 0, shift, 1.0)
-    rows = shift.sqrt() * torch.eye(columns, dtype=tall.dtype, device=tall.device)
+    rows = shift.sqrt() * torch.eye(columns, dtype=factor.dtype, device=factor.device)
     try:
-        s, vt = _gesvda(torch.cat([tall, rows], -2))
+        s, vt = _gesvda(torch.cat([factor, rows], -2))
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
     if not bool(torch.isfinite(s.sum() + vt.sum())):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
-from gcp_repro.linalg.decomposition import TAKES_BATCHES, Kept, number_kept
+from gcp_repro.linalg.decomposition import Kept, number_kept
 from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.options import check_options
@@ -131,9 +131,9 @@ def operators_for(spec: PoolingSpec, channels: int) -> Mapping[str, Operator]:
 def operator_for(spec: PoolingSpec, channels: int, device: torch.device | str = "cpu") -> Operator:
     """The operator that computes `spec` for features of so many channels on a device.
 
-    For `solver="auto"` that follows from the device and torch's version: on the CPU the decomposition; off it products of
-    matrices for a fixed number of steps, else a decomposition where the features are, or on the CPU where the device would take
-    one matrix after another. In training, measurements of the machine may say otherwise (`gcp_repro.linalg.solvers`).
+    For `solver="auto"` that follows from the device: on the CPU the decomposition; off it products of matrices for a fixed
+    number of steps, else a decomposition where the features are, or on the CPU where the device would take one matrix after
+    another. In training, measurements of the machine may say otherwise (`gcp_repro.linalg.solvers`).
 
     Args:
         spec: What to compute.
@@ -150,8 +150,8 @@ def solver_for(spec: PoolingSpec, device: torch.device | str = "cpu") -> str:
         return next(iter(solvers))
     if spec.function.kind == "newton_schulz" and "products" in solvers:
         return "products"
-    one_by_one = spec.accuracy == "high" or spec.float32_centering or (spec.route == "dense" and not TAKES_BATCHES)
-    return "host" if one_by_one else "device"
+    by_svd = spec.accuracy == "high" or spec.float32_centering  # of whose matrices a GPU takes one after another
+    return "host" if by_svd else "device"
 
 
 def _all_operators(spec: PoolingSpec, channels: int) -> dict[str, Operator]:

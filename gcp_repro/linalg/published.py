@@ -61,7 +61,8 @@ class PublishedPooling(Operator):
 
     def _decompose(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The spectrum, and the eigenvectors."""
-        eigenvalues, u = decompose(self._times_centering(x) @ x.mT, self.on_host)
+        centered = self._times_centering(x)
+        eigenvalues, u = decompose(centered @ x.mT, self.on_host, centered.mT * x.shape[-1] ** 0.5)
         floor = torch.finfo(self.dtype).eps
         return keep_largest(eigenvalues, self.top_n, floor).clamp(min=floor), u
 

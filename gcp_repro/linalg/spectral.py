@@ -269,7 +269,7 @@ class SpectralPooling(Operator):
             return super().double_backward(direction, upstream, x, *saved)
         scale: float = x.shape[-1] ** -0.5
         features, toward = self._unscaled(x) * scale, self._unscaled(direction) * scale
-        eigenvalues, u = decompose(features @ features.mT, self.on_host)
+        eigenvalues, u = decompose_gram(features, False, self.on_host)
         spectrum = nonzero_spectrum(eigenvalues, max(x.shape[-2:]))
         g = u.mT @ symmetric_from_upper_triangle(upstream.to(self.dtype), x.shape[-2]) @ u
         in_basis = u.mT @ features

@@ -66,7 +66,7 @@ def _with_rank(rows, columns, rank):
 def test_a_gram_matrix_by_singular_values_is_that_by_eigenvalues(monkeypatch, z, by_columns):
     monkeypatch.setattr(decomposition, "_gesvda", _lapacks)
     tall = z if by_columns else z.flip(-2)  # any other of its kind
-    values, vectors = decomposition._decompose_gram_by_svd(tall)
+    values, vectors = decomposition._decompose_by_svd(tall)
     expected, _ = decompose_gram(tall if by_columns else tall.mT, by_columns)
     scale, size = expected.max().item() or 1, max(z.shape)
     torch.testing.assert_close(values, expected, rtol=0, atol=rounding(size) * scale)
@@ -78,15 +78,15 @@ def test_a_gram_matrix_by_singular_values_is_that_by_eigenvalues(monkeypatch, z,
 
 def test_what_the_driver_of_singular_values_cannot_do_is_left_to_eigenvalues(monkeypatch):
     monkeypatch.setattr(decomposition, "_gesvda", lambda tall: (torch.full((1,), torch.nan), torch.zeros(1)))
-    assert decomposition._decompose_gram_by_svd(_random(2, 5, 3)) is None
+    assert decomposition._decompose_by_svd(_random(2, 5, 3)) is None
 
     def fail(tall):
         raise torch.linalg.LinAlgError("did not converge")
 
     monkeypatch.setattr(decomposition, "_gesvda", fail)
-    assert decomposition._decompose_gram_by_svd(_random(2, 5, 3)) is None
+    assert decomposition._decompose_by_svd(_random(2, 5, 3)) is None
     for hopeless in (torch.nan, 1e200):
-        assert decomposition._decompose_gram_by_svd(torch.full((1, 3, 2), hopeless, dtype=F64)) is None
+        assert decomposition._decompose_by_svd(torch.full((1, 3, 2), hopeless, dtype=F64)) is None
         with pytest.raises(NonFiniteError, match=r"in a chunk of shape \(1, 2, 2\)"):
             decompose_gram(torch.full((1, 3, 2), hopeless, dtype=F64), by_columns=True)
 

@@ -41,7 +41,7 @@ def computed(request, monkeypatch):
 
     monkeypatch.setattr(autograd, "OPS", SimpleNamespace(compute=compute))
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: request.param)
-    monkeypatch.setattr(decomposition, "_GESVDA", request.param)
+    monkeypatch.setattr(decomposition, "ONE_BY_ONE", request.param)
     for module in ("authors", "decomposition", "newton_schulz", "products", "published", "spectral"):
         for check in ("require_finite", "check_semi_definite"):
             monkeypatch.setattr(f"gcp_repro.linalg.{module}.{check}", lambda *_: None, raising=False)

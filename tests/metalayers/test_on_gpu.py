@@ -56,6 +56,19 @@ def test_as_on_a_cpu(name, options, shape):
             assert relative_error(found, expected) < tolerance_of(features, options)
 
 
+@pytest.mark.parametrize("options", [{"route": "dense"}, {"route": "dense", "solver": "host"}, {"route": "gram"}])
+@pytest.mark.parametrize("positions", [(7, 7), (3, 4)])
+def test_matrices_of_more_rows_than_are_always_decomposed_together(options, positions):
+    features = features_of(3, 40, *positions)
+    layer = build("svd_lyapunov", **options)
+    for found, expected in zip(on_gpu(layer, features), gradient_of(layer, features), strict=True):
+        assert relative_error(found, expected) < tolerance_of(features, options)
+    covariance = features.flatten(2) @ features.flatten(2).mT
+    found = matrix_sqrt(covariance.to(DEVICE))
+    assert found.device.type == DEVICE
+    assert relative_error(found.cpu(), matrix_sqrt(covariance)) < rounding(40, condition_of(features), torch.float64)
+
+
 @pytest.mark.parametrize(("name", "options"), KINDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_dtypes_of_features_and_their_layout_in_memory(name, options, dtype):
