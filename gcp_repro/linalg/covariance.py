@@ -122,11 +122,12 @@ def _triangle(size: int, device: torch.device) -> _Triangle:
     return _Triangle(rows, columns, rows * size + columns, to_matrix.flatten(), diagonal, blocks)
 
 
-UNDIVIDED = 128  # channels below which a product is not worth more than one call
+UNDIVIDED = 128  # channels below which a product is not worth more than one call; on a GPU it never is
 
 
 def _make_blocks(size: int, device: torch.device) -> tuple[_Block, ...]:
-    step, blocks, first = size if size < UNDIVIDED else -(-size // 4), [], 0
+    undivided = size < UNDIVIDED or device.type != "cpu"
+    step, blocks, first = size if undivided else -(-size // 4), [], 0
     for start in range(0, size, step):
         stop = min(start + step, size)
         rows, columns = torch.triu_indices(stop - start, size - start, device=device)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.errors import GCPError, NonFiniteError
+from gcp_repro.linalg.machinery.finite import all_finite
 from gcp_repro.linalg.machinery.options import Above, AtLeast, Below
 from gcp_repro.linalg.machinery.parallel import for_each_chunk
 from gcp_repro.linalg.machinery.scratch import scratch
@@ -42,7 +43,7 @@ def require_finite(matrix: Tensor) -> None:
     Raises:
         NonFiniteError: "... NaN or infinite entries: the features hold NaN ..."
     """
-    if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
+    if not all_finite(matrix):
         raise NonFiniteError(
             f"the covariance needs finite features; got NaN or infinite entries in a chunk of shape {tuple(matrix.shape)}: "
             "the features hold NaN or infinity, or their squares overflow; lower the learning rate, or "
@@ -95,21 +96,19 @@ def decompose_gram(z: Tensor, by_columns: bool, on_host: bool = False) -> tuple[
 
 
 def _decompose_by_svd(factor: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Of `T^T T`, from the singular value decomposition of `[T; d I]`; None where that gives up, and where `T` is not finite.
+    """Of `T^T T`, which is finite, from the singular value decomposition of `[T; d I]`; None where that gives up.
 
     `d^2` is of the order of the rounding errors of `T^T T`. Without it cuSOLVER's vectors are NaN for an eigenvalue of 0.
     """
     columns = factor.shape[-1]
     shift = 8 * torch.finfo(factor.dtype).eps * factor.square().sum((-2, -1), keepdim=True)
-    if not bool(torch.isfinite(shift).all()):
-        return None
     shift = torch.where(shift > 0, shift, 1.0)
     rows = shift.sqrt() * torch.eye(columns, dtype=factor.dtype, device=factor.device)
     try:
         s, vt = _gesvda(torch.cat([factor, rows], -2))
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
-    if not bool(torch.isfinite(s.sum() + vt.sum())):
+    if not all_finite(s.sum() + vt.sum()):
         return None
     return (s.square() - shift.squeeze(-1)).flip(-1), vt.flip(-2).mT
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg import functions
 from gcp_repro.linalg.covariance import fill_diagonal, from_upper_triangle, upper_pairs
+from gcp_repro.linalg.machinery.finite import all_finite
 from gcp_repro.linalg.machinery.options import AtLeast, options_of
 from gcp_repro.linalg.machinery.parts import Part, Parts
 from gcp_repro.linalg.quotients import DIFFERENCE_QUOTIENTS, geometric_sum
@@ -97,9 +98,9 @@ def register_rule(
 
 def replace_overflow(values: Tensor) -> Tensor:
     """Replace infinite and undefined entries of `(b, n)` by the row's largest finite one, or 0 without any, as published."""
-    finite = values.isfinite()
-    if bool(finite.all()):
+    if all_finite(values):
         return values
+    finite = values.isfinite()
     largest = torch.where(finite, values, 0.0).amax(-1, keepdim=True)
     return torch.where(finite, values, largest)
 

@@ -47,7 +47,7 @@ def pade_coefficients(degree: int = 100) -> tuple[tuple[float, ...], tuple[float
 def pade_approximant(x: Tensor, degree: int = 100) -> Tensor:
     """Value of the approximant at `x` in [0, 1], any shape and floating dtype; not bounded near its own poles around 1.
 
-    Numerator and denominator together by Horner's scheme in `x^16`, whose coefficients, polynomials of degree 15, are one
+    Numerator and denominator together by Horner's scheme in `x^13`, whose coefficients, polynomials of degree 12, are one
     product of matrices (Paterson and Stockmeyer, 1973). At exactly 1, where rounding decides everything, the value is that of
     the published sum, term by term: infinite for degree 100, whose denominator adds up to 0.
 
@@ -62,8 +62,8 @@ def pade_approximant(x: Tensor, degree: int = 100) -> Tensor:
     return quotients.masked_fill_(x == 1, _value_at_one(degree, x.dtype))
 
 
-BLOCK = 16  # a power of two
-CPU_PART = 2**15  # values at a time: their powers take 4 MiB in float64, and smaller parts mean more calls (see `parallel`)
+BLOCK = 13  # of the 26, 51, 101 and 151 coefficients, whole blocks but for 0, 1, 3 and 5
+CPU_PART = 2**15  # values at a time: their powers take 3.3 MiB in float64, and smaller parts mean more calls (see `parallel`)
 GPU_PART = 2**22  # so that they stay below 512 MiB
 
 
@@ -95,9 +95,10 @@ def _blocks(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 def _powers(x: Tensor) -> tuple[Tensor, Tensor]:
     """`x^0 ... x^(BLOCK - 1)` of `(M,)` as rows, and `x^BLOCK`; every pass doubles their number."""
     powers = x.new_empty(BLOCK, len(x))
-    powers[0] = 1.0
-    known, next_power = 1, x
+    powers[0], powers[1] = 1.0, x
+    known = 2
     while known < BLOCK:
-        torch.mul(powers[:known], next_power, out=powers[known : 2 * known])
-        known, next_power = 2 * known, next_power * next_power
-    return powers, next_power
+        new = min(known - 1, BLOCK - known)
+        torch.mul(powers[1 : new + 1], powers[known - 1], out=powers[known : known + new])
+        known += new
+    return powers, powers[-1] * x
