@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -75,10 +76,17 @@ def steps_table() -> str:
     """Where the time of a training step goes, in percent."""
     rows = []
     for row in rows_of("train_steps.csv").to_dict("records"):
-        shares = (f"{100 * row[f'{part}_seconds'] / row['step_seconds']:.1f}" for part in SHARES)
         seconds, memory = f"{row['step_seconds']:.2f}", f"{row['memory_mib']:,.0f}"
-        rows.append([row["experiment"].partition("_")[0], row["meta_layer"], seconds, *shares, memory])
-    return markdown(["network", "layer", "s a step", *(part.replace("_", "-") for part in SHARES), "MiB"], rows)
+        rows.append([row["experiment"].partition("_")[0], row["meta_layer"], seconds, *_shares(row), memory])
+    return markdown(["network", "layer", "s a step", *_share_names(), "MiB"], rows)
+
+
+def _shares(row: Mapping[Any, Any]) -> Iterable[str]:
+    return (f"{100 * row[f'{part}_seconds'] / row['step_seconds']:.1f}" for part in SHARES)
+
+
+def _share_names() -> Iterable[str]:
+    return (part.replace("_", "-") for part in SHARES)
 
 
 def peers_table() -> str:
@@ -141,21 +149,48 @@ def precision_table() -> str:
 
 
 def gpu_layers_table() -> str:
-    """Milliseconds for forward and backward of a batch on a GPU."""
+    """Milliseconds for forward and backward of a batch on a GPU, beside the limit."""
     rows = rows_of("gpu/layers.csv")
+    rows = rows[(rows["origin"] == "gcp_repro") & (rows["dtype"].isna() | (rows["dtype"] == "float64"))].fillna({"route": ""})
     decomposing = ("svd_lyapunov", "mpn_cov", "svd_trunc", "svd_taylor", "svd_pade", "svd_newton")
     layers = [("isqrt_cov", "gram"), *((name, "gram") for name in decomposing)]
-    layers += [("isqrt_cov", "dense"), ("svd_pade", "dense"), ("bcnn", "")]
+    layers += [("isqrt_cov", "dense"), ("svd_lyapunov", "dense"), ("svd_pade", "dense"), ("bcnn", "")]
+    columns = [(128, height) for height, _ in PAPER] + [(10, height) for height, _ in PAPER]
 
-    def cell(layer: str, route: str, height: int) -> str:
-        own = rows[(rows["layer"] == layer) & (rows["route"].fillna("") == route) & (rows["height"] == height)]
-        own = own[own["dtype"].isna() | (own["dtype"] == "float64")]
-        row = only(own, origin="gcp_repro")
-        parts = (f"{1e3 * row[f'{part}_min']:.1f}" for part in ("forward", "backward"))
-        return f"{1e3 * row['total_min']:.1f} ({' + '.join(parts)})"
+    def cell(layer: str, route: str, batch: int, height: int) -> str:
+        row = only(rows, layer=layer, route=route, batch=batch, height=height)
+        beside = "" if pd.isna(row["times_limit_median"]) else f" ({row['times_limit_median']:.2f})"
+        return f"{1e3 * row['total_min']:.1f}{beside}"
 
+    first, *others = (f"{batch} images, {height}x{height}" for batch, height in columns)
     named = ((f"`{layer}`{f', {route}' if route else ''}", layer, route) for layer, route in layers)
-    return markdown(["layer", "7x7", "13x13"], ([words, *(cell(*own, height) for height in (7, 13))] for words, *own in named))
+    return markdown(["layer", first, *others], ([words, *(cell(*own, *column) for column in columns)] for words, *own in named))
+
+
+def gpu_peers_table() -> str:
+    """How many times faster our layers are than DifferentiableSVD's on a GPU."""
+    rows = rows_of("gpu/peer_ratios.csv")
+    rows = rows[rows["reference_origin"] == "peer"]
+    pairs = rows[["layer", "route", "reference"]].drop_duplicates().itertuples(index=False)
+
+    def cells(pair: Any) -> Iterable[str]:
+        for height, _ in PAPER[:2]:
+            row = only(rows, **pair._asdict(), height=height)
+            yield f"{row['total_ratio_median']:.1f} ({row['memory_ratio']:.1f})"
+
+    listed = ([f"`{pair.layer}`, {pair.route}", pair.reference, *cells(pair)] for pair in pairs)
+    return markdown(["layer, route", "beside", *_sizes(PAPER[:2])], listed)
+
+
+def gpu_steps_table() -> str:
+    """Where the time of a training step goes on a GPU, in percent."""
+    rows = rows_of("gpu/train_steps.csv").sort_values(["backbone", "precision"], ascending=[False, False], kind="stable")
+    listed = []
+    for row in rows.to_dict("records"):
+        times = f"{1e3 * row['step_seconds']:.1f}", f"{row['images_per_second']:,.0f}"
+        about = f"{row['experiment'].partition('_')[0]}, {row['batch_size']}", row["precision"], row["meta_layer"]
+        listed.append([*about, *times, *_shares(row), f"{row['memory_mib']:,.0f}"])
+    return markdown(["network, batch", "precision", "layer", "ms a step", "images/s", *_share_names(), "MiB"], listed)
 
 
 def gpu_decompositions_table() -> str:
@@ -205,12 +240,16 @@ def speed_sentences() -> str:
     gpu, alone = rows_of("gpu/layers.csv"), rows_of("gpu/decompositions.csv")
     own = gpu[
         (gpu["origin"] == "gcp_repro") & (gpu["route"] == "gram") & (gpu["dtype"] == "float64") & (gpu["layer"] != "isqrt_cov")
-    ]
+        & (gpu["batch"] == BATCHES[-1])
+    ]  # fmt: skip
+    peers = rows_of("gpu/peer_ratios.csv")
+    peer = peers[(peers["route"] == "gram") & (peers["reference"] == "SVD_Pade")]["total_ratio_median"]
     slow, fast = (only(alone, way=way, dtype="float64", batch=128, size=168)["milliseconds"] for way in ("eigh", "gesvda"))
     third = (
         f"On an {_the_one(own, 'device')} the gram route's SVD layers take {1e3 * own['total_min'].min():.0f} to "
-        f"{1e3 * own['total_min'].max():.0f} ms for {_the_one(own, 'batch')} images at 7x7 and 13x13: whole batches are "
-        f"decomposed at a time, {slow / fast:.0f} times as fast as by the `eigh` of torch {_the_one(own, 'torch')} at 13x13 "
+        f"{1e3 * own['total_min'].max():.0f} ms for {_the_one(own, 'batch')} images at 7x7 to 14x14, {peer.min():.0f} to "
+        f"{peer.max():.0f} times faster than SVD_Pade: whole batches are decomposed at a time, {slow / fast:.0f} times as fast "
+        f"as by the `eigh` of torch {_the_one(own, 'torch')} at 13x13 on an {_the_one(alone, 'device')} "
         "([performance](docs/performance.md#on-a-gpu))."
     )
     return f"- {first}\n- {second}\n- {third}\n"
