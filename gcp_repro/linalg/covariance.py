@@ -212,10 +212,10 @@ def twice_symmetric_from_upper_triangle(vector: Tensor, size: int, dtype: torch.
     return matrix
 
 
-def upper_pairs(values: Tensor) -> tuple[Tensor, Tensor]:
-    """For `(..., n)`, the values at row and column of every entry of the upper triangle, each `(..., n (n + 1) / 2)`."""
-    triangle = _triangle(values.shape[-1], values.device)
-    return _take(values, triangle.rows), _take(values, triangle.columns)
+def upper_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """For `(..., n)` twice, the values at row and column of every entry of the upper triangle, each `(..., n (n + 1) / 2)`."""
+    triangle = _triangle(rows.shape[-1], rows.device)
+    return _take(rows, triangle.rows), _take(columns, triangle.columns)
 
 
 def fill_diagonal(triangle: Tensor, size: int, value: float) -> Tensor:

@@ -106,8 +106,11 @@ def replace_overflow(values: Tensor) -> Tensor:
 
 
 def quotients(eigenvalues: Tensor, quotient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """`k(larger, smaller)` for all pairs of `(b, n)` ascending eigenvalues, as an upper triangle with 0 on the diagonal."""
-    smaller, larger = upper_pairs(eigenvalues)
+    """`k(larger, smaller)` for all pairs of `(b, n)` ascending eigenvalues, as an upper triangle with 0 on the diagonal.
+
+    A pair of zeros, whose images do not differ, is given as infinity and 0, which all quotients here map to 0.
+    """
+    smaller, larger = upper_pairs(eigenvalues, torch.where(eigenvalues > 0, eigenvalues, torch.inf))
     # the diagonal is no pair; it must not be anyone's largest entry
     return replace_overflow(fill_diagonal(quotient(larger, smaller), eigenvalues.shape[-1], 0.0))
 
@@ -121,7 +124,7 @@ def skew_quotients(eigenvalues: Tensor, quotient: Callable[[Tensor, Tensor], Ten
 def _from_quotient(name: str, quotient: Callable[[Tensor, Tensor], Tensor]) -> GradientRule:
     def table(eigenvalues: Tensor, images: Tensor, function: SpectralFunction) -> GradientTable:
         exact = function.gradient(eigenvalues)
-        of_smaller, of_larger = upper_pairs(images)
+        of_smaller, of_larger = upper_pairs(images, images)
         products = (of_larger - of_smaller).mul_(quotients(eigenvalues, quotient))
         result = from_upper_triangle(products, eigenvalues.shape[-1])
         result.diagonal(dim1=-2, dim2=-1).copy_(exact.table.diagonal(dim1=-2, dim2=-1))

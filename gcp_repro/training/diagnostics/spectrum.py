@@ -164,7 +164,7 @@ class DifferenceQuotients(MetaLayerDiagnostic):
         if not isinstance(operator, PublishedPooling | SpectralPooling) or operator.rule.quotient is None:
             return {}
         spectrum = operator.spectrum(as_positions(sample.features))
-        smaller, larger = upper_pairs(spectrum)
+        smaller, larger = upper_pairs(spectrum, spectrum)
         rows, columns = torch.triu_indices(spectrum.shape[-1], spectrum.shape[-1], device=spectrum.device)
         quotients = operator.rule.quotient(larger, smaller)[:, rows != columns].abs()  # the diagonal is no pair
         if not quotients.numel():
