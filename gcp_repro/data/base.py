@@ -145,7 +145,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """What happens to an evaluation image; None passes the image on."""
         return None
 
-    def collate(self, split: Split) -> Callable[[list[Any]], Any]:
+    def collate(self, split: Split) -> Callable[[Sequence[Any]], Any]:
         """What makes a batch of samples."""
         return collate
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from gcp_repro.errors import DataError
 
 __all__ = ["BatchMemory", "by_value", "stack_channels_last"]
 
@@ -21,25 +23,36 @@ _memories: weakref.WeakValueDictionary[int, BatchMemory] = weakref.WeakValueDict
 _of_this_worker: list[BatchMemory] = []
 
 
-def stack_channels_last(images: Sequence[Tensor]) -> Any:
+def stack_channels_last(images: Iterator[Tensor], most: int) -> Any:
     """The images `(B, ..., C, H, W)`, their channels last in memory.
 
     Args:
-        images: Each `(..., C, H, W)`, uint8.
+        images: Each `(..., C, H, W)`, uint8; one at least.
+        most: How many there may be.
 
     Returns:
         A tensor; in a worker of a loader with a `BatchMemory` something that becomes one in the reader.
+
+    Raises:
+        DataError: Images of several sizes.
     """
-    rows = [image.movedim(-3, -1) for image in images]
-    shape = (len(rows), *rows[0].shape)
+    first = next(images)
+    shape = (most, *first.movedim(-3, -1).shape)
     memory = _of_this_worker[0] if _of_this_worker else None
-    place = memory.free_place(math.prod(shape)) if memory is not None else None
+    place = None if memory is None else memory.free_place(math.prod(shape))
+    rows = first.new_empty(shape) if memory is None or place is None else _lying_in(memory.places[place], shape)
+    count = 0
+    for count, image in enumerate(itertools.chain([first], images), 1):
+        if image.shape != first.shape or image.dtype != first.dtype:
+            raise DataError(
+                f"the images of a batch need one size and type; got {tuple(first.shape)}, {first.dtype}, and "
+                f"{tuple(image.shape)}, {image.dtype}: end data.transform in a crop or a resize to a fixed size"
+            )
+        rows[count - 1].copy_(image.movedim(-3, -1))
     if memory is None or place is None:
-        return torch.stack(rows).movedim(-1, -3)
-    out = torch.empty(0, dtype=torch.uint8).set_(memory.places[place], 0, shape)  # type: ignore[call-overload]
-    batch = torch.stack(rows, out=out).movedim(-1, -3)
+        return rows[:count].movedim(-1, -3)
     memory.taken[place] = 1
-    return _Sent(_received, batch, memory.number, place)
+    return _Sent(_received, memory.handed_over(place), (count, *shape[1:]), memory.number, place)
 
 
 def by_value(tensor: Tensor) -> Any:
@@ -47,11 +60,16 @@ def by_value(tensor: Tensor) -> Any:
     return _Sent(torch.from_numpy, tensor.numpy()) if _of_this_worker else tensor
 
 
+def _lying_in(storage: torch.UntypedStorage, shape: Sequence[int]) -> Tensor:
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)  # type: ignore[call-overload, no-any-return]
+
+
 class BatchMemory:
     """Places that the workers of a loader write batches to, each again when no tensor lies in it any more.
 
     Made where the batches are read, for one set of workers, which stays: two sets would take each other's places. A batch that
-    finds no free place takes new memory.
+    finds no free place takes new memory. The reader keeps what a place consists of: to hand it over takes a connection of two
+    processes and a third of a millisecond on either side, each time.
 
     Args:
         workers: Their number.
@@ -61,6 +79,7 @@ class BatchMemory:
         self.number = next(_numbers)
         self.taken = RawArray("B", workers * PLACES)
         self.places: dict[int, torch.UntypedStorage] = {}
+        self.known: dict[int, Any] = {}  # of places, to the reader the bytes, to a worker the storage that it has handed over
         _memories[self.number] = self
 
     def use(self, worker: int) -> None:
@@ -76,6 +95,21 @@ class BatchMemory:
             self.places[place] = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
         return place
 
+    def handed_over(self, place: int) -> torch.UntypedStorage | None:
+        """The place's storage the first time, None when the reader has it."""
+        if self.known.get(place) is self.places[place]:
+            return None
+        self.known[place] = self.places[place]
+        return self.places[place]
+
+    def batch_in(self, place: int, storage: torch.UntypedStorage | None, shape: Sequence[int]) -> Tensor:
+        """What a worker has written, in the reader; the place is free again when it and all views of it are gone."""
+        if storage is not None:
+            self.known[place] = _lying_in(storage, (storage.nbytes(),)).numpy()
+        rows = self.known[place][: math.prod(shape)].reshape(shape)  # the tensor's storage keeps this very array alive
+        weakref.finalize(rows, self.taken.__setitem__, place, 0).atexit = False
+        return torch.from_numpy(rows).movedim(-1, -3)
+
 
 class _Sent:
     """Pickled as what a function makes of its arguments in the reader."""
@@ -87,9 +121,5 @@ class _Sent:
         return self.reduced
 
 
-def _received(batch: Tensor, number: int, place: int) -> Tensor:
-    """The batch, which frees its place when it and all views of it are gone."""
-    memory = _memories.get(number)
-    if memory is not None:
-        weakref.finalize(batch.untyped_storage(), memory.taken.__setitem__, place, 0).atexit = False
-    return batch
+def _received(storage: torch.UntypedStorage | None, shape: Sequence[int], number: int, place: int) -> Tensor:
+    return _memories[number].batch_in(place, storage, shape)

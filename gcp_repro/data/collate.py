@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,13 +19,31 @@ def collate(items: Sequence[tuple[Any, Any]]) -> Any:
     """What `default_collate` gives; images of bytes are stacked with their channels last in memory, which costs a sixth.
 
     Args:
-        items: Pairs of an image and its label; an image is `(..., C, H, W)`, or anything that `default_collate` takes.
+        items: Pairs of an image and its label; an image is `(..., C, H, W)`, or anything that `default_collate` takes, or None
+            for one that could not be read, which is left out. They are taken one after another, and none is kept.
 
     Returns:
-        Images `(B, ..., C, H, W)`, of 4 dimensions in the memory format `torch.channels_last`, and labels `(B,)`.
+        Images `(B, ..., C, H, W)`, of 4 dimensions in the memory format `torch.channels_last`, and labels `(B,)`. None if there
+        is no image.
+
+    Raises:
+        DataError: Images of several sizes.
     """
-    images, labels = zip(*items, strict=True)
-    first = images[0]
-    if not isinstance(first, Tensor) or first.ndim < 3 or first.dtype != torch.uint8:
-        return default_collate(list(items))
-    return stack_channels_last(images), by_value(default_collate(list(labels)))
+    readable = (pair for pair in items if pair[0] is not None)
+    first = next(readable, None)
+    if first is None:
+        return None
+    pairs = itertools.chain([first], readable)
+    image = first[0]
+    if not isinstance(image, Tensor) or image.ndim < 3 or image.dtype != torch.uint8:
+        return default_collate(list(pairs))
+    labels: list[Any] = []
+    images = stack_channels_last(_apart(pairs, labels), len(items))
+    return images, by_value(default_collate(labels))
+
+
+def _apart(pairs: Iterable[tuple[Tensor, Any]], labels: list[Any]) -> Iterator[Tensor]:
+    """The images, whose labels are written down as they pass."""
+    for image, label in pairs:
+        labels.append(label)
+        yield image

@@ -23,7 +23,7 @@ from gcp_repro.data.reader import UnreadableImageError, decode_rgb, is_plain_jpe
 from gcp_repro.data.storage import Storage
 from gcp_repro.errors import DataError, UnknownNameError
 
-__all__ = ["EncodedImages", "OnError", "ReportingLoader", "UnlessSkipped", "drop_skipped"]
+__all__ = ["EncodedImages", "OnError", "ReportingLoader", "UnlessSkipped"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class EncodedImages:
         on_error: "raise" stops at the first file that is no image; "skip" logs its name once, counts it in `unreadable`
             and gives what `blank` says instead.
         blank: What "skip" gives: a black image, so that an evaluation keeps its size and counts the file as an error
-            (but for luck), or None, which `drop_skipped` removes from the batch.
+            (but for luck), or None, which `collate` leaves out of the batch.
         exif_orientation: See `decode_rgb`.
         keep_encoded: Give plain JPEGs as their bytes, `(N,)`, for `decode_batch`.
         reduce_to: See `decode_rgb`.
@@ -155,12 +155,6 @@ class UnlessSkipped:
     def __call__(self, image: Tensor | None) -> Tensor | None:
         """The transformed image, or None."""
         return None if image is None else self.transform(image)
-
-
-def drop_skipped(items: list[tuple[Tensor | None, int]]) -> Any:
-    """A training batch without the images that could not be read; None if there is no other."""
-    readable = [item for item in items if item[0] is not None]
-    return collate(readable) if readable else None
 
 
 class ReportingLoader(ResumableLoader):

@@ -14,7 +14,7 @@ from gcp_repro.data.augmentation import Augmentation
 from gcp_repro.data.base import Batch, ImageDataModule, Split, at_least
 from gcp_repro.data.collate import collate
 from gcp_repro.data.device_decoding import EncodedBatch, collate_encoded, decode_batch, with_seed
-from gcp_repro.data.encoded_images import ON_ERROR, EncodedImages, OnError, ReportingLoader, UnlessSkipped, drop_skipped
+from gcp_repro.data.encoded_images import ON_ERROR, EncodedImages, OnError, ReportingLoader, UnlessSkipped
 from gcp_repro.data.image_set import ImageSet, listing
 from gcp_repro.data.loading import Transform
 from gcp_repro.data.open_options import OpenOptions
@@ -174,11 +174,9 @@ class ImageFilesDataModule(ImageDataModule):
         """Resize and views of the recipe."""
         return with_seed if self.decode_on == "device" else self._eval_transform
 
-    def collate(self, split: Split) -> Callable[[list[Any]], Any]:
-        """Training leaves skipped images out."""
-        if self.decode_on == "device":
-            return collate_encoded
-        return drop_skipped if split == "train" else collate
+    def collate(self, split: Split) -> Callable[[Sequence[Any]], Any]:
+        """Encoded images for the device to decode, or images."""
+        return collate_encoded if self.decode_on == "device" else collate
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device; several views stay one more dimension, `(B, views, 3, H, W)`."""

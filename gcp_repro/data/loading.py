@@ -245,17 +245,43 @@ class SeededDataset(Dataset[tuple[Any, Any]]):
     def __getitem__(self, key: SampleKey) -> tuple[Any, Any]:
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[SampleKey]) -> list[tuple[Any, Any]]:
-        if self.transform is None:
-            return [self.source[key.row] for key in keys]
-        seeds = [np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64).item() for key in keys]
+    def __getitems__(self, keys: Sequence[SampleKey]) -> Sequence[tuple[Any, Any]]:
+        return _Samples(self, keys)
+
+
+class _Samples(Sequence[tuple[Any, Any]]):
+    """Those of a batch, each made when it is taken, so that it goes to its place while it is in the processor's cache.
+
+    Asked for one by its number, all are made and kept.
+    """
+
+    def __init__(self, dataset: SeededDataset, keys: Sequence[SampleKey]) -> None:
+        self.dataset = dataset
+        self.keys = keys
+        self._made: list[tuple[Any, Any]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: Any) -> Any:
+        if self._made is None:
+            self._made = list(self)
+        return self._made[number]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._make() if self._made is None else iter(self._made)
+
+    def _make(self) -> Iterator[tuple[Any, Any]]:
+        source, transform, seed = self.dataset.source, self.dataset.transform, self.dataset.seed
+        if transform is None:
+            yield from (source[key.row] for key in self.keys)
+            return
+        seeds = [np.random.SeedSequence((seed, *key)).generate_state(1, np.uint64).item() for key in self.keys]
         state = torch.default_generator.get_state()
         try:
-            return [self._sample(key.row, self.transform, seed) for key, seed in zip(keys, seeds, strict=True)]
+            for key, own_seed in zip(self.keys, seeds, strict=True):
+                image, label = source[key.row]
+                torch.default_generator.manual_seed(own_seed)
+                yield transform(image), label
         finally:
             torch.default_generator.set_state(state)
-
-    def _sample(self, row: int, transform: Transform, seed: int) -> tuple[Any, Any]:
-        image, label = self.source[row]
-        torch.default_generator.manual_seed(seed)
-        return transform(image), label

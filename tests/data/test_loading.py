@@ -124,7 +124,9 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone():
 def test_samples_fetched_together_are_those_fetched_one_by_one():
     dataset = SeededDataset(TensorDataset(torch.zeros(4, 4), torch.arange(4)), AddNoise(), seed=7)
     state = torch.get_rng_state()
-    together = dataset.__getitems__([SampleKey(2, row) for row in (3, 0, 2)])
+    batch = dataset.__getitems__([SampleKey(2, row) for row in (3, 0, 2)])
+    together = [*batch]
+    assert (len(batch), batch[1][1], [label for _, label in batch]) == (3, 0, [3, 0, 2])  # also by number, and again
     assert torch.equal(torch.get_rng_state(), state)
     for row, (image, label) in zip((3, 0, 2), together, strict=True):
         assert label == row
