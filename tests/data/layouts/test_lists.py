@@ -52,6 +52,14 @@ class TestRowsAsPeopleWriteThem:
     def test_what_is_no_whole_number_stays_a_name(self, root):
         assert self.opened(root, ".csv", ["n/0.jpg,1.5", "n/1.jpg,1e0"]).classes == ("1.5", "1e0")
 
+    def test_numbers_and_names_are_worth_a_word(self, root, caplog):
+        assert self.opened(root, ".csv", ["n/0.jpg,nan", "n/1.jpg,1.0"]).classes == ("1.0", "nan")
+        assert "train.csv has labels that are whole numbers and others, nan: all are taken for names" in caplog.text
+
+    def test_numbers_do_not_count_names(self, root):
+        with pytest.raises(DataError, match=r"needs the 2 classes of the training images; it also has 0, 1: mend the list"):
+            self.opened(root, ".csv", ["n/0.jpg,cat", "n/1.jpg,dog"], ["n/0.jpg,0", "n/1.jpg,1"])
+
     def test_two_spellings_of_one_number_are_refused(self, root):
         with pytest.raises(DataError, match=r"val\.txt needs one spelling of each number; it has 007, 7: write one of them"):
             self.opened(root, ".txt", ["n/0.jpg 007", "n/1.jpg 7"])
@@ -107,6 +115,19 @@ def test_separators_headers_and_places(tmp_path, suffix, options):
     assert image_set.train == [(f"{folder}/train0.jpg", 0), (f"{folder}/train1.jpg", 1)]
     assert image_set.classes == ("a", "b")
     assert len(image_set.val) == 2
+
+
+@pytest.mark.parametrize("folder", ["", "imgs/"])
+def test_a_list_decides_over_one_folder_beside_it(tmp_path, folder):
+    for split in ("train", "val"):
+        lines = ["file_name,label"]
+        for number, label in enumerate("ab"):
+            put(tmp_path / split / folder / f"{number}.jpg", number, number + len(split))
+            lines.append(f"{folder}{number}.jpg,{label}")
+        (tmp_path / split / "metadata.csv").write_text("\n".join(lines))
+    image_set = open_image_set("image_folder", tmp_path)
+    assert image_set.classes == ("a", "b")
+    assert image_set.train == [(f"train/{folder}0.jpg", 0), (f"train/{folder}1.jpg", 1)]
 
 
 def test_a_comma_in_a_name_separates_nothing(tmp_path):
