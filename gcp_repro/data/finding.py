@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from gcp_repro.data.catalog import CatalogEntry, Layout
 from gcp_repro.data.image_set import listing
-from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, find_files, packed_archives
+from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, USUAL_NAMES, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of, is_set_aside
 from gcp_repro.errors import DataError, MissingPathError, UnknownNameError
@@ -118,9 +118,17 @@ def _elsewhere(entry: CatalogEntry, wanted: dict[str, Layout], root: Path, optio
     other = [name for name, layout in entry.layouts.items() if name not in wanted and not layout.lacking(root, options)]
     if other:
         return f"it is there in the form {other[0]!r}", f"set data.layout={other[0]} or auto"
-    near = itertools.chain(_folders_below(root), [root.absolute().parent])
-    place = next((place for place in near if any(not layout.lacking(place, options) for layout in wanted.values())), None)
+    near = [(place, layout) for place in _folders_below(root) for layout in wanted.values()]
+    near += [(root.absolute().parent, layout) for layout in wanted.values() if _is_part(root.absolute().name, layout, options)]
+    place = next((place for place, layout in near if not layout.lacking(place, options)), None)
     return None if place is None else (f"it seems to be in {place}", f"set data.root={place}")
+
+
+def _is_part(name: str, layout: Layout, options: OpenOptions) -> bool:
+    """Whether a folder of this name is one of those that a form consists of."""
+    parts = [part for lack in layout.lacking(Path("nothing here"), options) for part in lack.name.split("|")]
+    usual = itertools.chain(*USUAL_NAMES.values())
+    return name in [part.partition("/")[0] for part in parts] or name.lower() in usual
 
 
 def _content(root: Path) -> str:

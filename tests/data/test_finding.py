@@ -22,6 +22,15 @@ def test_a_form_that_lies_deeper_is_pointed_at(tmp_path, name, place):
         open_image_set(name, tmp_path)
 
 
+def test_the_folder_above_is_another_set_where_this_is_no_part_of_it(tmp_path):
+    write_images(tmp_path, "train", "val")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match=rf"; {tmp_path}/mine holds nothing: put images"):
+        open_image_set("image_folder", tmp_path / "mine")
+    with pytest.raises(DataError, match=rf"; it seems to be in {tmp_path}: set data\.root={tmp_path}\Z"):
+        open_image_set("image_folder", tmp_path / "train")
+
+
 @pytest.mark.parametrize("name", ["birds", "aircraft"])
 def test_kaggles_folder_in_a_folder_of_the_same_name_is_found(tmp_path, name):
     folder = {"birds": "CUB_200_2011", "aircraft": "fgvc-aircraft-2013b"}[name]
