@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gcp_repro.data.storage import Storage, printable
+from gcp_repro.data.storage import Storage
 from gcp_repro.errors import DataError
+from gcp_repro.user_paths import printable
 
 __all__ = [
     "SPLITS",

@@ -11,8 +11,9 @@ from typing import Protocol
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.errors import DataError
 from gcp_repro.stand_ins import stand_in_at
+from gcp_repro.user_paths import printable
 
-__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable"]
+__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside"]
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".dib",
@@ -51,16 +52,6 @@ def is_image_name(name: str) -> bool:
 def is_set_aside(name: str) -> bool:
     """Whether a file or folder is hidden or left by the machine, so that it is no part of a data set."""
     return (name.startswith(".") and name not in (".", "..")) or name.lower() in HOUSEKEEPING
-
-
-def printable(name: object) -> str:
-    r"""A name as it can be written to logs: bytes that are no UTF-8 are spelled out.
-
-    Example:
-        >>> printable(os.fsdecode(b"caf\xe9.jpg"))
-        'caf\\xe9.jpg'
-    """
-    return os.fsencode(str(name)).decode(errors="backslashreplace")
 
 
 class Storage(Protocol):

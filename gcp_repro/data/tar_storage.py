@@ -15,9 +15,10 @@ import numpy as np
 
 from gcp_repro.data.image_set import listing
 from gcp_repro.data.reader import UnreadableImageError
-from gcp_repro.data.storage import is_image_name, printable
+from gcp_repro.data.storage import is_image_name
 from gcp_repro.errors import DataError
 from gcp_repro.stand_ins import refuse_stand_in
+from gcp_repro.user_paths import printable
 
 __all__ = ["TarMember", "TarStorage", "index_tar", "read_at"]
 
