@@ -41,6 +41,8 @@ def stand_in_at(path: Path) -> str:
     try:
         if path.is_dir():
             return "a folder: put the file there, or name another"
+        if path.exists() and not path.is_file():
+            return ""  # a pipe, which may wait for ever or can be read once
         with path.open("rb") as file:
             return stand_in(file.read(LOOKED_AT))
     except OSError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["user_path"]
+__all__ = ["printable", "user_path"]
 
 
 def user_path(text: str | Path) -> Path:
@@ -17,3 +17,13 @@ def user_path(text: str | Path) -> Path:
     Where there is no user of that name, and no home, the path stays as it is.
     """
     return Path(text if os.path.exists(text) else os.path.expanduser(text))  # noqa: PTH110, PTH111  those of Path can raise
+
+
+def printable(name: object) -> str:
+    r"""A name as it can be written to logs: bytes that are no UTF-8 are spelled out.
+
+    Example:
+        >>> printable(os.fsdecode(b"caf\xe9.jpg"))
+        'caf\\xe9.jpg'
+    """
+    return os.fsencode(str(name)).decode(errors="backslashreplace")

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "cli/subcommands.py": "tests/cli/test_bench.py: what the commands with subcommands share",
     "cli/values.py": "tests/cli/test_messages.py: what a user reads after a mistake",
     "data/array_files.py": "tests/data/test_arrays.py: files of the sets that are read",
+    "data/layouts/lacking.py": "tests/data/test_finding.py: words for what is not there",
     "data/encoded_images.py": "tests/data/test_image_files.py: the part that its data modules share",
     "data/layouts/extras.py": "tests/data/layouts/test_imagenet.py: what is said of an absent library",
     "data/layouts/files.py": "tests/data/layouts/test_cub.py: lists, with the layouts that read them",

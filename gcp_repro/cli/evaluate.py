@@ -12,7 +12,7 @@ from gcp_repro.cli.paths import with_plain_paths
 
 __all__ = ["main"]
 
-PATHS = ("run", "checkpoint", "data.root")
+PATHS = ("run", "checkpoint", "data.root", "predictions", "per_class", "confusion")
 
 
 def score(config: DictConfig) -> None:

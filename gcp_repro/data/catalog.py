@@ -22,10 +22,11 @@ from gcp_repro.data.layouts.imagenet import (
     parse_imagenet_folders,
     parse_imagenet_tars,
 )
+from gcp_repro.data.layouts.lacking import Lack
 from gcp_repro.data.layouts.parquet import lacking_parquet, parse_parquet
 from gcp_repro.data.layouts.shards import lacking_shards, parse_shards
 from gcp_repro.data.layouts.splits import lacking_folders, lacking_lists, parse_splits
-from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.open_options import COLUMNS, OpenOptions
 
 __all__ = ["CATALOG", "CatalogEntry", "Layout"]
 
@@ -35,12 +36,14 @@ class Layout:
     """One form in which a data set comes.
 
     Args:
-        lacking: What a folder lacks of this form, in words; nothing where it is there.
+        lacking: What a folder lacks of this form; nothing where it is there.
         parse: Reads it.
+        columns: What may be named in it, of `COLUMNS`.
     """
 
-    lacking: Callable[[Path, OpenOptions], list[str]]
+    lacking: Callable[[Path, OpenOptions], list[Lack]]
     parse: Callable[[Path, OpenOptions], ImageSet]
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,11 @@ class CatalogEntry:
     splits: tuple[OpenOptions, ...] = field(default=(OpenOptions(),))
 
 
-def _parts(*parts: str) -> Callable[[Path, OpenOptions], list[str]]:
+def _parts(*parts: str) -> Callable[[Path, OpenOptions], list[Lack]]:
     """What a form's files and folders are called; `a|b` stands for either."""
 
-    def lacking(root: Path, options: OpenOptions) -> list[str]:
-        return [part for part in parts if not any((root / name).exists() for name in part.split("|"))]
+    def lacking(root: Path, options: OpenOptions) -> list[Lack]:
+        return [Lack(part) for part in parts if not any((root / name).exists() for name in part.split("|"))]
 
     return lacking
 
@@ -80,10 +83,10 @@ def _parts(*parts: str) -> Callable[[Path, OpenOptions], list[str]]:
 def _general(published: int | None = None) -> dict[str, Layout]:
     """The forms in which any data set of images may come."""
     return {
-        "folder": Layout(lacking_folders, partial(parse_splits, published=published)),
-        "list": Layout(lacking_lists, partial(parse_splits, published=published, lists_first=True)),
-        "parquet": Layout(lacking_parquet, partial(parse_parquet, published=published)),
-        "webdataset": Layout(lacking_shards, partial(parse_shards, published=published)),
+        "folder": Layout(lacking_folders, partial(parse_splits, published=published), COLUMNS),  # one split may be a list
+        "list": Layout(lacking_lists, partial(parse_splits, published=published, lists_first=True), COLUMNS),
+        "parquet": Layout(lacking_parquet, partial(parse_parquet, published=published), ("path_column", "label_column")),
+        "webdataset": Layout(lacking_shards, partial(parse_shards, published=published), ("label_column",)),
     }
 
 
@@ -96,7 +99,7 @@ CATALOG: dict[str, CatalogEntry] = {
     "imagenet": CatalogEntry(
         title="ImageNet-1k",
         layouts={
-            "folder": Layout(lacking_folders, parse_imagenet_folders),
+            "folder": Layout(lacking_folders, parse_imagenet_folders, COLUMNS),
             "tar": Layout(_parts(TRAIN_TAR, VAL_TAR), parse_imagenet_tars),
             **{name: layout for name, layout in _general(1000).items() if name != "folder"},
         },

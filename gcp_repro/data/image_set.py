@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gcp_repro.data.storage import Storage, printable
+from gcp_repro.data.storage import Storage
 from gcp_repro.errors import DataError
+from gcp_repro.user_paths import printable
 
 __all__ = [
     "SPLITS",
@@ -136,7 +137,9 @@ def check_classes(title: str, image_set: ImageSet, *, allow_partial: bool) -> No
         spellings.setdefault(loosely(name), []).append(name)
     alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if alike:
-        log.warning("%s has classes whose names differ in case or blanks alone: %s", title, listing(alike))
+        log.warning("%s has classes whose names are the same but for case or blanks: %s", title, listing(alike))
+    if len(image_set.classes) == 1:
+        log.warning("%s has one class alone, %s: every answer will be right", title, printable(image_set.classes[0]))
     for split in SPLITS:
         samples = image_set.split(split)
         if not samples:

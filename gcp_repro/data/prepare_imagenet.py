@@ -122,7 +122,14 @@ def resize(source: Path, target: Path, side: int, *, workers: int, allow_partial
         DataError: See `open_image_set`.
     """
     found = open_image_set("imagenet", source, options=OpenOptions(allow_partial=allow_partial))
+    content = hashlib.sha256(repr((side, found.train, found.val)).encode(errors="surrogateescape")).hexdigest()
+    note = target / ".content"
+    if note.is_file() and note.read_text() != content:
+        raise OptionError(
+            f"{target} holds shards of another side than {side}, or of other images than {source}: name another TARGET"
+        )
     target.mkdir(parents=True, exist_ok=True)
+    note.write_text(content)
     jobs = [
         (target / f"imagenet1k-{name}-{start // SHARD:04d}.tar", samples[start : start + SHARD])
         for name, samples in (("train", found.train), ("validation", found.val))
@@ -142,7 +149,10 @@ def write_shard(storage: Storage, side: int, path: Path, samples: Sequence[tuple
     with tarfile.open(unfinished, "w") as archive:
         for number, (name, label) in enumerate(samples):
             key = f"{number:04d}_{Path(name).stem}"
-            for suffix, data in ((".jpg", smaller(storage.read(name), name, side)), (".cls", str(label).encode())):
+            for suffix, data in (
+                (".jpg", smaller(storage.read(name), storage.locate(name), side)),
+                (".cls", str(label).encode()),
+            ):
                 member = tarfile.TarInfo(key + suffix)
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
@@ -178,6 +188,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Unpack or resize, and print what was done."""
     source, target, partly = options.source, options.target, options.allow_partial
+    if target.exists() and not target.is_dir():
+        raise OptionError(f"TARGET needs to be a folder; {target} is none: name another")
+    if options.workers is not None and options.workers < 1:
+        raise OptionError(f"--workers needs at least 1 thread; got {options.workers}: leave it out for one a core")
     if options.resize is None:
         print(prepare(source, target, skip_md5=options.skip_md5, allow_partial=partly, progress=show))
         return

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.errors import DataError
+from gcp_repro.stand_ins import stand_in_at
+from gcp_repro.user_paths import printable
 
-__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside", "printable"]
+__all__ = ["IMAGE_SUFFIXES", "FolderStorage", "Storage", "entries_of", "is_image_name", "is_set_aside"]
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".dib",
@@ -50,16 +52,6 @@ def is_image_name(name: str) -> bool:
 def is_set_aside(name: str) -> bool:
     """Whether a file or folder is hidden or left by the machine, so that it is no part of a data set."""
     return (name.startswith(".") and name not in (".", "..")) or name.lower() in HOUSEKEEPING
-
-
-def printable(name: object) -> str:
-    r"""A name as it can be written to logs: bytes that are no UTF-8 are spelled out.
-
-    Example:
-        >>> printable(os.fsdecode(b"caf\xe9.jpg"))
-        'caf\\xe9.jpg'
-    """
-    return os.fsencode(str(name)).decode(errors="backslashreplace")
 
 
 class Storage(Protocol):
@@ -129,11 +121,20 @@ class FolderStorage:
             path = os.path.join(os.path.dirname(path), os.readlink(path))  # noqa: PTH115, PTH118, PTH120
         return os.path.abspath(path)  # noqa: PTH100
 
-    def leave_out_images_in(self, folder: str) -> None:
-        """Note the images that lie in a folder of class folders, and in none of these."""
-        self.left_out += sorted(
-            f"{folder}/{entry.name}" for entry in entries_of(self.root / folder) if is_image_name(entry.name) and _is_file(entry)
-        )
+    def look_beside_classes(self, folder: str) -> None:
+        """Note the images that lie in a folder of class folders, and in none of these.
+
+        Raises:
+            DataError: A class folder is a link that leads nowhere.
+        """
+        for entry in sorted(entries_of(self.root / folder), key=lambda entry: entry.name):
+            if is_image_name(entry.name) and _is_file(entry):
+                self.left_out.append(f"{folder}/{entry.name}")
+            elif not is_set_aside(entry.name) and not entry.name.lower().endswith(NOTES) and _leads_nowhere(entry):
+                raise DataError(
+                    f"a class folder is needed at {printable(entry.path)}; it is {stand_in_at(Path(entry.path))}: bring back "
+                    "what it leads to, or remove the link"
+                )
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage`."""
@@ -198,6 +199,10 @@ def _leads_to_itself(entry: os.DirEntry[str]) -> bool:
     except OSError as error:
         return error.errno == errno.ELOOP
     return False
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not _leads_to_itself(entry) and not Path(entry.path).exists()
 
 
 def _leads_up(entry: os.DirEntry[str], above: tuple[Path, ...]) -> bool:

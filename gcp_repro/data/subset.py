@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,9 @@ from gcp_repro.stand_ins import LOOKED_AT, stand_in, stand_in_at
 from gcp_repro.user_paths import user_path
 
 __all__ = ["class_names", "select_subset"]
+
+
+WNID_AND_WORDS = re.compile(r"n\d{8}\s")  # ImageNet's lists say what each class is
 
 
 def select_subset(
@@ -66,7 +70,8 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
             f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({found}): name another, or write "
             "several names as a list, as in data.classes=[a,b]"
         )
-    return class_names([line.split(maxsplit=1)[0] for line in lines if line.strip()])
+    names = [line.partition("\t")[0].strip() for line in lines if line.strip()]
+    return class_names([name.split()[0] if WNID_AND_WORDS.match(name) else name for name in names])
 
 
 def _chosen_classes(known: Sequence[str], classes: int | str | Sequence[object], seed: int) -> list[int]:
@@ -90,6 +95,8 @@ def _position(name: object, known: Sequence[str], forms: Sequence[str]) -> int:
     if isinstance(name, str):
         if one_form(name) not in forms:
             raise UnknownNameError("class", name, known)
+        if forms.count(one_form(name)) > 1:
+            raise OptionError(f"data.classes needs names of one class each; several are called {name!r}: rename them")
         return forms.index(one_form(name))
     same = [position for position, text in enumerate(known) if type(value := _as_yaml(text)) is type(name) and value == name]
     if len(same) > 1:

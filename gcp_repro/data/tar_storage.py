@@ -15,16 +15,17 @@ import numpy as np
 
 from gcp_repro.data.image_set import listing
 from gcp_repro.data.reader import UnreadableImageError
-from gcp_repro.data.storage import is_image_name, printable
+from gcp_repro.data.storage import is_image_name
 from gcp_repro.errors import DataError
 from gcp_repro.stand_ins import refuse_stand_in
+from gcp_repro.user_paths import printable
 
 __all__ = ["TarMember", "TarStorage", "index_tar", "read_at"]
 
 log = logging.getLogger(__name__)
 
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
-INDEX_VERSION = 2  # 1 did not ask for the blocks that end an archive
+INDEX_VERSION = 3  # 1 did not ask for the blocks that end an archive, 2 left links to other members out
 
 
 class TarMember(NamedTuple):
@@ -112,15 +113,19 @@ def _compression(path: Path) -> str:
 
 def _members(file: IO[bytes], prefix: str = "", start: int = 0) -> Iterator[TarMember]:
     """Files of the archive that `file` holds; `start` is where that archive begins in the outermost one."""
+    places: dict[str, tuple[int, int]] = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
-            if member.isfile():
+            if member.islnk() and member.linkname in places:  # a second name of a file, as in a tree without duplicates
+                yield TarMember(prefix + member.name.removeprefix("./"), *places[member.linkname])
+            elif member.isfile():
                 inner = archive.extractfile(member) if member.name.endswith(".tar") else None
                 name = prefix + member.name.removeprefix("./")
                 if inner is not None:
                     yield from _members(inner, f"{name.removesuffix('.tar')}/", start + member.offset_data)
                 else:
-                    yield TarMember(name, start + member.offset_data, member.size)
+                    places[member.name] = (start + member.offset_data, member.size)
+                    yield TarMember(name, *places[member.name])
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
         file.seek(archive.offset)  # type: ignore[attr-defined]  # where tarfile found no more members
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -91,7 +92,7 @@ def run_name(config: DictConfig) -> str:
 def register_resolvers() -> None:
     """Make `${run_name:}` and `${folder_name:PATH}` known to OmegaConf; may be called any number of times."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)
-    OmegaConf.register_new_resolver("folder_name", lambda path: PurePath(str(path)).name, replace=True)
+    OmegaConf.register_new_resolver("folder_name", lambda path: Path(os.path.abspath(str(path))).name, replace=True)  # noqa: PTH100  `.` has a name as well
 
 
 def run_directory(config: DictConfig) -> RunDirectory:

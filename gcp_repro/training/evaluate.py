@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from gcp_repro.training.record.records import epoch_metrics
 from gcp_repro.training.result import build_imported_result
 from gcp_repro.training.run import ignore_irrelevant_warnings
 from gcp_repro.trust import check_targets
-from gcp_repro.user_paths import user_path
+from gcp_repro.user_paths import printable, user_path
 from gcp_repro.weight_files import load_plain
 
 __all__ = ["evaluate", "find_checkpoint"]
+
+log = logging.getLogger(__name__)
 
 WITHOUT_EFFECT_ON_SCORES = {"root", "num_workers", "eval_batch_size"}
 
@@ -57,7 +60,7 @@ def evaluate(
 
     Raises:
         DataError: The checkpoint or the configuration is not there, the checkpoint is damaged or no run's, or its weights
-            do not fit the network, as when the data have another number of classes or the layer is another one.
+            do not fit the network, as when the data have another number or order of classes or the layer is another one.
         UnknownNameError: The run's data have no such option.
         UntrustedTargetError: The run's configuration names other objects than those of a training.
     """
@@ -80,6 +83,8 @@ def evaluate(
     if experiment.swap is not None:
         experiment.swap.set_stage(experiment.module, state["epoch"])
     _require_fit(experiment, state["state_dict"], checkpoint, run.config)
+    recorded = read_json(run.result) if run.result.is_file() else {}
+    _check_classes((state.get("data") or recorded).get("class_names"), experiment.datamodule, checkpoint)
     experiment.module.load_state_dict(state["state_dict"])
     recorder = PredictionRecorder()
     with ignore_irrelevant_warnings(), using(kept_solvers(state)):
@@ -134,6 +139,29 @@ def _require_fit(experiment: Experiment, weights: dict[str, Tensor], checkpoint:
             f"data {label_of(data)!r}, differ in {len(different)} of their tensors, as {name}: {found.get(name, 'none')} in the "
             f"checkpoint, {shapes.get(name, 'none')} in the network: correct data and model in config.yaml"
         )
+
+
+def _check_classes(trained: Sequence[str] | None, data: Any, checkpoint: Path) -> None:
+    """Compare the names of the classes with those that the weights were trained on.
+
+    Raises:
+        DataError: A class has another number than in training.
+    """
+    names = [printable(name) for name in data.class_names or ()]
+    trained = [printable(name) for name in trained or ()]
+    if not trained or not names or names == trained:
+        return
+    numbers = {name: number for number, name in enumerate(trained)}
+    moved = [
+        f"{name} is {number}, was {numbers[name]}" for number, name in enumerate(names) if numbers.get(name, number) != number
+    ]
+    if moved:
+        raise DataError(
+            f"scoring needs classes in the order of training; of those in {checkpoint} others are in their places now: "
+            f"{'; '.join(moved[:5])}: set data.root to a set of the same classes, or data.classes to those of training"
+        )
+    other = [f"{name} stands for {old}" for name, old in zip(names, trained, strict=True) if name != old]
+    log.warning("%d of %d classes have other names than in training: %s", len(other), len(names), ", ".join(other[:5]))
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -24,6 +24,7 @@ from gcp_repro.training.build import Experiment, label_of, learning_rate
 from gcp_repro.training.loop.checkpoints import best_row
 from gcp_repro.training.processes.batches import BatchShare
 from gcp_repro.training.record.records import RunRecorder
+from gcp_repro.user_paths import printable
 
 __all__ = ["build_imported_result", "build_result", "git_revision"]
 
@@ -162,7 +163,7 @@ def _circumstances(config: DictConfig, experiment: Experiment, device: torch.dev
         "precision": str(config.trainer.precision),
         "num_parameters": sum(parameter.numel() for parameter in experiment.module.network.parameters()),
         "num_classes": data.num_classes,
-        "class_names": None if names is None else [str(name) for name in names],
+        "class_names": None if names is None else list(map(printable, names)),
         **getattr(data, "run_record", dict)(),
         "versions": versions(),
         "git_revision": git_revision(),

@@ -1,49 +1,12 @@
-"""Where a data set is looked for, and the words for what is there instead."""
-
-import os
+"""What is taken for images, and folders of whatever name."""
 
 import pytest
 
 from gcp_repro.data.arrays import ARRAY_SETS, ArrayDataModule
 from gcp_repro.data.catalog import CATALOG
 from gcp_repro.data.image_files import ImageFilesDataModule
-from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny import TINY, write_tiny
-from gcp_repro.errors import DataError
-
-PARTIAL = OpenOptions(allow_partial=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "place"), [("birds", "unpacked/cub200"), ("aircraft", "a/b/c"), ("dogs", "x"), ("imagenet", "y/z")]
-)
-def test_a_form_that_lies_deeper_is_pointed_at(tmp_path, name, place):
-    root = write_tiny(name, tmp_path / place)
-    with pytest.raises(DataError, match=rf"; it seems to be in {root}: set data\.root={root}: get "):
-        open_image_set(name, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["birds", "aircraft"])
-def test_kaggles_folder_in_a_folder_of_the_same_name_is_found(tmp_path, name):
-    folder = {"birds": "CUB_200_2011", "aircraft": "fgvc-aircraft-2013b"}[name]
-    write_tiny(name, tmp_path / folder / folder)
-    assert len(open_image_set(name, tmp_path, options=PARTIAL).train) == 12
-
-
-def test_no_folder_and_a_folder_without_rights(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=rf"CUB-200-2011 needs a folder; there is none at {tmp_path}/none: get CUB"):
-        open_image_set("birds", tmp_path / "none")
-    scandir = os.scandir
-
-    def refuse(path):
-        if str(path) == str(tmp_path):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match=rf"a folder that can be listed is needed; {tmp_path} cannot be \(Permission denied\)"):
-        open_image_set("imagenet", tmp_path)
 
 
 def test_what_servers_leave_is_no_image_and_unknown_suffixes_are_counted(tmp_path, caplog):

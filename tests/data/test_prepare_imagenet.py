@@ -94,6 +94,13 @@ def test_resizing_keeps_the_shards_that_are_there(archives, tmp_path, capsys):
         (target / "imagenet1k-train-0000.tar").unlink()
     prepare(arguments)
     assert len(open_image_set("imagenet", target, options=OpenOptions(allow_partial=True)).train) == 12
-    with pytest.raises(SystemExit, match=r"^2$"):
-        prepare([*arguments[:3], "0"])
-    assert "--resize needs at least 1 pixel; got 0" in capsys.readouterr().err
+    (target / "file").touch()
+    for wrong, words in (
+        (["--resize", "0"], "--resize needs at least 1 pixel; got 0"),
+        (["--resize", "16"], f"{target} holds shards of another side than 16, or of other images than {archives}: name another"),
+        (["--workers", "0"], "--workers needs at least 1 thread; got 0"),
+        ([str(target / "file")], f"TARGET needs to be a folder; {target / 'file'} is none"),
+    ):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            prepare([arguments[0], *wrong, *arguments[2:]] if len(wrong) == 1 else [*arguments, *wrong])
+        assert words in capsys.readouterr().err

@@ -70,8 +70,13 @@ def test_a_folder_for_a_file_of_names(tmp_path):
 
 
 def test_a_file_of_names(image_set, tmp_path):
-    (tmp_path / "two.txt").write_text("d the last\n\nb\n", encoding="utf-8-sig")  # as Windows' editors write it
+    (tmp_path / "two.txt").write_text("d\tthe last\n\nb\n", encoding="utf-8-sig")  # as Windows' editors write it
     assert select_subset(image_set, classes=str(tmp_path / "two.txt")).classes == ("b", "d")
+    named = replace(image_set, classes=("big cat", "big", "n01440764", "d"))
+    (tmp_path / "two.txt").write_text("big cat\nn01440764 tench, Tinca tinca\n")
+    assert select_subset(named, classes=str(tmp_path / "two.txt")).classes == ("big cat", "n01440764")
+    with pytest.raises(OptionError, match="needs names of one class each; several are called 'crane'"):
+        select_subset(replace(image_set, classes=("crane", "a", "crane", "b")), classes=["crane"])
     for given in (str(tmp_path / "none"), True, []):
         with pytest.raises(OptionError, match=r"data\.classes needs a"):
             select_subset(image_set, classes=given)

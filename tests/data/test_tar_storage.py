@@ -1,3 +1,4 @@
+import io
 import logging
 import os
 import pickle
@@ -29,6 +30,22 @@ def test_members_of_inner_archives_are_found_where_they_lie(archive):
     content = archive.read_bytes()
     found = {member.name: content[member.offset : member.offset + member.size] for member in index_tar(archive)}
     assert found == {"n1/n1_2.JPEG": b"two", "n1/n1_1.JPEG": b"o" * 1000, "n2/x.jpg": b"other", "readme.txt": b"text"}
+
+
+def test_a_second_name_of_a_member_is_a_file_as_well(tmp_path):
+    path = tmp_path / "links.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, kind, target in (
+            ("a.jpg", tarfile.REGTYPE, ""),
+            ("./b.jpg", tarfile.LNKTYPE, "a.jpg"),
+            ("c.jpg", b"2", "a.jpg"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.size = kind, target, 3 * (not target)
+            archive.addfile(member, io.BytesIO(b"one") if not target else None)
+    assert [(member.name, path.read_bytes()[member.offset :][: member.size]) for member in index_tar(path)] == [
+        ("a.jpg", b"one"), ("b.jpg", b"one"),
+    ]  # fmt: skip
 
 
 def test_the_index_is_kept_until_the_archive_changes(archive, tmp_path, monkeypatch):

@@ -93,6 +93,13 @@ def test_two_folders_of_own_images_are_told_apart_by_their_names(compose_train):
     assert flowers == moved != pets
 
 
+@pytest.mark.parametrize("root", [".", "../mine", "./", "x/.."])
+def test_a_folder_has_its_name_however_it_is_written(compose_train, tmp_path, monkeypatch, root):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert compose_train("data=image_folder", f"data.root={root}").data.name == "mine"
+
+
 def test_callbacks_that_do_more_than_look_on_make_another_run(compose_train):
     plain = config_hash(compose_train())
     own = "+callbacks.own={_target_: my.package.Callback, strength: 2}"

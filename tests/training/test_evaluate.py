@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
 from gcp_repro.training.evaluate import evaluate, find_checkpoint
 from gcp_repro.training.run import train
+from tests.fakes.image_forms import write_images
 
 HYBRID = ["protocol=hybrid", "meta_layer=svd_topn", "meta_layer.top_n=2", "schedule.milestones=[1, 3]"]
 
@@ -127,3 +128,23 @@ def test_options_of_the_data_can_change(compose_train, tmp_path, monkeypatch):
     assert evaluate(last, accelerator="cpu", data={"eval_views": "flip"})["val/loss"] != as_trained["val/loss"]
     with pytest.raises(UnknownNameError, match=r"no option of the data of .*config\.yaml 'eval_view'; nearest: 'eval_views'"):
         evaluate(last, accelerator="cpu", data={"eval_view": "flip"})
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_classes_are_those_of_training_in_their_order(compose_train, tmp_path, caplog, checkpoint):
+    root = write_images(tmp_path / "set", "train", "val", classes=("a", "b", "d"))
+    options = ("data=image_folder", f"data.root={root}", "data.image_size=16", "data.num_workers=0", "callbacks=none")
+    config = compose_train("experiment=fashion_mnist", *options, "model=digits", "trainer.accelerator=cpu",
+                           "schedule.epochs=1", "schedule.milestones=[]", f"paths.runs_dir={tmp_path / 'runs'}")  # fmt: skip
+    train(config)
+    path = Path(config.paths.run_dir) / "checkpoints" / f"{checkpoint}.ckpt"
+    as_trained = evaluate(path, accelerator="cpu")
+    assert "other names than in training" not in caplog.text
+    other = write_images(tmp_path / "other", "train", "val", classes=("a", "b", "zebra"))
+    assert evaluate(path, accelerator="cpu", data={"root": str(other)}) == as_trained
+    assert "1 of 3 classes have other names than in training: zebra stands for d" in caplog.text
+    moved = write_images(tmp_path / "moved", "train", "val", classes=("b", "d", "e"))
+    with pytest.raises(
+        DataError, match=r"needs classes in the order of training; .*: b is 0, was 1; d is 1, was 2: set data\.root"
+    ):
+        evaluate(path, accelerator="cpu", data={"root": str(moved)})

@@ -49,6 +49,8 @@ def naming(source: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = error.__cause__ or error  # libraries say "an error occurred" and hide which
+        if isinstance(reason, DataError):
+            raise reason from None
         raise DataError(
             f"a whole shard is needed; reading {source} gave {type(reason).__name__}: {reason}: check its address, that this "
             "machine can reach it, and that it was written to the end"

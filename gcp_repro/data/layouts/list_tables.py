@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gcp_repro.data.layouts.files import read_lines
-from gcp_repro.data.storage import is_image_name
+from gcp_repro.data.storage import IMAGE_SUFFIXES, is_image_name
 from gcp_repro.errors import DataError
 
 __all__ = ["ListTable", "is_image_path", "read_list_table"]
 
 COMMENT = "# "
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+IMAGE_AND_MORE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))\s+(.+)", re.IGNORECASE)
 
 
 class ListTable(NamedTuple):
@@ -71,21 +73,40 @@ def _delimiter(lines: Sequence[str], *, is_csv: bool) -> str | None:
         return max(DELIMITERS, key=first.count)
     if "\t" in first:
         return "\t"
-    for delimiter in ",;":  # part of a file's name, unless an image's whole name stands beside it
+    for delimiter in ",;|":  # part of a file's name, unless an image's whole name stands beside it
         if any(len(row) > 1 and _names_image(row) for row in _cells(lines[:2], delimiter)):
             return delimiter
     return None
 
 
 def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    """Rows that hold anything; spreadsheets add others."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    return [row for row in rows if any(row)]
 
 
 def _by_blanks(lines: Sequence[str]) -> list[list[str]]:
-    """Two columns, a path and a label or the other way round; a path may hold blanks itself."""
+    """A path and a label, or the other way round, or a path and several columns; a path may hold blanks itself."""
+    if any(line.startswith('"') for line in lines[:2]):
+        return _cells([" ".join(line.split()) for line in lines], " ")
+    words = [line.split() for line in lines]
+    if all(len(row) > 2 and all(map(str.isdecimal, row[1:])) for row in words):
+        return words
     rows = [line.rsplit(maxsplit=1) for line in lines]
-    label_first = any(len(row) == 2 and is_image_path(row[1]) and not is_image_path(row[0]) for row in rows[:2])
-    return [line.split(maxsplit=1) for line in lines] if label_first else rows
+    if any(len(row) == 2 and is_image_path(row[1]) and not is_image_path(row[0]) for row in rows[:2]):
+        return [line.split(maxsplit=1) for line in lines]
+    return [
+        row if len(row) < 2 or is_image_path(row[0]) else _after_image(line, row) for line, row in zip(lines, rows, strict=True)
+    ]
+
+
+def _after_image(line: str, row: list[str]) -> list[str]:
+    """An image and a label of several words, or several columns where the first is a number; other rows stay as they are."""
+    found = IMAGE_AND_MORE.fullmatch(line)
+    if found is None:
+        return row
+    image, rest = found.groups()
+    return [image, *rest.split()] if rest.split()[0].isdecimal() else [image, rest]
 
 
 def _objects(path: Path, lines: Sequence[str]) -> ListTable:

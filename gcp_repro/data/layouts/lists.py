@@ -26,6 +26,7 @@ TRUTH = frozenset({"true", "1", "1.0", "yes"})
 EVALUATION_WORDS = TRUTH.union(USUAL_NAMES["val"])
 TRAINING_WORDS = frozenset({*USUAL_NAMES["train"], "trainval", "false", "0", "0.0", "no", ""})
 TRIED_IMAGES = 30  # of a list, to see where its paths start: the first may be missing
+TRIED_FOLDERS = 100
 TRIED_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
 
 
@@ -43,9 +44,10 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
     """The images on a list; `read_list_table` says how it may be written.
 
     Where no header names the columns, the label follows the path, or stands before it where the path is last, as in MXNet's
-    `number label path`. Paths start at the root, beside the list, or in a folder `images` or of the list's own name there, and
-    may lack the suffix `.jpg` or `.png`. Of absolute paths, as of another machine, and of paths that begin above the root, what
-    all have in common before that is dropped.
+    `number label path`. A list of paths alone has the images' folders as labels. Paths start at the root, beside the list, or in
+    a folder there: `images`, that of the list's own name, or the only one that holds them. They may lack the suffix `.jpg` or
+    `.png`. Of absolute paths, as of another machine, of addresses, and of paths that begin above the root, what all have in
+    common before that is dropped.
 
     Args:
         root: Holds the data set.
@@ -67,6 +69,8 @@ def read_list(root: Path, name: str, split: Split, options: OpenOptions) -> list
 
 
 def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> list[Listed]:
+    if table.header is None and options.label_column is None and (named := _with_folders_as_labels(table.rows)):
+        return named
     places = _columns(path, table, options)
     numbered = list(enumerate(table.rows, start=1 if table.header is None else 2))
     for number, row in numbered:
@@ -80,6 +84,14 @@ def _rows(path: Path, table: ListTable, split: Split, options: OpenOptions) -> l
         if not rows[-1].label:
             raise DataError(f"{path} needs a label in each row; row {number}, {rows[-1].name}, has none: add it, or drop the row")
     return rows
+
+
+def _with_folders_as_labels(rows: Sequence[Sequence[str]]) -> list[Listed]:
+    """Images of a list of paths alone; `[]` of any other list, and where one folder has them all."""
+    parts = [_path(row[0]).split("/") for row in rows if len(row) == 1]
+    if len(parts) < len(rows) or any(len(part) < 2 for part in parts) or len({part[-2] for part in parts}) < 2:
+        return []
+    return [Listed("/".join(part), one_form(part[-2])) for part in parts]
 
 
 def _rows_of_split(path: Path, rows: Sequence[NumberedRow], place: int, split: Split, column: str) -> list[NumberedRow]:
@@ -128,7 +140,7 @@ def _columns(path: Path, table: ListTable, options: OpenOptions) -> list[int]:
 def _path(text: str) -> str:
     """A path as written, with the slashes of this system; Windows writes others."""
     text = text.strip()
-    return text.replace("\\", "/") if "/" not in text else text
+    return text.replace("\\", "/") if "/" not in text or PureWindowsPath(text).drive else text
 
 
 def _as_on_disk(root: Path, name: str) -> str:
@@ -151,7 +163,7 @@ def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
         parts = name.split("/")
         for start in range(len(parts)):
             dropped = "".join(f"{part}/" for part in parts[:start])
-            if start and not (_is_absolute(name) or parts[start - 1] == root.absolute().name):
+            if start and not (_is_absolute(name) or parts[start - 1] in (root.absolute().name, root.resolve().name)):
                 continue
             if not (first.startswith(dropped) and last.startswith(dropped)):
                 break
@@ -159,11 +171,22 @@ def _place(root: Path, path: Path, names: Sequence[str]) -> tuple[str, str]:
                 for suffix in TRIED_SUFFIXES:
                     if (root / folder / f"{'/'.join(parts[start:])}{suffix}").is_file():
                         return dropped, "" if folder == Path() else f"{folder.as_posix()}/"
-    return "", ""
+    return "", _folder_with(root, beside, path.stem.lower(), names[:TRIED_IMAGES])
+
+
+def _folder_with(root: Path, beside: Path, stem: str, names: Sequence[str]) -> str:
+    """The one folder in the root or beside a list that holds its images; of several the one whose name begins the list's."""
+    folders = {base / entry.name for base in (Path(), beside) for entry in entries_of(root / base) if entry.is_dir()}
+    if len(folders) > TRIED_FOLDERS:
+        return ""
+    paths = [f"{name}{suffix}" for name in names for suffix in TRIED_SUFFIXES]
+    holding = [folder for folder in sorted(folders) if any((root / folder / path).is_file() for path in paths)]
+    chosen = holding if len(holding) == 1 else [folder for folder in holding if stem.startswith(folder.name.lower())]
+    return f"{chosen[0].as_posix()}/" if len(chosen) == 1 else ""
 
 
 def _is_absolute(name: str) -> bool:
-    return PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+    return PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() or "://" in name
 
 
 def _with_suffix(root: Path, name: str, present: dict[str, set[str]]) -> str:

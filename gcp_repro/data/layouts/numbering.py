@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -11,6 +12,8 @@ from gcp_repro.data.image_set import listing
 from gcp_repro.errors import DataError
 
 __all__ = ["are_numbers", "number_classes", "number_labels"]
+
+log = logging.getLogger(__name__)
 
 Label = str | int | float
 NUMBER = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?\s*")
@@ -68,6 +71,9 @@ def number_classes(
         )
     both = {*train, *val}
     if not are_numbers(both):
+        others = sorted({str(label) for label in both if whole(label) is None})
+        if len(others) < len(both):
+            log.warning("%s has labels that are whole numbers and others, %s: all are taken for names", source, listing(others))
         return tuple(sorted(set(map(str, train)))), 0
     numbers = {number for label in both if (number := whole(label)) is not None}
     highest, lowest = max(numbers, default=-1), min(numbers, default=0)
@@ -92,8 +98,17 @@ def number_classes(
     return tuple(map(str, range(first, highest + 1))), first
 
 
-def number_labels(labels: Sequence[Label], classes: Sequence[str], first: int, source: str) -> list[int]:
-    """Positions of labels in the classes; a number counts from `first`, whatever the classes are called.
+def number_labels(
+    labels: Sequence[Label], classes: Sequence[str], first: int, source: str, *, ordered: bool = False
+) -> list[int]:
+    """Positions of labels in the classes.
+
+    Args:
+        labels: Names or numbers.
+        classes: Names or numbers of all classes.
+        first: What a number counts from.
+        source: Where the labels were read, for messages.
+        ordered: Named classes have an order that their data set's numbers count, as class folders or a table's names have.
 
     Raises:
         DataError: A label that is no class, a number beyond them, or two numbers that differ in leading zeros alone.
@@ -101,7 +116,7 @@ def number_labels(labels: Sequence[Label], classes: Sequence[str], first: int, s
     positions = {name: position for position, name in enumerate(classes)}
     texts: dict[Label, str] = {label: str(label) for label in labels}
     unknown = sorted(set(texts.values()) - positions.keys())
-    if unknown and are_numbers(texts):
+    if unknown and are_numbers(texts) and (ordered or are_numbers(classes)):
         positions = {str(first + position): position for position in range(len(classes))}
         _check_spellings({text.strip() for text in texts.values()}, source)
         texts = {label: str(whole(label)) for label in texts}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing
 from gcp_repro.data.layouts.extras import import_extra, naming
 from gcp_repro.data.layouts.files import choose_column
+from gcp_repro.data.layouts.lacking import Lack
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import files_of_splits, find_files
+from gcp_repro.data.layouts.split_names import check_copies, files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.errors import DataError
 from gcp_repro.stand_ins import refuse_stand_in
@@ -53,9 +56,9 @@ class ParquetStorage:
         return f"row {name} of {self._root}"
 
 
-def lacking_parquet(root: Path, options: OpenOptions) -> list[str]:
+def lacking_parquet(root: Path, options: OpenOptions) -> list[Lack]:
     """What a root lacks to be a data set of parquet files."""
-    return [f"{split}-*.parquet" for split in SPLITS if not find_files(root, split, ".parquet", options)]
+    return [Lack(f"{split}-*.parquet") for split in SPLITS if not find_files(root, split, ".parquet", options)]
 
 
 def parse_parquet(root: Path, options: OpenOptions, *, published: int | None = None) -> ImageSet:
@@ -74,7 +77,9 @@ def parse_parquet(root: Path, options: OpenOptions, *, published: int | None = N
             splits number their classes differently.
     """
     files = files_of_splits(root, ".parquet", options)
-    return read_tables(root, files, options, published)
+    image_set = read_tables(root, files, options, published)
+    check_copies([*files["train"], *files["val"]])
+    return image_set
 
 
 def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions, published: int | None) -> ImageSet:
@@ -91,22 +96,15 @@ def read_tables(root: Path, files: dict[Split, list[Path]], options: OpenOptions
     for split, paths in files.items():
         if not sum(map(_checked_length, paths)):
             raise DataError(f"images are needed for {split!r}; {listing(paths)} has no rows: fetch the files again")
-        _check_columns(paths[0], options)
+        with naming(str(paths[0])):
+            _check_columns(paths[0], options)
     tables: dict[str, Any] = {split: _open(datasets, paths, options) for split, paths in files.items()}
     labels = {split: tables[split]["label"][:] if split in tables else [] for split in SPLITS}
-    names = {split: _class_names(paths[0], options) for split, paths in files.items()}
-    named, named_val = names.get("train", ()), names.get("val", ())
-    if named and named_val and named != named_val:
-        raise DataError(
-            f"{files['val'][0]} needs the classes of {files['train'][0]} in their order; they have other names or another "
-            "order: the files are of two data sets or releases; download them together"
-        )
+    names = _names_of_all(list(itertools.chain(*files.values())), options)
     source = f"the label column of {' and '.join(listing(paths, 1) for paths in files.values())}"
-    classes, first = number_classes(labels["train"], labels["val"], source, named or named_val, published=published)
-    train, val = (
-        [(f"{split}/{row}", label) for row, label in enumerate(number_labels(labels[split], classes, first, source))]
-        for split in SPLITS
-    )
+    classes, first = number_classes(labels["train"], labels["val"], source, names, published=published)
+    numbered = partial(number_labels, classes=classes, first=first, source=source, ordered=bool(names))
+    train, val = ([(f"{split}/{row}", number) for row, number in enumerate(numbered(labels[split]))] for split in SPLITS)
     return ImageSet(train, val, classes, ParquetStorage(tables, root), first_label=first)
 
 
@@ -195,6 +193,23 @@ def _rows(stamps: Sequence[tuple[str, int, int]], options: tuple[str | None, str
         for batch in file.iter_batches(batch_size=256, columns=list(columns)):
             for image, label in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
                 yield {"image": _image_bytes(image), "label": label.strip() if isinstance(label, str) else label}
+
+
+def _names_of_all(files: Sequence[Path], options: OpenOptions) -> tuple[str, ...]:
+    """Names of the classes, in the order of their numbers; empty where no file has any.
+
+    Raises:
+        DataError: Two files have other names, or another order.
+    """
+    named = {file: names for file in files if (names := _class_names(file, options))}
+    known = next(iter(named), None)
+    other = next((file for file in named if known is not None and named[file] != named[known]), None)
+    if other is not None:
+        raise DataError(
+            f"{other} needs the classes of {known} in their order; they have other names or another order: the files are of two "
+            "data sets or releases; download them together"
+        )
+    return () if known is None else named[known]
 
 
 def _class_names(file: Path, options: OpenOptions) -> tuple[str, ...]:

@@ -7,13 +7,15 @@ import itertools
 import json
 import tarfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing
 from gcp_repro.data.layouts.files import read_lines
+from gcp_repro.data.layouts.lacking import Lack
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
-from gcp_repro.data.layouts.split_names import files_of_splits, find_files
+from gcp_repro.data.layouts.split_names import check_copies, files_of_splits, find_files
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import is_image_name, is_set_aside
 from gcp_repro.data.tar_storage import TarMember, TarStorage, index_tar, read_at
@@ -29,12 +31,13 @@ LABEL_FILES = (".cls", ".json")
 """What holds a sample's label, the likeliest first."""
 
 
-def lacking_shards(root: Path, options: OpenOptions) -> list[str]:
+def lacking_shards(root: Path, options: OpenOptions) -> list[Lack]:
     """What a root lacks to be a data set of shards, labels included: each class's images in a tar of their own are no shards."""
     files = {split: find_files(root, split, ".tar", options) for split in SPLITS}
-    absent = [f"*{split}-*.tar" for split in SPLITS if not files[split]]
+    absent = [Lack(f"*{split}-*.tar") for split in SPLITS if not files[split]]
     without = [path for paths in files.values() for path in paths[:1] if _images_alone(path)]
-    return absent + [f"labels in *.tar ({path} has images without .cls or .json)" for path in without[:1]]
+    remedy = "unpack it, or write shards with labels"
+    return absent + [Lack("labels in *.tar", f"{path} has images without .cls or .json", remedy) for path in without[:1]]
 
 
 def _images_alone(path: Path) -> bool:
@@ -76,7 +79,9 @@ def parse_shards(root: Path, options: OpenOptions, *, published: int | None = No
         DataError: A split is missing, a shard is damaged or missing by the number in `nshards.txt`, or an image has no label.
     """
     files = files_of_splits(root, ".tar", options)
-    return read_shards(root, files, options, published)
+    image_set = read_shards(root, files, options, published)
+    check_copies([*files["train"], *files["val"]])
+    return image_set
 
 
 def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions, published: int | None) -> ImageSet:
@@ -101,12 +106,9 @@ def read_shards(root: Path, files: dict[Split, list[Path]], options: OpenOptions
     names = tuple(read_lines(root / CLASS_NAMES)) if (root / CLASS_NAMES).is_file() else ()
     source = listing([path for paths in files.values() for path in paths], 2)
     classes, first = number_classes(labels["train"], labels["val"], source, names, published=published)
+    numbered = partial(number_labels, classes=classes, first=first, source=source, ordered=bool(names))
     train, val = (
-        [
-            (name, number)
-            for (name, _), number in zip(rows[split], number_labels(labels[split], classes, first, source), strict=True)
-        ]
-        for split in SPLITS
+        [(name, number) for (name, _), number in zip(rows[split], numbered(labels[split]), strict=True)] for split in SPLITS
     )
     return ImageSet(train, val, classes, TarStorage(shards, options.index_dir), first_label=first)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ __all__ = [
     "LIST_SUFFIXES",
     "TABLES_AND_SHARDS",
     "USUAL_NAMES",
+    "check_copies",
     "files_of_splits",
     "find_files",
     "find_paths",
@@ -29,8 +31,9 @@ USUAL_NAMES: dict[Split, tuple[str, ...]] = {
 }
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst", ".jsonl")
 LISTS_IN_FOLDERS = ("metadata.csv", "metadata.jsonl")  # of the hub's folders of images
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".zip", ".rar", ".7z")
 TABLES_AND_SHARDS = (".parquet", ".tar")
+COMPARED = 1 << 16  # bytes of files of one size
 FOLDERS_OF_FILES = ("", "data", "default")
 """Where tables and shards lie below a root; each may have a folder a split."""
 
@@ -44,7 +47,7 @@ def find_paths(root: Path, split: Split, options: OpenOptions, *, lists_first: b
     """The folders or list files of a split, relative to the root: what the user named, or what has a usual name, or `[]`."""
     given = names_of(options, split)
     if given:
-        return list(given)
+        return [_inside(root, _below(root, name), lists_first=lists_first) for name in given]
     present_names = sorted((entry.name for entry in entries_of(root)), reverse=True)  # lower case first
     folders = [(usual, True) for usual in USUAL_NAMES[split]]
     lists = [(usual + suffix, False) for usual in USUAL_NAMES[split] for suffix in LIST_SUFFIXES]
@@ -55,13 +58,21 @@ def find_paths(root: Path, split: Split, options: OpenOptions, *, lists_first: b
     return []
 
 
+def _below(root: Path, name: str) -> str:
+    """A name that a user gave, relative to the root where it leads there."""
+    path = Path(name)
+    return str(path.relative_to(root.absolute())) if path.is_relative_to(root.absolute()) else name
+
+
 def _inside(root: Path, name: str, *, lists_first: bool) -> str:
     """A split's folder, the one in it of the same name where an archive was unpacked so, or the list in it of its images."""
     entries = {entry.name: entry for entry in entries_of(root / name) if not is_set_aside(entry.name)}
     folders = [inner for inner, entry in entries.items() if entry.is_dir()]
-    if lists_first and not folders:
-        return next((f"{name}/{file}" for file in LISTS_IN_FOLDERS if file in entries), name)
-    return f"{name}/{name}" if folders == [name] and any(entry.is_dir() for entry in entries_of(root / name / name)) else name
+    listed = [f"{name}/{file}" for file in LISTS_IN_FOLDERS if file in entries]
+    if lists_first and listed and len(folders) < 2:  # one folder holds the images of the list and is no class
+        return listed[0]
+    inner = f"{name}/{Path(name).name}"
+    return inner if folders == [Path(name).name] and any(entry.is_dir() for entry in entries_of(root / inner)) else name
 
 
 def find_files(root: Path, split: Split, suffix: str, options: OpenOptions) -> list[Path]:
@@ -100,13 +111,32 @@ def files_of_splits(root: Path, suffix: str, options: OpenOptions) -> dict[Split
     return files
 
 
+def check_copies(files: Sequence[Path]) -> None:
+    """Refuse two names of one content: files of one size that begin alike.
+
+    Raises:
+        DataError: A table or shard is a copy of another.
+    """
+    sizes = Counter(file.stat().st_size for file in files)
+    first: dict[tuple[int, bytes], Path] = {}
+    for file in files:
+        if sizes[size := file.stat().st_size] > 1:
+            with file.open("rb") as content:
+                other = first.setdefault((size, content.read(COMPARED)), file)
+            if other != file:
+                raise DataError(
+                    f"each table or shard needs images of its own; {file} is a copy of {other}: remove one of the two, and where "
+                    "they stand for both splits, put other images there"
+                )
+
+
 def _named(root: Path, name: str, suffix: str) -> Iterable[Path]:
     """The table or shard of a name that a user gave, or those with this word in their names."""
     return [root / name] if name.endswith(suffix) and (root / name).is_file() else _with_word(root, name, suffix)
 
 
 def _with_word(root: Path, word: str, suffix: str) -> Iterator[Path]:
-    pattern = re.compile(rf"(?:^|[-_./]){re.escape(word)}(?:[-_./]|$)", re.IGNORECASE)
+    pattern = re.compile(rf"(?:^|[-_./=]){re.escape(word)}(?:[-_./]|$)", re.IGNORECASE)
     for base in FOLDERS_OF_FILES:
         folders = [
             "", *(entry.name for entry in entries_of(root / base) if entry.is_dir() and pattern.search(entry.name))

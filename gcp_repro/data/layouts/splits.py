@@ -8,10 +8,11 @@ from pathlib import Path
 
 from gcp_repro.data.image_set import SPLITS, ImageSet, Split, listing
 from gcp_repro.data.layouts.folders import check_folders, class_rows
+from gcp_repro.data.layouts.lacking import Lack
 from gcp_repro.data.layouts.lists import Listed, read_list
 from gcp_repro.data.layouts.numbering import number_classes, number_labels
 from gcp_repro.data.layouts.split_names import LIST_SUFFIXES, TABLES_AND_SHARDS, USUAL_NAMES, find_paths, packed_archives
-from gcp_repro.data.open_options import OpenOptions
+from gcp_repro.data.open_options import OpenOptions, refuse_unread
 from gcp_repro.data.storage import FolderStorage, entries_of, is_image_name, is_set_aside
 from gcp_repro.errors import DataError
 
@@ -23,37 +24,38 @@ FlatRows = Callable[[FolderStorage, str, Sequence[str]], list[Listed]]
 """Labels of a folder that holds images alone, from a file elsewhere: (storage, folder, classes) to rows."""
 
 
-def lacking_folders(root: Path, options: OpenOptions) -> list[str]:
+def lacking_folders(root: Path, options: OpenOptions) -> list[Lack]:
     """What a root lacks to be a data set of class folders; of one without evaluation images more is said when it is read."""
     absent = _absent(root, options)
     paths = find_paths(root, "train", options) if not absent else []
     if not paths or not (root / paths[0]).is_dir():
-        return absent or ["train/<class>/"]
-    if any(entry.is_dir() and not is_set_aside(entry.name) for entry in entries_of(root / paths[0])):
-        return []
-    packed = packed_archives(root / paths[0])
-    if packed:
-        return [
-            f"{paths[0]}/<class>/ (it holds {len(packed):,} archives that are still packed, {listing(packed)}: unpack each "
-            "into a folder of its name)"
-        ]
-    loose = any(is_image_name(entry.name) for entry in entries_of(root / paths[0]))
-    words = " (its images lie in none: sort them into folders, or name a list of their labels by data.train_split)"
-    return [f"{paths[0]}/<class>/{words if loose else ''}"]
+        return absent or [Lack("train/<class>/")]
+    path = paths[0]
+    listed = find_paths(root, "train", options, lists_first=True)[0]
+    if not FolderStorage(root).folders(path) or Path(listed).parent == Path(path):
+        packed = packed_archives(root / path)
+        if packed:
+            found = f"{root / path} holds {len(packed):,} archives that are still packed, {listing(packed)}"
+            return [Lack(f"{path}/<class>/", found, "unpack each into a folder of its name")]
+        if any(is_image_name(entry.name) for entry in entries_of(root / path)):
+            remedy = f"sort them into folders, or name a list of their labels by data.train_split{_hint(root, path, 'train')}"
+            return [Lack(f"{path}/<class>/", f"the images in {root / path} lie in no folder of a class", remedy)]
+        return [Lack(f"{path}/<class>/")]
+    return []
 
 
-def lacking_lists(root: Path, options: OpenOptions) -> list[str]:
+def lacking_lists(root: Path, options: OpenOptions) -> list[Lack]:
     """What a root lacks to be a data set of lists."""
     absent = _absent(root, options)
     paths = find_paths(root, "train", options, lists_first=True) if not absent else []
     if paths and not (root / paths[0]).is_dir() and not paths[0].endswith(TABLES_AND_SHARDS):
         return []
-    return absent or ["train.txt (or .csv) with a path and a label in each row"]
+    return absent or [Lack("train.txt (or .csv) with a path and a label in each row")]
 
 
-def _absent(root: Path, options: OpenOptions) -> list[str]:
+def _absent(root: Path, options: OpenOptions) -> list[Lack]:
     """Names of splits that the user gave and that are not there."""
-    return [name for name in (*options.train_split, *options.val_split) if not (root / name).exists()]
+    return [Lack(name) for name in (*options.train_split, *options.val_split) if not (root / name).exists()]
 
 
 def parse_splits(
@@ -91,18 +93,21 @@ def parse_splits(
         )
     _check_apart(root, train_paths, val_paths)
     sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]
+    if all((root / path).is_dir() for path in (*train_paths, *val_paths)):
+        refuse_unread(options, (), " with ".join(sources))
     train = [row for path in train_paths for row in _rows(storage, path, "train", options)]
-    if (root / train_paths[0]).is_dir():
+    folders = (root / train_paths[0]).is_dir()
+    if folders:
         classes, first = tuple(sorted({row.label for row in train})), 0  # as text, whatever the folders are called
     else:
         classes, first = number_classes([row.label for row in train], [], sources[0], published=published)
     flat = flat_rows is not None and (root / val_paths[0]).is_dir() and not storage.folders(val_paths[0])
     val = [row for path in val_paths for row in _val_rows(storage, path, classes, options, flat_rows)]
-    numbers = number_labels([row.label for row in val], classes, first, sources[1])
+    numbers = number_labels([row.label for row in val], classes, first, sources[1], ordered=folders)
     if not flat:
         evaluated = {classes[number] for number in numbers}
         check_trained(sources[0], classes, evaluated, sources[1], known)
-    labels = number_labels([row.label for row in train], classes, first, sources[0]), numbers
+    labels = number_labels([row.label for row in train], classes, first, sources[0], ordered=folders), numbers
     samples, val_samples = (
         [(row.name, label) for row, label in zip(rows, column, strict=True)]
         for rows, column in zip((train, val), labels, strict=True)
@@ -165,7 +170,7 @@ def _folder_rows(storage: FolderStorage, path: str) -> list[Listed]:
             storage.root / path,
             listing(packed),
         )
-    storage.leave_out_images_in(path)
+    storage.look_beside_classes(path)
     return class_rows(storage, path, storage.folders(path))
 
 
@@ -185,7 +190,7 @@ def _val_rows(
     )
 
 
-def _hint(root: Path, path: str) -> str:
+def _hint(root: Path, path: str, split: Split = "val") -> str:
     """Words about lists in a folder that holds no class folders."""
     lists = sorted(entry.name for entry in entries_of(root / path) if entry.name.lower().endswith(LIST_SUFFIXES))
-    return f"; if {listing(lists)} has their labels, set data.val_split={path}/{lists[0]}" if lists else ""
+    return f"; if {listing(lists)} has their labels, set data.{split}_split={path}/{lists[0]}" if lists else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from gcp_repro.runs.integrity import damage
 from gcp_repro.training.record.records import RunRecorder
 from gcp_repro.weight_files import load_plain
 
-__all__ = ["DurableCheckpointIO", "SaveCheckpoints", "best_row", "usable_checkpoint"]
+__all__ = ["DurableCheckpointIO", "SaveCheckpoints", "best_row", "first_difference", "usable_checkpoint"]
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,9 @@ class SaveCheckpoints(Checkpoint):
         begun, now = checkpoint.get("data"), _fingerprint(trainer)
         different = [name for name in begun or () if begun[name] != now.get(name)]  # type: ignore[index]
         if begun and now and different:
-            name = different[0]
+            name, was, is_now = first_difference(different[0], begun[different[0]], now.get(different[0]))
             raise DataError(
-                f"{self.run.path} was begun with other data: {name} was {_short(begun[name])} and is {_short(now.get(name))}: "
+                f"{self.run.path} was begun with other data: {name} was {was!r} and is {is_now!r}: "
                 "set data.root back, or give these data another name with experiment_name=NAME"
             )
 
@@ -180,5 +181,9 @@ def _fingerprint(trainer: Trainer) -> dict[str, Any]:
     return {} if fingerprint is None else fingerprint()
 
 
-def _short(value: Any) -> str:
-    return repr(value) if not isinstance(value, list) else f"{len(value)} names, {', '.join(map(str, value[:3]))}, ..."
+def first_difference(name: str, was: Any, now: Any) -> tuple[str, Any, Any]:
+    """Of two lists the first entries that differ, and their place."""
+    if not isinstance(was, list) or not isinstance(now, list):
+        return name, was, now
+    pairs = itertools.zip_longest(was, now)
+    return next((f"{name}[{place}]", one, other) for place, (one, other) in enumerate(pairs) if one != other)

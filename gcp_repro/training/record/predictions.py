@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from gcp_repro.errors import OptionError
 from gcp_repro.runs.files import Row, write_csv
-from gcp_repro.user_paths import user_path
+from gcp_repro.user_paths import printable, user_path
 
 __all__ = ["PREDICTION_FILES", "PredictionRecorder", "check_files", "write_predictions"]
 
@@ -67,9 +68,9 @@ def write_predictions(files: Mapping[str, Path], recorder: PredictionRecorder, d
     if not files:
         return
     known = getattr(datamodule, "class_names", None)
-    names = list(known) if known is not None else [str(label) for label in range(datamodule.num_classes)]
+    names = list(map(printable, known)) if known is not None else [str(label) for label in range(datamodule.num_classes)]
     source = datamodule._sources["val"]
-    images = [source.name(row) if hasattr(source, "name") else str(row) for row in range(len(recorder.labels))]
+    images = [printable(source.name(row)) if hasattr(source, "name") else str(row) for row in range(len(recorder.labels))]
     for kind, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_csv(path, PREDICTION_FILES[kind](recorder, names, images))
@@ -127,10 +128,18 @@ def check_files(files: Mapping[str, str | Path | None]) -> dict[str, Path]:
     """The files that were asked for, checked before anything is scored.
 
     Raises:
-        OptionError: A folder in a file's place.
+        OptionError: A folder in a file's place, one file for two tables, or a place where no file can be.
     """
     wanted = {name: user_path(path) for name, path in files.items() if path is not None}
+    takers: dict[str, str] = {}
     for name, path in wanted.items():
         if path.is_dir():
             raise OptionError(f"{name} needs a file to write to; {path} is a folder: name a file in it, as {path / name}.csv")
+        other = takers.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise OptionError(f"{other} and {name} need files of their own; both are {path}: name two")
+        place = next(folder for folder in path.absolute().parents if folder.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            found = "cannot be written to" if place.is_dir() else "is no folder"
+            raise OptionError(f"{name} needs a folder to write to; {place} {found}: name another file than {path}")
     return wanted

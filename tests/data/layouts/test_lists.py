@@ -52,6 +52,14 @@ class TestRowsAsPeopleWriteThem:
     def test_what_is_no_whole_number_stays_a_name(self, root):
         assert self.opened(root, ".csv", ["n/0.jpg,1.5", "n/1.jpg,1e0"]).classes == ("1.5", "1e0")
 
+    def test_numbers_and_names_are_worth_a_word(self, root, caplog):
+        assert self.opened(root, ".csv", ["n/0.jpg,nan", "n/1.jpg,1.0"]).classes == ("1.0", "nan")
+        assert "train.csv has labels that are whole numbers and others, nan: all are taken for names" in caplog.text
+
+    def test_numbers_do_not_count_names(self, root):
+        with pytest.raises(DataError, match=r"needs the 2 classes of the training images; it also has 0, 1: mend the list"):
+            self.opened(root, ".csv", ["n/0.jpg,cat", "n/1.jpg,dog"], ["n/0.jpg,0", "n/1.jpg,1"])
+
     def test_two_spellings_of_one_number_are_refused(self, root):
         with pytest.raises(DataError, match=r"val\.txt needs one spelling of each number; it has 007, 7: write one of them"):
             self.opened(root, ".txt", ["n/0.jpg 007", "n/1.jpg 7"])
@@ -107,6 +115,91 @@ def test_separators_headers_and_places(tmp_path, suffix, options):
     assert image_set.train == [(f"{folder}/train0.jpg", 0), (f"{folder}/train1.jpg", 1)]
     assert image_set.classes == ("a", "b")
     assert len(image_set.val) == 2
+
+
+@pytest.mark.parametrize("folder", ["", "imgs/"])
+def test_a_list_decides_over_one_folder_beside_it(tmp_path, folder):
+    for split in ("train", "val"):
+        lines = ["file_name,label"]
+        for number, label in enumerate("ab"):
+            put(tmp_path / split / folder / f"{number}.jpg", number, number + len(split))
+            lines.append(f"{folder}{number}.jpg,{label}")
+        (tmp_path / split / "metadata.csv").write_text("\n".join(lines))
+    image_set = open_image_set("image_folder", tmp_path)
+    assert image_set.classes == ("a", "b")
+    assert image_set.train == [(f"train/{folder}0.jpg", 0), (f"train/{folder}1.jpg", 1)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".csv", {"first": ["path|label"], "row": "images/{split}{number}.jpg|{label}"}),
+        (".txt", {"row": "images/{split}{number}.jpg|{label}"}),
+        (".csv", {"first": ["path;label;;", ";;;"], "row": "images/{split}{number}.jpg;{label};;"}),  # what spreadsheets leave
+        (".csv", {"first": ["path,label"], "row": r"D:/sets\images\{split}{number}.jpg,{label}"}),
+        (".csv", {"first": ["path,label"], "row": "gs://bucket/sets/images/{split}{number}.jpg,{label}"}),
+        (".txt", {"row": '"images/{split}{number}.jpg"  {label}'}),
+        (".txt", {"row": "{split}{number}.jpg {label}"}),
+        (".csv", {"first": ["path,label"], "row": "{split}{number},{label}"}),
+    ],
+)
+def test_more_separators_and_places(tmp_path, suffix, options):
+    write_lists(tmp_path, suffix, **options)
+    (tmp_path / "images").rename(tmp_path / ("Images" if "images" not in options["row"] else "images"))
+    image_set = open_image_set("image_folder", tmp_path)
+    assert [name.lower() for name, _ in image_set.train] == ["images/train0.jpg", "images/train1.jpg"]
+    assert (image_set.classes, [label for _, label in image_set.val]) == (("a", "b"), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("row", "classes"),
+    [
+        ("images/{split}{number}.jpg big {label}", ("big a", "big b")),
+        ("images/{split}{number}.jpg {number} {label}", ("0", "1")),
+        ("{split}{number} {number} 1 1", ("0", "1")),  # as of Oxford's pets
+        ("x y/{split}{number}.jpg {label}", ("a", "b")),
+    ],
+)
+def test_several_columns_between_blanks(tmp_path, row, classes):
+    write_lists(tmp_path, ".txt", row=row)
+    if row.startswith("x"):
+        (tmp_path / "images").rename(tmp_path / "x y")
+    image_set = open_image_set("image_folder", tmp_path)
+    assert (image_set.classes, [label for _, label in image_set.train]) == (classes, [0, 1])
+
+
+@pytest.mark.parametrize("suffix", ["", ".jpg"])
+def test_paths_alone_have_folders_as_labels(tmp_path, suffix):
+    """As of Food-101, textures (DTD) and indoor scenes (MIT)."""
+    for split in ("train", "val"):
+        for name in ("pie", "apple tart"):
+            put(tmp_path / "images" / name.replace(" ", "_") / f"{split}.jpg", 0, len(name + split))
+        (tmp_path / "meta").mkdir(exist_ok=True)
+        (tmp_path / "meta" / f"{split}.txt").write_text(f"pie/{split}{suffix}\napple_tart/{split}{suffix}\n")
+    options = OpenOptions(train_split=("meta/train.txt",), val_split=("meta/val.txt",))
+    image_set = open_image_set("image_folder", tmp_path, options=options)
+    assert image_set.classes == ("apple_tart", "pie")
+    assert image_set.train == [("images/pie/train.jpg", 1), ("images/apple_tart/train.jpg", 0)]
+
+
+def test_of_two_folders_with_the_images_none_is_guessed(tmp_path):
+    for split, folder in (("train", "train"), ("val", "test")):
+        for number in range(2):
+            put(tmp_path / folder / f"{number}.jpg", number, number + len(split))
+    for name in ("trainLabels.csv", "testLabels.csv", "others.csv"):
+        (tmp_path / name).write_text("id,label\n0,a\n1,b\n")
+    options = OpenOptions(train_split=("trainLabels.csv",), val_split=("testLabels.csv",))
+    image_set = open_image_set("image_folder", tmp_path, options=options)
+    assert (image_set.train[0], image_set.val[1]) == (("train/0.jpg", 0), ("test/1.jpg", 1))
+    options = OpenOptions(train_split=("trainLabels.csv",), val_split=("others.csv",))
+    with pytest.raises(DataError, match="lacks 2 of its 4 images: 0, 1: mend the list, or put the images where its paths lead"):
+        open_image_set("image_folder", tmp_path, options=options)
+
+
+def test_a_root_by_another_name(tmp_path):
+    write_lists(tmp_path / "real", ".txt", row="real/images/{split}{number}.jpg {label}")
+    (tmp_path / "alias").symlink_to("real")
+    assert open_image_set("image_folder", tmp_path / "alias").train[0][0] == "images/train0.jpg"
 
 
 def test_a_comma_in_a_name_separates_nothing(tmp_path):

@@ -1,7 +1,9 @@
 """Columns of tables, and labels of shards, of whatever kind they are."""
 
+import shutil
 import tarfile
 
+import datasets
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -10,7 +12,7 @@ from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny.writers import jpeg_bytes
 from gcp_repro.errors import DataError
-from tests.fakes.image_forms import write_tar
+from tests.fakes.image_forms import image_row, write_table, write_tar
 
 
 def images(split):
@@ -86,6 +88,54 @@ def test_a_table_without_rows(tmp_path):
         open_image_set("image_folder", tmp_path)
 
 
+def test_a_table_that_is_damaged_in_the_middle(tmp_path):
+    path = write_tables(tmp_path, pa.array([0, 1])) / "train.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + bytes(200) + data[240:])
+    with pytest.raises(DataError, match=r"whole shard is needed; reading .*/train\.parquet gave \w+: .*: check its address"):
+        open_image_set("image_folder", tmp_path)
+
+
+def test_another_table_of_a_split_without_the_column(tmp_path):
+    write_tables(tmp_path, pa.array([0, 1]))
+    (tmp_path / "train.parquet").rename(tmp_path / "train-0.parquet")
+    parquet.write_table(pa.table({"image": images("more"), "target": [0, 1]}), tmp_path / "train-1.parquet")
+    with pytest.raises(DataError, match=r"\A[^ ]*/train-1\.parquet needs a column 'label or .*, or is it another table\?\Z"):
+        open_image_set("image_folder", tmp_path)
+
+
+def test_names_in_one_split_and_numbers_in_the_other(tmp_path):
+    write_tables(tmp_path, pa.array(["x", "y"]))
+    parquet.write_table(pa.table({"image": images("val"), "label": [0, 1]}), tmp_path / "val.parquet")
+    with pytest.raises(DataError, match=r"needs the 2 classes of the training images; it also has 0, 1: mend the list"):
+        open_image_set("image_folder", tmp_path)
+
+
+def test_each_table_names_its_classes_alike(tmp_path):
+    for file, names in (("train-0", "ab"), ("train-1", "ba"), ("val-0", "ab")):
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
+        rows = [image_row(label, number=label + 3 * int(file[-1]) + len(file)) for label in range(2)]
+        write_table(tmp_path / f"{file}.parquet", rows, features)
+    words = r"/train-1\.parquet needs the classes of .*/train-0\.parquet in their order; they have other names or another order"
+    with pytest.raises(DataError, match=words):
+        open_image_set("image_folder", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".parquet"])
+@pytest.mark.parametrize("copy", ["train-1", "val-1"])
+def test_a_copy_of_a_table_or_shard(tmp_path, suffix, copy):
+    for number, split in enumerate(("train", "val")):
+        write_tar(tmp_path / f"{split}-0.tar", {"0.jpg": jpeg_bytes(0, number, (8, 8)), "0.cls": b"0"})
+        write_table(tmp_path / f"{split}-0.parquet", [image_row(0, number=number)])
+    layout = {".tar": "webdataset", ".parquet": "parquet"}[suffix]
+    assert len(open_image_set("image_folder", tmp_path, layout).train) == 1
+    shutil.copy(tmp_path / f"train-0{suffix}", tmp_path / f"{copy}{suffix}")
+    words = rf"/{copy}\{suffix} is a copy of .*/train-0\{suffix}: remove one of the two"
+    for options in (None, OpenOptions(allow_partial=True)):
+        with pytest.raises(DataError, match=words):
+            open_image_set("image_folder", tmp_path, layout, options)
+
+
 class TestShards:
     def write(self, root, suffix, label):
         for split in ("train", "val"):
@@ -107,7 +157,7 @@ class TestShards:
 
     def test_labels_after_all_images(self, tmp_path):
         for split in ("train", "val"):
-            files = {f"{number}.jpg": jpeg_bytes(0, number, (8, 8)) for number in range(120)}
+            files = {f"{number}.jpg": jpeg_bytes(0, number + len(split), (8, 8)) for number in range(120)}
             write_tar(tmp_path / f"{split}-0.tar", files | {f"{number}.cls": b"0" for number in range(120)})
         assert len(open_image_set("image_folder", tmp_path).train) == 120
 
@@ -150,7 +200,7 @@ class TestShards:
 
     @pytest.mark.parametrize("suffix", [".txt", ".cls.npy"])
     def test_labels_of_another_kind(self, tmp_path, suffix):
-        words = r"is in the form 'webdataset' but for 'labels in \*\.tar \(.*/train-0\.tar has images without \.cls or \.json\)'"
+        words = r"; .*/train-0\.tar has images without \.cls or \.json: unpack it, or write shards with labels\Z"
         with pytest.raises(DataError, match=words):
             open_image_set("image_folder", self.write(tmp_path, suffix, b"0"))
 

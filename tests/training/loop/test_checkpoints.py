@@ -13,7 +13,7 @@ from gcp_repro.runs import RunDirectory, read_json
 from gcp_repro.runs.files import previous_of
 from gcp_repro.runs.interruption import TrainingInterrupted
 from gcp_repro.training.loop import checkpoints
-from gcp_repro.training.loop.checkpoints import DurableCheckpointIO
+from gcp_repro.training.loop.checkpoints import DurableCheckpointIO, first_difference
 from gcp_repro.training.module.gcp_module import GCPModule
 from gcp_repro.training.run import train
 
@@ -133,7 +133,7 @@ def test_the_best_weights_are_those_of_the_best_epoch_wherever_a_run_is_killed(c
 def test_other_data_are_refused_and_nothing_is_lost(stopped, monkeypatch):
     config, run, _ = stopped
     monkeypatch.setattr("gcp_repro.data.digits.DigitsDataModule.class_names", ["zero", "one"])
-    with pytest.raises(DataError, match=r"was begun with other data: class_names was 0 names, .* and is 2 names, zero, one"):
+    with pytest.raises(DataError, match=r"was begun with other data: class_names\[0\] was None and is 'zero': set data"):
         train(config)
     assert run.last.exists()
 
@@ -204,3 +204,9 @@ def test_only_a_full_disk_is_worded_as_one(monkeypatch, tmp_path):
         DurableCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
     assert checkpoints.best_row([{"epoch": 0}, {"epoch": 1, "val/top1_error": 3.0}])["epoch"] == 1
     assert checkpoints.best_row([{"epoch": 0}]) is None
+
+
+def test_of_two_lists_the_first_entries_that_differ_are_named():
+    assert first_difference("class_names", ["a", "b", "c", "d"], ["a", "b", "c", "e"]) == ("class_names[3]", "d", "e")
+    assert first_difference("class_names", ["a", "b"], ["a"]) == ("class_names[1]", "b", None)
+    assert first_difference("train_images", 9, 14) == ("train_images", 9, 14)

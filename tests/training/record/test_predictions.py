@@ -1,13 +1,15 @@
 import csv
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gcp_repro.cli.evaluate import PATHS
 from gcp_repro.errors import OptionError
 from gcp_repro.training.evaluate import evaluate
-from gcp_repro.training.record.predictions import PREDICTION_FILES, PredictionRecorder, write_predictions
+from gcp_repro.training.record.predictions import PREDICTION_FILES, PredictionRecorder, check_files, write_predictions
 from gcp_repro.training.run import train
 
 
@@ -58,3 +60,36 @@ def test_a_run_is_scored_image_by_image(compose_tiny, tmp_path):
     assert sum(int(row["images"]) for row in classes) == len(images)
     with pytest.raises(OptionError, match=rf"per_class needs a file to write to; {tmp_path} is a folder: name a file"):
         evaluate(checkpoint, accelerator="cpu", files={"per_class": tmp_path})
+
+
+def test_names_of_whatever_bytes(recorder, tmp_path):
+    odd = os.fsdecode(b'caf\xe9, "x"')
+    source = SimpleNamespace(name=lambda row: f"val/{odd}/{row}.jpg")
+    data = SimpleNamespace(class_names=(odd, "dog", "cow"), num_classes=3, _sources={"val": source})
+    files = {name: tmp_path / f"{name}.csv" for name in PREDICTION_FILES}
+    write_predictions(files, recorder, data)
+    assert (
+        rows_of(files["predictions"])[0] | {"image": 'val/caf\\xe9, "x"/0.jpg', "label": 'caf\\xe9, "x"'}
+        == (rows_of(files["predictions"])[0])
+    )
+    assert rows_of(files["per_class"])[0]["class"] == rows_of(files["confusion"])[0]["class"] == 'caf\\xe9, "x"'
+
+
+def test_where_no_file_can_be_is_told_before_scoring(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    assert check_files({"predictions": tmp_path / "new" / "a.csv", "confusion": None}) == {
+        "predictions": tmp_path / "new" / "a.csv"
+    }
+    with pytest.raises(OptionError, match=r"predictions needs a folder to write to; .*/file is no folder: name another file"):
+        check_files({"predictions": tmp_path / "file" / "a.csv"})
+    with pytest.raises(
+        OptionError, match=r"predictions and per_class need files of their own; both are .*/x/\.\./a\.csv: name two"
+    ):
+        check_files({"predictions": tmp_path / "a.csv", "per_class": tmp_path / "x" / ".." / "a.csv"})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OptionError, match=rf"predictions needs a folder to write to; {tmp_path} cannot be written to: name"):
+        check_files({"predictions": tmp_path / "a.csv"})
+
+
+def test_their_paths_may_hold_anything_on_the_command_line():
+    assert set(PREDICTION_FILES) <= set(PATHS)
