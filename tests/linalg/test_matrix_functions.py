@@ -242,6 +242,7 @@ def test_second_derivative_of_bfloat16_matrices_is_that_of_float32_rounded():
 def test_topn_keeps_200_of_256_eigenvalues_rounded_up_unless_told_otherwise():
     cov = torch.diag(torch.arange(1.0, 7.0, dtype=F64) ** 2)
     assert matrix_sqrt(cov, "topn").diagonal().tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # 4.69 of 6
+    assert matrix_sqrt(torch.diag(torch.arange(1.0, 33.0)), "topn").diagonal().count_nonzero() == 25  # of 32
     for rule in ("topn", "svd"):
         assert matrix_sqrt(cov, rule, top_n=2).diagonal().tolist() == [0.0, 0.0, 0.0, 0.0, 5.0, 6.0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.linalg.products import NewtonSchulzProducts
 from gcp_repro.linalg.published import PublishedPooling
-from gcp_repro.linalg.spectral import SpectralPooling
+from gcp_repro.linalg.spectral import MatrixFunction, SpectralPooling
 from gcp_repro.linalg.spectral_function import GradientTable
 
 ROOT, EXACT = spectral_function("sqrt"), gradient_rule("exact")
@@ -44,6 +45,14 @@ def test_what_is_exact_decomposes_alike_on_both_routes(function, rule):
     assert operator_for(PoolingSpec(function, rule), 4) == gram
     if exact:
         assert (gram.full, dense.full) == (False, True)
+
+
+def test_numbers_of_numpy_make_the_same_spec():
+    """A recipe holds them as Python writes its own."""
+    for given, plain in ((np.int64(2), 2), (np.float64(0.5), 0.5)):
+        spec = PoolingSpec(ROOT, EXACT, top_n=given)
+        assert spec.text == PoolingSpec(ROOT, EXACT, top_n=plain).text
+        assert MatrixFunction(ROOT, EXACT, top_n=given).text == MatrixFunction(ROOT, EXACT, top_n=plain).text
 
 
 def test_products_are_for_what_they_compute():

@@ -91,6 +91,7 @@ def test_checked_functions_and_constructors():
             self.size = size
 
     assert Layer(np.int32(4)).size == 4
+    assert options_of(Layer)["size"].annotation == Annotated[int, AtLeast(1)]
     with pytest.raises(OptionError, match="size must be a whole number >= 1; got 0 for Layer"):
         Layer(size=0)
 
