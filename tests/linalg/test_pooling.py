@@ -66,7 +66,8 @@ def test_products_are_for_what_they_compute():
         assert solvers(ROOT, gradient_rule(rule), route="dense") == ["device", "host"]
     for parts in ((FIVE_STEPS, gradient_rule("newton_schulz")), (FIVE_STEPS, gradient_rule("lyapunov")), (ROOT, same)):
         assert solvers(*parts) == ["device", "host"]  # ten steps, or none, in the gradient of five
-    for options in ({"top_n": 2}, {"moment": "second_moment"}, {"moment": "gaussian"}):
+    others = ({"top_n": 2}, {"moment": "second_moment"}, {"moment": "gaussian"}, {"dtype": "mixed"}, {"accuracy": "high"})
+    for options in others:
         assert solvers(ROOT, EXACT, **options) == ["device", "host"]
 
 
