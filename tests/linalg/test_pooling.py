@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_numbers_of_numpy_make_the_same_spec():
         spec = PoolingSpec(ROOT, EXACT, top_n=given)
         assert spec.text == PoolingSpec(ROOT, EXACT, top_n=plain).text
         assert MatrixFunction(ROOT, EXACT, top_n=given).text == MatrixFunction(ROOT, EXACT, top_n=plain).text
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [("exact", {}), ("exact", {"route": "dense"}), ("pade", {"route": "dense"}), ("pade", {"route": "dense", "float32_centering": True})],
+)  # fmt: skip
+def test_the_host_does_what_the_device_does(rule, options):
+    operators = operators_for(PoolingSpec(ROOT, gradient_rule(rule), **options), 4)
+    assert not operators["device"].on_host
+    assert operators["host"] == replace(operators["device"], on_host=True)
 
 
 def test_products_are_for_what_they_compute():
