@@ -1,6 +1,6 @@
 """Change linalg and metalayers in one place at a time, and list the changes that no test sees: see docs/testing.md.
 
-    python -m scripts.mutants [--every 4] [--start 0] [--only 'linalg/p*'] [--seconds 60]
+    python -m scripts.mutants [--every 4] [--start 0] [--only 'linalg/p*' metalayers/plain.py] [--seconds 60]
                                [--output reports/mutants.csv]
 
 Every change runs in a fork of a process that has imported torch, over the tests that run its line, in a copy of the package.
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="mutants", description="List the changes of linalg and metalayers that no test sees.")
     parser.add_argument("--every", type=int, default=4, help=f"of a file's mutants each so manieth, and {FEWEST} at the least")
     parser.add_argument("--start", type=int, default=0, help="number of the first in each file")
-    parser.add_argument("--only", default="*", help="pattern of files, as linalg/p*")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="files, as linalg/p*")
     parser.add_argument("--seconds", type=float, default=math.inf, help="of tests a change, beside its likely ones")
     parser.add_argument("--output", type=Path, default=Path("reports/mutants.csv"), help="rows; those in it are not run again")
     given = parser.parse_args()
@@ -140,7 +140,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _sample(given: argparse.Namespace) -> Iterator[tuple[str, Mutant]]:
     for path in sorted(path for package in MUTATED for path in Path("gcp_repro", package).rglob("*.py")):
         name = str(path.relative_to("gcp_repro"))
-        if fnmatch.fnmatch(name, given.only):
+        if any(fnmatch.fnmatch(name, pattern) for pattern in given.only):
             mutants = mutants_of(path.read_text())
             every = min(given.every, max(1, len(mutants) // FEWEST))
             for mutant in mutants[given.start % every :: every]:

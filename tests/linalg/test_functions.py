@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gcp_repro.linalg import SPECTRAL_FUNCTIONS, spectral_function
+from tests.tolerances import rounding
 
 EPS = torch.finfo(torch.float64).eps
 TINY = torch.finfo(torch.float64).tiny
@@ -54,6 +55,15 @@ def test_the_diagonal_of_the_table_is_the_slope(name):
         upstream = torch.eye(3, dtype=torch.float64)
         expected = torch.stack([table.apply_((upstream[i][:, None] * upstream[i])[None])[0, j, j] for i in range(3)])
         torch.testing.assert_close(slope, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", SPECTRAL_FUNCTIONS)
+def test_off_the_diagonal_the_table_holds_divided_differences(name):
+    function, eigenvalues = spectral_function(name, **OPTIONS.get(name, {})), spectrum(0.0, 0.2, 0.7, 1.1)
+    images, table = function.value(eigenvalues), function.gradient(eigenvalues).table
+    for i, j in itertools.permutations(range(4), 2):
+        expected = (images[0, i] - images[0, j]) / (eigenvalues[0, i] - eigenvalues[0, j])
+        torch.testing.assert_close(table[0, i, j], expected, rtol=rounding(condition=600), atol=0)  # of pade_root's at 0
 
 
 def test_newton_schulz_becomes_the_root_from_below():

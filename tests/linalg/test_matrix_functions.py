@@ -146,6 +146,24 @@ def test_gradcheck_and_second_derivative():
     assert torch.autograd.gradgradcheck(symmetric_root, x)
 
 
+def test_second_derivative_along_matrices_of_the_same_rank():
+    """Of any product with the gradient, also with parts of both within the null space, against central differences."""
+    generator = torch.Generator().manual_seed(5)
+    x, dx = torch.randn(2, 4, 2, dtype=F64, generator=generator)
+    upstream, direction = _symmetric(4, 6), _symmetric(4, 7)
+
+    def gradient(t, **options):
+        cov = (x + t * dx) @ (x + t * dx).mT
+        cov.requires_grad_()
+        return cov, torch.autograd.grad(matrix_sqrt(cov), cov, upstream, **options)[0]
+
+    step = 1e-5
+    change = ((gradient(step)[1] - gradient(-step)[1]) * direction).sum() / (2 * step)
+    (second,) = torch.autograd.grad(*reversed(gradient(0.0, create_graph=True)), direction)
+    along = dx @ x.mT
+    assert ((second * (along + along.mT)).sum() - change).abs() < 1e-7 * change.abs()
+
+
 def test_functorch_transforms():
     covs = torch.stack([_spd([1.0, 2.0, 3.0], seed) for seed in range(4)])
     torch.testing.assert_close(torch.func.vmap(matrix_sqrt)(covs), matrix_sqrt(covs))
@@ -242,6 +260,7 @@ def test_second_derivative_of_bfloat16_matrices_is_that_of_float32_rounded():
 def test_topn_keeps_200_of_256_eigenvalues_rounded_up_unless_told_otherwise():
     cov = torch.diag(torch.arange(1.0, 7.0, dtype=F64) ** 2)
     assert matrix_sqrt(cov, "topn").diagonal().tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # 4.69 of 6
+    assert matrix_sqrt(torch.diag(torch.arange(1.0, 33.0)), "topn").diagonal().count_nonzero() == 25  # of 32
     for rule in ("topn", "svd"):
         assert matrix_sqrt(cov, rule, top_n=2).diagonal().tolist() == [0.0, 0.0, 0.0, 0.0, 5.0, 6.0]
 

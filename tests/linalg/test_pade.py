@@ -41,6 +41,12 @@ def test_at_one_the_published_sum_decides():
         assert pade_approximant(x, degree)[0].item() == numerator / denominator
 
 
+@pytest.mark.parametrize("degree", [50, 100, 200, 300])
+def test_at_one_in_float32_the_sum_is_that_of_float32(degree):
+    numerator, denominator = (reduce(operator.add, torch.tensor(row)).item() for row in pade_coefficients(degree))
+    assert pade_approximant(torch.ones(1), degree).item() == pytest.approx(numerator / denominator, rel=1e-7)
+
+
 def test_the_default_degree_is_that_of_the_paper():
     assert pade_coefficients() == pade_coefficients(100)
     x = torch.tensor([0.3, 0.9], dtype=torch.float64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ from gcp_repro.linalg.newton_schulz import NewtonSchulzPooling
 from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.linalg.products import NewtonSchulzProducts
 from gcp_repro.linalg.published import PublishedPooling
-from gcp_repro.linalg.spectral import SpectralPooling
+from gcp_repro.linalg.spectral import MatrixFunction, SpectralPooling
 from gcp_repro.linalg.spectral_function import GradientTable
 
 ROOT, EXACT = spectral_function("sqrt"), gradient_rule("exact")
@@ -45,6 +47,24 @@ def test_what_is_exact_decomposes_alike_on_both_routes(function, rule):
         assert (gram.full, dense.full) == (False, True)
 
 
+def test_numbers_of_numpy_make_the_same_spec():
+    """A recipe holds them as Python writes its own."""
+    for given, plain in ((np.int64(2), 2), (np.float64(0.5), 0.5)):
+        spec = PoolingSpec(ROOT, EXACT, top_n=given)
+        assert spec.text == PoolingSpec(ROOT, EXACT, top_n=plain).text
+        assert MatrixFunction(ROOT, EXACT, top_n=given).text == MatrixFunction(ROOT, EXACT, top_n=plain).text
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [("exact", {}), ("exact", {"route": "dense"}), ("pade", {"route": "dense"}), ("pade", {"route": "dense", "float32_centering": True})],
+)  # fmt: skip
+def test_the_host_does_what_the_device_does(rule, options):
+    operators = operators_for(PoolingSpec(ROOT, gradient_rule(rule), **options), 4)
+    assert not operators["device"].on_host
+    assert operators["host"] == replace(operators["device"], on_host=True)
+
+
 def test_products_are_for_what_they_compute():
     same = gradient_rule("newton_schulz", num_iterations=5)
     for rule in (EXACT, same):
@@ -56,7 +76,8 @@ def test_products_are_for_what_they_compute():
         assert solvers(ROOT, gradient_rule(rule), route="dense") == ["device", "host"]
     for parts in ((FIVE_STEPS, gradient_rule("newton_schulz")), (FIVE_STEPS, gradient_rule("lyapunov")), (ROOT, same)):
         assert solvers(*parts) == ["device", "host"]  # ten steps, or none, in the gradient of five
-    for options in ({"top_n": 2}, {"moment": "second_moment"}, {"moment": "gaussian"}):
+    others = ({"top_n": 2}, {"moment": "second_moment"}, {"moment": "gaussian"}, {"dtype": "mixed"}, {"accuracy": "high"})
+    for options in others:
         assert solvers(ROOT, EXACT, **options) == ["device", "host"]
 
 

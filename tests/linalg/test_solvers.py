@@ -42,6 +42,19 @@ def test_measurements_of_something_else_say_nothing(measured):
     assert solver_of(Solvers(measured)) == "device"
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "work"),
+    [
+        ("isqrt_cov", {}, "newton_schulz exact gram float64 standard"),
+        ("svd_lyapunov", {"accuracy": "high"}, "sqrt exact gram float64 high"),
+        ("svd_pade", {"dtype": "mixed"}, "sqrt table gram mixed standard"),
+        ("svd_pade", {"route": "dense", "dtype": "float32"}, "sqrt table dense float32 standard"),
+    ],
+)
+def test_work_is_told_apart_by_what_takes_time(name, options, work):
+    assert work_of(build_meta_layer(name, **options).spec) == work
+
+
 def test_only_layers_with_a_choice_ask():
     assert has_choice(ISQRT)
     for options in ({"solver": "products"}, {"dtype": "float32", "route": "dense", "float32_centering": True}):

@@ -45,6 +45,42 @@ def test_taylor_converges_to_the_exact_gradient_with_its_degree():
     assert errors[-1] < rounding(9, CONDITION)  # its factor is 1 - x^65, x at most 0.45
 
 
+@pytest.mark.parametrize(
+    ("options", "rows", "columns", "kept"),
+    [
+        ({}, 4, 9, [(4,), (4, 4)]),
+        ({}, 9, 4, [(4,), (9, 4), (4, 4)]),
+        ({}, 9, 5, [(4,), (9, 4), (4, 4)]),  # contrasts of an odd number of positions
+        ({"moment": "second_moment"}, 9, 5, [(5,), (9, 5), (5, 5)]),
+        ({"dtype": "mixed"}, 4, 9, [(4,), (4, 4), (4, 8)]),
+        ({"accuracy": "high"}, 4, 9, [(4,), (4, 4), (4, 8)]),
+        ({"route": "dense"}, 9, 4, [(4,), (9, 4)]),
+    ],
+)
+def test_what_is_kept_for_the_backward(options, rows, columns, kept):
+    """Eigenvalues and U; V where it is smaller than what it would be made of, or needed in its own right."""
+    spec = build_meta_layer("spectral", **options).spec
+    assert list(operator_for(spec, rows).saved_shapes(rows, columns)) == kept
+
+
+@pytest.mark.parametrize("positions", [4, 5, 9])
+@pytest.mark.parametrize(
+    "options", [{}, {"accuracy": "high"}, {"dtype": "mixed"}, {"gradient": "svd", "route": "dense"}, {"moment": "second_moment"}]
+)
+def test_the_spectrum_that_functions_and_rules_see(options, positions):
+    """Eigenvalues by numpy: a zero stands for the null space, or in the published order the machine epsilon for each."""
+    features = _random((2, 6, positions), 12)
+    centered = features if "moment" in options else features - features.mean(-1, keepdim=True)
+    expected = torch.from_numpy(np.linalg.eigvalsh((centered @ centered.mT / positions).numpy()))
+    found = operator_for(build_meta_layer("spectral", **options).spec, 6).spectrum(features)
+    if "gradient" in options:
+        expected = expected.clamp(min=np.finfo(float).eps)
+    else:
+        assert not found[:, 0].any()
+        found = torch.cat([found.new_zeros(2, 7 - found.shape[1]), found[:, 1:]], -1)
+    assert relative_error(found, expected) < rounding(9)
+
+
 def test_topn_zeroes_the_smallest_and_scales_with_the_channels():
     features = torch.randn(2, 64, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     layer = build_meta_layer("svd_topn")

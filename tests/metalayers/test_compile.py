@@ -43,6 +43,17 @@ def test_one_graph_for_batches_of_any_size(name, options):
         torch.testing.assert_close(compiled(features), expected[0], rtol=1e-12, atol=1e-12)
 
 
+def test_one_graph_for_any_number_of_channels():
+    layer = build("svd_lyapunov")
+    compiled = _compile(layer, dynamic=True)
+    graphs = []
+    for channels in (4, 6):
+        features = features_of(2, channels, 9)
+        torch.testing.assert_close(compiled(features), layer(features), rtol=1e-12, atol=1e-12)
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] == graphs[1]
+
+
 def test_a_network_in_training():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), build_meta_layer("svd_pade", on_nonfinite="propagate"), nn.Linear(21, 4))

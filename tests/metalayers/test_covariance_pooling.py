@@ -16,6 +16,12 @@ def test_its_text_names_both_parts():
     )
 
 
+def test_its_text_says_where_the_accuracy_is_high():
+    assert str(build_meta_layer("svd_lyapunov", accuracy="high").spec) == (
+        "forward=sqrt, gradient=lyapunov, dtype=float64, accuracy=high, route=auto"
+    )
+
+
 def test_which_layers_stand_for_the_root():
     roots = {name for name in META_LAYERS if getattr(build_meta_layer(name), "approximates_root", False)}
     assert roots == {

@@ -69,6 +69,16 @@ def test_the_adaptive_rate_is_the_formula():
     assert adaptive_rate(features).item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-5])
+def test_the_rate_does_not_depend_on_the_scale_of_deviations(scale):
+    """Angles have none."""
+    deviations = torch.randn(3, 64, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    deviations = torch.cat([deviations, -deviations], -1)  # of mean 0
+    expected = adaptive_rate(deviations)
+    assert 0 < expected < 1
+    assert adaptive_rate(scale * deviations).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
 def test_the_rate_is_a_probability_also_at_constant_features():
     """Without covariance nothing correlates: all is dropped, and that is 0, not NaN."""
     features = torch.full((2, 6, 4), 1.5, requires_grad=True)

@@ -245,6 +245,24 @@ def test_a_layer_of_ones_own():
         register_meta_layer("identity", torch.nn.Identity, description="", source="")
 
 
+@pytest.mark.parametrize(
+    ("name", "smallest"),
+    [
+        ("pow_tmlr", {"num_iterations": 1}),
+        ("cbp", {"projection_dim": 1, "seed": 0}),
+        ("cross_covariance", {"num_values": 1, "num_iterations": 1}),
+        ("gap", {"heads": 1}),
+        ("spectral", {"top_n": 1}),
+    ],
+)
+def test_the_smallest_values_are_taken_and_one_less_is_not(name, smallest):
+    layer = build_meta_layer(name, **smallest)
+    assert layer(torch.rand(2, 4, 9)).isfinite().all()
+    for option, value in smallest.items():
+        with pytest.raises(OptionError, match=rf"{option} must be a .*>= {value}"):
+            build_meta_layer(name, **{option: value - 1})
+
+
 def test_errors():
     with pytest.raises(UnknownNameError, match="no meta-layer 'svd_pad'; nearest: 'svd_pade'"):
         build_meta_layer("svd_pad")

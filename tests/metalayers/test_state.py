@@ -12,8 +12,33 @@ from torch import nn
 from gcp_repro.errors import DataError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer, is_extra_state
 
-DIFFERENT = [("svd_pade", {"degree": 50}), ("svd_topn", {"top_n": 3}), ("cbp", {"seed": 1}), ("isqrt_cov", {"num_iterations": 4})]
 ALIKE = {"dtype": "float32", "route": "dense", "on_nonfinite": "propagate", "solver": "host"}
+HOW = {*ALIKE, "accuracy", "float32_centering", "dropout"}
+"""Options that change how the same is computed, or nothing after training."""
+
+OTHERS = {
+    "num_iterations": 3, "degree": 50, "max_gradient": 2.0, "top_n": 3, "deflate": False, "exponent": 0.3, "epsilon": 0.1,
+    "forward": "log", "gradient": "svd", "scaling": "power", "projection_dim": 30, "seed": 1, "normalization": "epn",
+    "num_values": 2, "eta": 0.5, "sparsity": 0.3, "step_size": 0.5, "inverse_iterations": 3,
+}  # fmt: skip
+"""Of other options a value that is no layer's default; those of two values have the other one."""
+
+
+def _other(option, default):
+    if option == "moment":
+        return "covariance" if default == "second_moment" else "second_moment"
+    return not default if option == "signed_root" else OTHERS[option]
+
+
+DIFFERENT = [
+    *[
+        (name, {option: _other(option, default)})
+        for name, entry in META_LAYERS.items()
+        for option, default in entry.defaults.items()
+        if option not in HOW
+    ],
+    *[("svd_pade", options) for options in ({"heads": 2}, {"correlation": True}, {"shrinkage": 0.3})],
+]
 
 
 def network(name, **options):

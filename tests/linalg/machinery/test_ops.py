@@ -36,6 +36,12 @@ def _arguments(name):
     return x, _random(*output.shape, seed=1), _random(*x.shape, seed=2), saved
 
 
+@pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="this torch has no such tag")
+@pytest.mark.parametrize("name", ["apply", "compute", "backward", "tangent", "double_backward"])
+def test_compilers_are_told_that_cuda_graphs_cannot_hold_them(name):
+    assert torch.Tag.cudagraph_unsafe in getattr(OPS, name).default.tags
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own check looks
 @pytest.mark.parametrize("name", RECIPES)
 def test_operators_pass_the_checks_of_torch(name):

@@ -91,6 +91,7 @@ def test_checked_functions_and_constructors():
             self.size = size
 
     assert Layer(np.int32(4)).size == 4
+    assert options_of(Layer)["size"].annotation == Annotated[int, AtLeast(1)]
     with pytest.raises(OptionError, match="size must be a whole number >= 1; got 0 for Layer"):
         Layer(size=0)
 
@@ -140,6 +141,28 @@ def test_the_smallest_values_are_taken_and_one_less_is_not(parts, name, smallest
     for option, value in smallest.items():
         with pytest.raises(OptionError, match=rf"{option} must be a .*>= {value}"):
             parts.resolve(name, **{**smallest, option: value - 1})
+
+
+@pytest.mark.parametrize(
+    ("parts", "name", "defaults"),
+    [
+        (SPECTRAL_FUNCTIONS, "log", {"epsilon": 1e-3}),
+        (SPECTRAL_FUNCTIONS, "newton_schulz", {"num_iterations": 5}),
+        (GRADIENT_RULES, "trunc", {"max_gradient": 1e10}),
+        (GRADIENT_RULES, "taylor", {"degree": 100}),
+        (GRADIENT_RULES, "pade", {"degree": 100}),
+        (GRADIENT_RULES, "newton_schulz", {"num_iterations": 10}),
+        (GRADIENT_RULES, "power_iteration", {"num_iterations": 19, "deflate": True}),
+        (GRADIENT_RULES, "lyapunov_iteration", {"num_iterations": 8}),
+        (MATRIX_STEPS, "svpn", {"exponent": 0.5, "num_values": 1, "num_iterations": 1}),
+        (MATRIX_STEPS, "rank1_update", {"eta": 1.0, "num_iterations": 2, "seed": 0}),
+        (MATRIX_STEPS, "isice", {"sparsity": 0.01, "step_size": 1.0, "num_iterations": 5, "inverse_iterations": 7}),
+        (MATRIX_STEPS, "log_cholesky", {"epsilon": 1e-6}),
+    ],
+)
+def test_defaults_are_those_of_the_sources(parts, name, defaults):
+    """Layers name theirs themselves."""
+    assert parts.resolve(name).options == defaults
 
 
 @pytest.mark.parametrize("top_n", [0, -1, 1.0, 3.0, NAN, True, "3"])

@@ -97,6 +97,9 @@ def test_pools_do_not_pile_up():
         thread.join(timeout=60)  # idle ones end by themselves
     assert {thread for thread in workers if thread.is_alive()} == pool._threads
     assert len(pool._threads) == 3
+    with torch_threads(3):
+        for_each_chunk(lambda part: part.add_(1), [torch.zeros(6)], CHUNK_BYTES)
+    assert parallel._pools == {3: pool}  # it goes on as long as the number stays
 
 
 @pytest.mark.filterwarnings("ignore:.*fork\\(\\) may lead to deadlocks:DeprecationWarning")  # that is what is tested
