@@ -38,6 +38,8 @@ __all__ = ["StepTimes", "add_arguments", "measure", "run"]
 
 REFERENCES = ("gap", "isqrt_cov")
 DEFAULT_FILE = Path("reports") / "train_steps.csv"
+TALKATIVE = ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector")
+"""Modules of Lightning that say the same in every round."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def run(options: argparse.Namespace) -> None:
     for name in ("steps", "warmup", "repeats"):
         if getattr(options, name) < 1:
             raise OptionError(f"--{name} needs at least 1; got {getattr(options, name)}: change it")
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.trainer.connectors.checkpoint_connector"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in TALKATIVE:
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     configs = _configs(options.overrides, options.layers)
     device = torch.device("cuda" if configs[0].trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     here = machine(device, configs[0].trainer.num_threads or torch.get_num_threads())
