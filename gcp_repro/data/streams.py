@@ -158,7 +158,12 @@ class StreamDataModule(ImageFilesDataModule):
 
     def _check_urls(self) -> None:
         for split, urls in self.urls.items():
-            if not urls:
+            joined = [url for url in urls if f"{self.suffix}::" in url]
+            if joined:
+                raise OptionError(
+                    f"data.{split}_urls needs a list of shards; got {joined[0]!r}: write [FIRST,SECOND] for FIRST::SECOND"
+                )
+            if not any(urls):
                 raise OptionError(
                     f"data.{split}_urls needs at least one shard; got none: name all shards, as in train-{{0000..1023}}.tar"
                 )
@@ -213,6 +218,7 @@ def _expand(pattern: str) -> Iterator[str]:
     if found is None or Path(pattern).is_file():
         yield pattern
         return
-    first, last = found.groups()
-    for number in range(int(first), int(last) + 1):
-        yield from _expand(f"{pattern[: found.start()]}{number:0{len(first)}d}{pattern[found.end() :]}")
+    first, last = map(int, found.groups())
+    step = 1 if first <= last else -1
+    for number in range(first, last + step, step):
+        yield from _expand(f"{pattern[: found.start()]}{number:0{len(found[1])}d}{pattern[found.end() :]}")

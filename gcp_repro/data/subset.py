@@ -11,6 +11,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from gcp_repro.data.image_set import ImageSet, Samples, listing, one_form
+from gcp_repro.data.layouts.files import lines_of
 from gcp_repro.errors import OptionError, UnknownNameError
 from gcp_repro.stand_ins import LOOKED_AT, stand_in, stand_in_at
 from gcp_repro.user_paths import user_path
@@ -61,7 +62,7 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
         return None if classes is None or isinstance(classes, int) else classes
     try:
         content = user_path(classes).read_bytes()  # once, as it may be a pipe
-        lines = content.decode("utf-8-sig").splitlines()  # Windows editors put a mark at the start
+        lines = lines_of(content)
         found = stand_in(content[:LOOKED_AT])
     except (OSError, UnicodeDecodeError) as error:
         found = stand_in_at(user_path(classes)) or str(error)
@@ -70,7 +71,7 @@ def class_names(classes: int | str | Sequence[object] | None) -> Sequence[object
             f"data.classes needs a file with a name in each line; {classes!r} cannot be read ({found}): name another, or write "
             "several names as a list, as in data.classes=[a,b]"
         )
-    names = [line.partition("\t")[0].strip() for line in lines if line.strip()]
+    names = [line.partition("\t")[0].strip() for line in lines]
     return class_names([name.split()[0] if WNID_AND_WORDS.match(name) else name for name in names])
 
 

@@ -195,6 +195,7 @@ def test_a_part_of_the_classes_and_images(tmp_path):
 
 def test_patterns_of_urls():
     assert expand_urls(["a-{1..2}-{08..09}.tar", "b.tar"]) == ["a-1-08.tar", "a-1-09.tar", "a-2-08.tar", "a-2-09.tar", "b.tar"]
+    assert expand_urls("{10..08}.tar") == ["10.tar", "09.tar", "08.tar"]
     assert expand_urls("pipe:cat {x}") == ["pipe:cat {x}"]
 
 
@@ -203,6 +204,10 @@ def test_wrong_options(monkeypatch, tmp_path):
         StreamDataModule("tar", "a", "b")
     with pytest.raises(OptionError, match=r"data\.val_urls needs at least one shard; got none: name all shards"):
         StreamDataModule("parquet", "a", [])
+    with pytest.raises(OptionError, match=r"data\.train_urls needs at least one shard; got none: name all shards"):
+        StreamDataModule("parquet", "", "a")
+    with pytest.raises(OptionError, match=r"needs a list of shards; got 'a\.tar::b\.tar': write \[FIRST,SECOND\] for FIRST::SEC"):
+        StreamDataModule("webdataset", "a.tar::b.tar", "c.tar")
     with pytest.raises(OptionError, match=r"need each shard once; named twice: b, d: remove the repetition"):
         StreamDataModule("parquet", ["a", "b", "d"], ["b", "c", "d"])
     with pytest.raises(UnknownNameError, match=r"no policy data\.on_error 'keep'"):

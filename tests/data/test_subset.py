@@ -72,6 +72,8 @@ def test_a_folder_for_a_file_of_names(tmp_path):
 def test_a_file_of_names(image_set, tmp_path):
     (tmp_path / "two.txt").write_text("d\tthe last\n\nb\n", encoding="utf-8-sig")  # as Windows' editors write it
     assert select_subset(image_set, classes=str(tmp_path / "two.txt")).classes == ("b", "d")
+    (tmp_path / "two.txt").write_text("d\r\nb\r\n", encoding="utf-16")
+    assert select_subset(image_set, classes=str(tmp_path / "two.txt")).classes == ("b", "d")
     named = replace(image_set, classes=("big cat", "big", "n01440764", "d"))
     (tmp_path / "two.txt").write_text("big cat\nn01440764 tench, Tinca tinca\n")
     assert select_subset(named, classes=str(tmp_path / "two.txt")).classes == ("big cat", "n01440764")

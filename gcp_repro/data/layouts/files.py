@@ -13,7 +13,7 @@ from scipy.io import loadmat
 from gcp_repro.errors import DataError
 from gcp_repro.stand_ins import refuse_stand_in
 
-__all__ = ["choose_column", "mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
+__all__ = ["choose_column", "lines_of", "mat_strings", "mat_table", "read_columns", "read_lines", "read_mat", "whole_number"]
 
 
 def read_lines(path: Path) -> list[str]:
@@ -24,17 +24,27 @@ def read_lines(path: Path) -> list[str]:
     """
     refuse_stand_in(path)
     try:
-        content = path.read_bytes()
-        text = content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return lines_of(path.read_bytes())
     except OSError as error:
         raise DataError(f"a text file is needed at {path}; reading it gave {error}: fetch it again") from error
     except UnicodeDecodeError as error:
-        if b"\0" in content:
+        if b"\0" in error.object:
             raise DataError(f"a text file is needed at {path}; it is another kind of file: name one in its place") from error
         raise DataError(
             f"a text file in UTF-8 is needed at {path}; reading it gave {error}: save it as UTF-8 (in Excel: CSV UTF-8)"
         ) from error
+
+
+def lines_of(content: bytes) -> list[str]:
+    """The lines of a text in UTF-8 or UTF-16 that are not blank, without the mark that Windows' editors put at the start.
+
+    Raises:
+        UnicodeDecodeError: It is none.
+    """
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in content and not wide:
+        raise UnicodeDecodeError("utf-8", content, content.index(b"\0"), content.index(b"\0") + 1, "no text has zeros")
+    return [line.strip() for line in content.decode("utf-16" if wide else "utf-8-sig").splitlines() if line.strip()]
 
 
 def read_columns(path: Path, columns: int) -> list[list[str]]:

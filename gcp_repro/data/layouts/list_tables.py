@@ -90,7 +90,7 @@ def _by_blanks(lines: Sequence[str]) -> list[list[str]]:
     if any(line.startswith('"') for line in lines[:2]):
         return _cells([" ".join(line.split()) for line in lines], " ")
     words = [line.split() for line in lines]
-    if all(len(row) > 2 and all(map(str.isdecimal, row[1:])) for row in words):
+    if all(len(row) > 2 and all(map(str.isdecimal, row[1:])) for row in words) or _is_indexed(words):
         return words
     rows = [line.rsplit(maxsplit=1) for line in lines]
     if any(len(row) == 2 and is_image_path(row[1]) and not is_image_path(row[0]) for row in rows[:2]):
@@ -98,6 +98,13 @@ def _by_blanks(lines: Sequence[str]) -> list[list[str]]:
     return [
         row if len(row) < 2 or is_image_path(row[0]) else _after_image(line, row) for line, row in zip(lines, rows, strict=True)
     ]
+
+
+def _is_indexed(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether each row is a number of its own, an image and more."""
+    return len({row[0] for row in rows}) == len(rows) > 1 and all(
+        len(row) > 2 and row[0].isdecimal() and is_image_path(row[1]) for row in rows
+    )
 
 
 def _after_image(line: str, row: list[str]) -> list[str]:
@@ -113,8 +120,16 @@ def _objects(path: Path, lines: Sequence[str]) -> ListTable:
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
+            row = json.loads(line)
+        except ValueError as error:
             raise DataError(f"{path} needs a JSON object in each line; line {number} is none ({error}): mend it") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} needs a JSON object in each line; line {number} is none but {line[:40]}: mend it")
+        rows.append(row)
     header = list(rows[0]) if rows else []
-    return ListTable(header, [["" if row.get(key) is None else str(row[key]) for key in header] for row in rows])
+    return ListTable(header, [[_cell(row.get(key)) for key in header] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    """A value as text; what holds several values has none."""
+    return "" if value is None or isinstance(value, list | dict) else str(value)

@@ -21,7 +21,7 @@ __all__ = ["Listed", "read_list"]
 log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "filepaths", "image", "image_path", "image_id", "id", "img")
-LABEL_COLUMNS = ("label", "labels", "class", "class_id", "target", "category", "wnid")
+LABEL_COLUMNS = ("label", "labels", "class", "class_id", "target", "category", "wnid", "class_name")
 TRUTH = frozenset({"true", "1", "1.0", "yes"})
 EVALUATION_WORDS = TRUTH.union(USUAL_NAMES["val"])
 TRAINING_WORDS = frozenset({*USUAL_NAMES["train"], "trainval", "false", "0", "0.0", "no", ""})

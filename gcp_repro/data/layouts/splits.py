@@ -87,9 +87,12 @@ def parse_splits(
     storage = FolderStorage(root)
     train_paths, val_paths = (find_paths(root, split, options, lists_first=lists_first) for split in SPLITS)
     if not val_paths:
+        packed = packed_archives(root)
+        found, remedy = (f", but {listing(packed)}", f"unpack {listing(packed)}, ") if packed else ("", "")
         raise DataError(
             f"evaluation needs images of its own; {root} has {listing(train_paths)} and none of {', '.join(USUAL_NAMES['val'])}, "
-            "as a folder or a list: put images there that training does not use, or say where they are by data.val_split"
+            f"as a folder or a list{found}: {remedy}put images there that training does not use, or say where they are by "
+            "data.val_split"
         )
     _check_apart(root, train_paths, val_paths)
     sources = [listing([root / path for path in paths]) for paths in (train_paths, val_paths)]

@@ -151,6 +151,9 @@ class TestImageNet:
         shutil.rmtree(root / "val")
         with pytest.raises(DataError, match=r"evaluation needs images of its own; .*x has train and none of val, valid"):
             open_image_set("imagenet", root, options=PARTIAL)
+        (root / "ILSVRC2012_img_val.tar").touch()
+        with pytest.raises(DataError, match=r"a list, but ILSVRC2012_img_val\.tar: unpack ILSVRC2012_img_val\.tar, put images"):
+            open_image_set("imagenet", root, options=PARTIAL)
 
     def test_inner_archives_that_are_still_packed(self, tmp_path):
         root = write_tiny("imagenet", tmp_path / "x")

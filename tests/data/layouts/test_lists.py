@@ -157,6 +157,7 @@ def test_more_separators_and_places(tmp_path, suffix, options):
         ("images/{split}{number}.jpg big {label}", ("big a", "big b")),
         ("images/{split}{number}.jpg {number} {label}", ("0", "1")),
         ("{split}{number} {number} 1 1", ("0", "1")),  # as of Oxford's pets
+        ("{number} images/{split}{number}.jpg {label}", ("a", "b")),
         ("x y/{split}{number}.jpg {label}", ("a", "b")),
     ],
 )
@@ -241,6 +242,13 @@ def test_images_of_the_same_name_elsewhere_are_others(tmp_path):
         (".csv", {"first": ["path,label", "é"], "encoding": "latin-1"}, r"UTF-8 is needed at .*train\.csv; .*: save it as UTF-8"),
         (".jsonl", {"row": '{{"file_name": '}, r"train\.jsonl needs a JSON object in each line; line 1 is none \("),
         (".jsonl", {"row": "3"}, r"train\.jsonl needs a JSON object in each line; line 1 is none"),
+        (".jsonl", {"row": '[{{"image": "x.png", "label": 1}}]'}, r"needs a JSON object in each line; line 1 is none but \[\{"),
+        (
+            ".jsonl",
+            {"row": '{{"image": "images/{split}{number}.jpg", "label": {{"id": 1}}}}'},
+            r"needs a label in each row; row 2",
+        ),
+        (".txt", {"row": "images/{split}\0{number}.jpg {label}"}, r"text file is needed at .*/train\.txt; it is another kind"),
         (
             ".txt",
             {"row": "images/{split}{number}.jpg"},
