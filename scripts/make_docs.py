@@ -165,7 +165,7 @@ def generated_parts() -> dict[Path, dict[str, str]]:
             "decompositions": gpu_decompositions_table(),
             "kept": kept_table(),
         },
-        ROOT / "docs" / "data.md": {"decoding": gpu_decoding_table()},
+        ROOT / "docs" / "reading_images.md": {"decoding": gpu_decoding_table()},
         ROOT / "docs" / "training_cost.md": {"steps": steps_table(), "gpusteps": gpu_steps_table(), "growth": growth_table()},
         ROOT / "docs" / "runs.md": {"statuses": status_table()},
         **pages,

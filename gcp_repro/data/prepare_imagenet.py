@@ -10,7 +10,7 @@ also read the archives in place (data.layout=tar); unpacked files are faster on 
     gcp-data imagenet SOURCE TARGET --resize 256
 
 writes shards (data.layout=webdataset) of images whose shorter side is 256 pixels, encoded anew once, from ImageNet in any form
-that training reads. They decode faster and are other pixels; docs/data.md has the
+that training reads. They decode faster and are other pixels; docs/reading_images.md has the
 numbers. Shards that are there are kept.
 """
 

@@ -1,7 +1,7 @@
 """ImageNet from remote shards, for machines without a shared file system.
 
 The shards are fetched to a local disk once and are then files like any other, so order, sharding, workers and resuming are those
-of every other form; `docs/data.md` says why no library reads them from afar with the same guarantees.
+of every other form; `docs/reading_images.md` says why no library reads them from afar with the same guarantees.
 """
 
 from __future__ import annotations
