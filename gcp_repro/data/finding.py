@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from gcp_repro.data.catalog import CatalogEntry, Layout
 from gcp_repro.data.image_set import listing
+from gcp_repro.data.layouts.lacking import Lack
 from gcp_repro.data.layouts.split_names import TABLES_AND_SHARDS, USUAL_NAMES, find_files, packed_archives
 from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.storage import entries_of, is_set_aside
@@ -89,9 +90,13 @@ def _refuse(entry: CatalogEntry, wanted: dict[str, Layout], places: Sequence[Pat
     found, remedy = _elsewhere(entry, wanted, places[0], options) or _in_part(wanted, places, options) or _else(places[0])
     likeliest = next(iter(wanted.values())).lacking(places[0], options)
     raise DataError(
-        f"{entry.title} needs {' and '.join(repr(lack.name) for lack in likeliest)}; looked in {', '.join(map(str, places))}; "
+        f"{entry.title} needs {_names(likeliest)}; looked in {', '.join(map(str, places))}; "
         f"{found}: {remedy or _how_to_get(entry)}"
     )
+
+
+def _names(lacks: Sequence[Lack]) -> str:
+    return " and ".join(" or ".join(map(repr, lack.name.split("|"))) for lack in lacks)
 
 
 def _in_part(wanted: dict[str, Layout], places: Sequence[Path], options: OpenOptions) -> tuple[str, str] | None:
@@ -103,7 +108,7 @@ def _in_part(wanted: dict[str, Layout], places: Sequence[Path], options: OpenOpt
         if said is not None:
             return said.found, said.remedy
         if len(lacks) < len(layout.lacking(place / "nothing here", options)):
-            found.append(f"{place} is in the form {name!r} but for {' and '.join(repr(lack.name) for lack in lacks)}")
+            found.append(f"{place} is in the form {name!r} but for {_names(lacks)}")
     return ("; ".join(found), "") if found else None
 
 

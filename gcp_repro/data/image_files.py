@@ -116,15 +116,18 @@ class ImageFilesDataModule(ImageDataModule):
         self.augmentation = Augmentation(**(augmentation or {}))
         self._train_transform = self.augmentation.after(build_train_transform(self.recipe))
         self._eval_transform = build_eval_transform(self.recipe, eval_views)
+        kept_in = None if index_dir is None else user_path(index_dir)
         self.open_options = OpenOptions(
-            allow_partial=allow_partial or self.tiny,
-            index_dir=None if index_dir is None else user_path(index_dir),
+            allow_partial=allow_partial,
+            index_dir=kept_in,
             train_split=_names(train_split),
             val_split=_names(val_split),
             path_column=path_column,
             label_column=label_column,
             split_column=split_column,
         )
+        if self.tiny:  # what the real images are called there says nothing of the generated ones
+            self.layout, self.open_options = "auto", OpenOptions(allow_partial=True, index_dir=kept_in)
         names = class_names(classes)  # read once, as the file may be a pipe
         kept = classes if names is None else names
         self.subset = {"classes": kept, "fraction": fraction, "seed": at_least(0, "subset_seed", subset_seed)}

@@ -40,7 +40,7 @@ class OpenOptions:
 
     def __post_init__(self) -> None:
         for split in ("train_split", "val_split"):  # one spelling of each, or `train` and `./train` would be two sets of images
-            object.__setattr__(self, split, tuple(os.path.normpath(user_path(name)) for name in getattr(self, split)))
+            object.__setattr__(self, split, tuple(os.path.normpath(user_path(name)) for name in getattr(self, split) if name))
 
 
 def refuse_unread(options: OpenOptions, read: Collection[str], source: object) -> None:

@@ -1,6 +1,7 @@
 """Where a data set is looked for, and the words for what is there instead."""
 
 import os
+import shutil
 
 import pytest
 
@@ -36,6 +37,12 @@ def test_kaggles_folder_in_a_folder_of_the_same_name_is_found(tmp_path, name):
     folder = {"birds": "CUB_200_2011", "aircraft": "fgvc-aircraft-2013b"}[name]
     write_tiny(name, tmp_path / folder / folder)
     assert len(open_image_set(name, tmp_path, options=PARTIAL).train) == 12
+
+
+def test_either_of_two_names_is_said_so(tmp_path):
+    shutil.rmtree(write_tiny("dogs", tmp_path / "x") / "lists")
+    with pytest.raises(DataError, match=r"'original' but for 'lists/train_list\.mat' or 'train_list\.mat': get images"):
+        open_image_set("dogs", tmp_path / "x")
 
 
 def test_no_folder_and_a_folder_without_rights(tmp_path, monkeypatch):
@@ -93,5 +100,5 @@ def test_the_folder_above_and_one_without_a_class(tmp_path):
         open_image_set("aircraft", root / "data")
     write_images(tmp_path / "y", "train")
     put(tmp_path / "y" / "val" / "images" / "1.jpg")
-    with pytest.raises(DataError, match=r"val needs folders of the 2 classes alone; it has none of them but images: remove"):
+    with pytest.raises(DataError, match=r"val needs folders of the 2 classes alone; it has none of them but images: sort its"):
         open_image_set("image_folder", tmp_path / "y")

@@ -292,3 +292,5 @@ def test_a_tiny_module_needs_no_data(monkeypatch, tmp_path):
     assert module.num_classes == 3
     assert next(iter(module.val_dataloader()))[0].shape == (6, 3, 112, 112)
     assert tiny_root("dogs") == tmp_path / "gcp_repro" / "tiny-1" / "dogs"
+    real = {"layout": "list", "train_split": "Train.csv", "val_split": "Test.csv", "label_column": "breed"}
+    assert ImageFilesDataModule("dogs", "/nowhere", tiny=True, **real).image_set.train == module.image_set.train

@@ -5,6 +5,7 @@ import pytest
 from gcp_repro.data.arrays import ARRAY_SETS, ArrayDataModule
 from gcp_repro.data.catalog import CATALOG
 from gcp_repro.data.image_files import ImageFilesDataModule
+from gcp_repro.data.open_options import OpenOptions
 from gcp_repro.data.opening import open_image_set
 from gcp_repro.data.tiny import TINY, write_tiny
 
@@ -23,6 +24,13 @@ def test_what_servers_leave_is_no_image_and_unknown_suffixes_are_counted(tmp_pat
         (folder / name).write_bytes((folder / "0000.jpg").read_bytes())
     assert len(open_image_set("image_folder", root).train) == 16
     assert "has 2 files that were left out, not named as images or in no class folder: train/class_0/" in caplog.text
+
+
+def test_each_split_has_one_spelling(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert OpenOptions(train_split=("./a/", "b/../c", "~/d"), val_split=("",)) == (
+        OpenOptions(train_split=("a", "c", f"{tmp_path}/d"))
+    )
 
 
 NAMES = ("set[1]", "run_*", "@x::y", "{a,b}a%d", "~x#y", "-x ", "file:x", "a{0..1}")

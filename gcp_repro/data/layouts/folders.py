@@ -50,10 +50,12 @@ def check_folders(storage: Storage, folder: str, classes: Collection[str], hint:
         for name in sorted(present - set(map(one_form, classes)))
     ]
     if too_many:
-        has = "also has" if len(too_many) < len(present) else "has none of them but"
+        has, remedy = "also has", "remove or rename them, or add them to the training images"
+        if len(too_many) == len(present) and alike.keys().isdisjoint(map(loosely, present)):
+            has, remedy = "has none of them but", "sort its images into these, or name a list of their labels by data.val_split"
         raise DataError(
             f"{storage.locate(folder)} needs folders of the {len(classes)} classes alone; it {has} {listing(too_many)}: "
-            f"remove or rename them, or add them to the training images{hint}"
+            f"{remedy}{hint}"
         )
     return present
 

@@ -123,8 +123,11 @@ def _columns(path: Path, table: ListTable, options: OpenOptions) -> list[int]:
         names = list(map(str, range(max(len(first), 2))))
         image = next((place for place, cell in enumerate(first) if is_image_path(cell)), 0)
         label = image + 1 if image + 1 < len(first) or image == 0 else image - 1
-        given = (options.path_column, options.label_column)
-        chosen = [name if name in names else str(place) for name, place in zip(given, (image, label), strict=True)]
+        places = {"path": (options.path_column, image), "label": (options.label_column, label)}
+        chosen = [
+            choose_column(path, names, kind, given, ()) if given is not None and given.isdecimal() else str(place)
+            for kind, (given, place) in places.items()
+        ]
     else:
         names = table.header
         images = [name.lower() for name, cell in zip(names, first, strict=False) if is_image_path(cell)]

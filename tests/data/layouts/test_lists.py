@@ -197,6 +197,13 @@ def test_of_two_folders_with_the_images_none_is_guessed(tmp_path):
         open_image_set("image_folder", tmp_path, options=options)
 
 
+def test_a_column_by_its_number(tmp_path):
+    write_lists(tmp_path, ".csv", row="images/{split}{number}.jpg,x,{label}")
+    assert open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="2")).classes == ("a", "b")
+    with pytest.raises(DataError, match=r"train\.csv needs a column '7'; it has 0, 1, 2: name one by data\.label_column"):
+        open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="7"))
+
+
 def test_a_root_by_another_name(tmp_path):
     write_lists(tmp_path / "real", ".txt", row="real/images/{split}{number}.jpg {label}")
     (tmp_path / "alias").symlink_to("real")
