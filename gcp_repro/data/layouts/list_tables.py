@@ -89,14 +89,16 @@ def _by_blanks(lines: Sequence[str]) -> list[list[str]]:
     """A path and a label, or the other way round, or a path and several columns; a path may hold blanks itself."""
     if any(line.startswith('"') for line in lines[:2]):
         return _cells([" ".join(line.split()) for line in lines], " ")
-    words = [line.split() for line in lines]
-    if all(len(row) > 2 and all(map(str.isdecimal, row[1:])) for row in words) or _is_indexed(words):
-        return words
+    if lines and len(lines[0].split()) > 2:
+        words = [line.split() for line in lines]
+        if all(len(row) > 2 and all(map(str.isdecimal, row[1:])) for row in words) or _is_indexed(words):
+            return words
     rows = [line.rsplit(maxsplit=1) for line in lines]
     if any(len(row) == 2 and is_image_path(row[1]) and not is_image_path(row[0]) for row in rows[:2]):
         return [line.split(maxsplit=1) for line in lines]
     return [
-        row if len(row) < 2 or is_image_path(row[0]) else _after_image(line, row) for line, row in zip(lines, rows, strict=True)
+        row if len(row) < 2 or row[0].lower().endswith(IMAGE_SUFFIXES) else _after_image(line, row)
+        for line, row in zip(lines, rows, strict=True)
     ]
 
 
