@@ -31,9 +31,11 @@ from gcp_repro.bench.image_pipelines import (
     workers_alone,
     write_photographs,
 )
+from gcp_repro.data.reader import decode_rgb
 from gcp_repro.data.storage import FolderStorage
 from gcp_repro.data.transforms import find_recipe
 from gcp_repro.errors import DataError, MissingPathError, OptionError
+from gcp_repro.runs.files import refuse_unwritable
 
 __all__ = ["Timing", "add_arguments", "measure", "run"]
 
@@ -83,13 +85,17 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print, and write the csv if asked for.
 
     Raises:
-        DataError: The folder holds no JPEG files.
-        OptionError: A number below 1.
+        DataError: The folder holds no JPEG files, or one that is damaged.
+        OptionError: A number out of range, or rows that cannot be written where they should be.
     """
     if min(options.images, options.repeats) < 1:
         raise OptionError(
             f"the benchmark needs at least 1 image and repeat; got {options.images} and {options.repeats}: raise them"
         )
+    if min(options.workers, default=0) < 0:
+        raise OptionError(f"--workers needs numbers of at least 0; got {min(options.workers)}: 0 loads without any")
+    if options.csv is not None:
+        refuse_unwritable("--csv", options.csv)
     find_recipe(options.transform, options.dataset)  # a wrong name shows before any work
     with tempfile.TemporaryDirectory() as folder:
         files = _jpeg_files(options.folder, options.images) if options.folder else write_photographs(Path(folder), options.images)
@@ -228,7 +234,10 @@ def _jpeg_files(folder: Path, count: int) -> list[Path]:
     names = [name for name in FolderStorage(folder).names("") if name.lower().endswith((".jpg", ".jpeg"))]
     if not names:
         raise DataError(f"the benchmark needs JPEG files; {folder} has none: name another folder, or none at all")
-    return [folder / name for name in names[:count]]
+    files = [folder / name for name in names[:count]]
+    for file in files:
+        decode_rgb(file.read_bytes(), str(file))  # or it would be named in the middle, as a copy
+    return files
 
 
 def _row(timing: Timing, options: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:

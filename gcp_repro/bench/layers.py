@@ -21,6 +21,7 @@ from gcp_repro.bench.peer import Peer, opened
 from gcp_repro.bench.timing import CLOCKS, Sample, Trial, take_turns, torch_threads
 from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
+from gcp_repro.runs.files import refuse_unwritable
 
 __all__ = ["Bench", "add_arguments", "like_peer", "relative_difference", "run"]
 
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
             none.
         DataError: `--peer` is no clone of DifferentiableSVD.
     """
+    refuse_unwritable("--output", options.output)
     shapes = parse_shapes(options.shapes, options.batch)
     device = _check(options)
     console = make_console()

@@ -24,6 +24,7 @@ from gcp_repro.bench.memory import forget_peak, peak_bytes
 from gcp_repro.bench.step_clock import PARTS, ClockAround, StepClock
 from gcp_repro.errors import OptionError
 from gcp_repro.runs import register_resolvers
+from gcp_repro.runs.files import refuse_unwritable
 from gcp_repro.training.build import Experiment, build, build_experiment, label_of
 from gcp_repro.training.diagnostics.diagnostic import MetaLayerDiagnostic
 from gcp_repro.training.hardware import check_hardware
@@ -115,6 +116,7 @@ def run(options: argparse.Namespace) -> None:
     for name in ("steps", "warmup", "repeats"):
         if getattr(options, name) < 1:
             raise OptionError(f"--{name} needs at least 1; got {getattr(options, name)}: change it")
+    refuse_unwritable("--output", options.output)
     for name in TALKATIVE:
         logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     configs = _configs(options.overrides, options.layers)

@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gcp_repro.errors import StorageError
+from gcp_repro.errors import OptionError, StorageError
 
 __all__ = [
     "Row",
     "json_line",
     "previous_of",
     "read_json",
+    "refuse_unwritable",
     "replacing",
     "require_space",
     "set_aside",
@@ -121,6 +122,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"JSON has no {name}")
+
+
+def refuse_unwritable(option: str, path: Path) -> None:
+    """Look, before any work, whether a file can be written.
+
+    Args:
+        option: Takes the file's name; for messages.
+        path: The file; folders above it may be missing.
+
+    Raises:
+        OptionError: A folder is in its place, or it would lie in none, or in one without rights.
+    """
+    if path.is_dir():
+        raise OptionError(f"{option} needs a file to write to; {path} is a folder: name a file in it")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        found = "cannot be written to" if place.is_dir() else "is no folder"
+        raise OptionError(f"{option} needs a folder to write to; {place} {found}: name another file than {path}")
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

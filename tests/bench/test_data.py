@@ -81,3 +81,10 @@ def test_a_folder_without_jpegs_and_numbers_out_of_range(tmp_path):
         run(options(tmp_path))
     with pytest.raises(OptionError, match="at least 1 image and repeat; got 0 and 7"):
         run(options("--images", 0))
+    with pytest.raises(OptionError, match="--workers needs numbers of at least 0; got -1"):
+        run(options("--workers", -1))
+    with pytest.raises(OptionError, match=f"--csv needs a file to write to; {tmp_path} is a folder: name a file in it"):
+        run(options("--csv", tmp_path))
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=rf"a readable image is needed; {tmp_path}/a\.jpg is none"):
+        run(options(tmp_path))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gcp_repro.errors import StorageError
+from gcp_repro.errors import OptionError, StorageError
 from gcp_repro.runs.files import (
     previous_of,
     read_json,
+    refuse_unwritable,
     replacing,
     require_space,
     set_aside,
@@ -115,3 +116,17 @@ def test_room_is_asked_for_before_it_is_needed(tmp_path):
     require_space(tmp_path / "not" / "yet", 10)
     with pytest.raises(StorageError, match=r"needs 1,000,000,000,000,000\.0 MB, .* MB are free"):
         require_space(tmp_path, 10**21)
+
+
+def test_where_no_file_can_be_is_told_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "new", tmp_path / "new" / "folder" / "a.csv"):
+        refuse_unwritable("--csv", path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+    with pytest.raises(OptionError, match=rf"--csv needs a file to write to; {tmp_path} is a folder: name a file in it"):
+        refuse_unwritable("--csv", tmp_path)
+    with pytest.raises(OptionError, match=r"--csv needs a folder to write to; .*/file is no folder: name another file than"):
+        refuse_unwritable("--csv", tmp_path / "file" / "a.csv")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OptionError, match=rf"--csv needs a folder to write to; {tmp_path} cannot be written to: name another"):
+        refuse_unwritable("--csv", tmp_path / "a.csv")

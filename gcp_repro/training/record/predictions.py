@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from gcp_repro.errors import OptionError
-from gcp_repro.runs.files import Row, write_csv
+from gcp_repro.runs.files import Row, refuse_unwritable, write_csv
 from gcp_repro.user_paths import printable, user_path
 
 __all__ = ["PREDICTION_FILES", "PredictionRecorder", "check_files", "write_predictions"]
@@ -133,13 +133,8 @@ def check_files(files: Mapping[str, str | Path | None]) -> dict[str, Path]:
     wanted = {name: user_path(path) for name, path in files.items() if path is not None}
     takers: dict[str, str] = {}
     for name, path in wanted.items():
-        if path.is_dir():
-            raise OptionError(f"{name} needs a file to write to; {path} is a folder: name a file in it, as {path / name}.csv")
+        refuse_unwritable(name, path)
         other = takers.setdefault(os.path.realpath(path), name)
         if other != name:
             raise OptionError(f"{other} and {name} need files of their own; both are {path}: name two")
-        place = next(folder for folder in path.absolute().parents if folder.exists())
-        if not place.is_dir() or not os.access(place, os.W_OK):
-            found = "cannot be written to" if place.is_dir() else "is no folder"
-            raise OptionError(f"{name} needs a folder to write to; {place} {found}: name another file than {path}")
     return wanted
