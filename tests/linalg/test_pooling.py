@@ -58,8 +58,13 @@ def test_numbers_of_numpy_make_the_same_spec():
 
 @pytest.mark.parametrize(
     ("rule", "options"),
-    [("exact", {}), ("exact", {"route": "dense"}), ("pade", {"route": "dense"}), ("pade", {"route": "dense", "float32_centering": True})],
-)  # fmt: skip
+    [
+        ("exact", {}),
+        ("exact", {"route": "dense"}),
+        ("pade", {"route": "dense"}),
+        ("pade", {"route": "dense", "float32_centering": True}),
+    ],
+)
 def test_the_host_does_what_the_device_does(rule, options):
     operators = operators_for(PoolingSpec(ROOT, gradient_rule(rule), **options), 4)
     assert not operators["device"].on_host

@@ -130,3 +130,22 @@ def test_a_tangent_is_linear_in_its_direction(name):
 
     with pytest.raises(OptionError, match="no forward derivative of its forward derivative"):
         torch.func.jvp(of_both, (x, direction), (other, other))
+
+
+@pytest.mark.parametrize("name", ["svd_lyapunov", "svd_pade"])
+def test_a_gradient_is_linear_in_its_upstream_gradient(name):
+    """Likewise."""
+    layer, x = build_meta_layer(name), _features(4, 9)
+    upstream, other = (_random(*layer(x).shape, seed=seed) for seed in (1, 2))
+
+    def gradient(upstream):
+        return torch.func.vjp(layer, x)[1](upstream)[0]
+
+    value, along = torch.func.jvp(gradient, (upstream,), (other,))
+    assert torch.equal(value, gradient(upstream))
+    assert torch.equal(along, gradient(other))
+    direction = _random(1, 4, 9, seed=3)
+    if name == "svd_lyapunov":  # torch asks for both gradients of a product
+        (pulled,) = torch.func.vjp(gradient, upstream)[1](direction)
+        tangent = torch.func.jvp(layer, (x,), (direction,))[1]
+        assert (pulled - tangent).norm() <= 1e-12 * tangent.norm()
