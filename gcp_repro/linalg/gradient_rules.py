@@ -206,7 +206,7 @@ def _lyapunov_iteration(num_iterations: Annotated[int, AtLeast(1)] = 8) -> Gradi
         norm = images.square().sum(-1, keepdim=True).sqrt()
         inverse = torch.where(norm > 0, norm, torch.inf).reciprocal()
         b = images * inverse
-        product = (0.5 * inverse).unsqueeze(-1).expand(*b.shape, b.shape[-1])
+        product = (0.5 * inverse).unsqueeze(-1)
         for _ in range(num_iterations):
             rows, columns = b.unsqueeze(-1), b.unsqueeze(-2)
             product = product * (3 - rows * rows + rows * columns - columns * columns) / 2

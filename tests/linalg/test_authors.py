@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gcp_repro.errors import OptionError
+from gcp_repro.linalg.authors import CODE_BASES, FAST_MPN_COV
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
 
@@ -44,6 +45,13 @@ def test_newton_schulz_gives_the_same_bits(dtype, steps):
     x = features(3, 64, 49)
     pooled = published(forward="newton_schulz", gradient="exact", dtype=dtype, num_iterations=steps)(x)
     assert torch.equal(pooled, triangle(newton_schulz(covariances(x, getattr(torch, dtype)), steps)))
+
+
+@pytest.mark.parametrize("code_base", CODE_BASES)
+def test_the_options_of_a_code_base_give_its_bits(code_base):
+    x, dtype = features(3, 64, 49), torch.float32 if code_base == FAST_MPN_COV else torch.float64
+    pooled = build_meta_layer("isqrt_cov", **CODE_BASES[code_base])(x)
+    assert torch.equal(pooled, triangle(newton_schulz(covariances(x, dtype), 5)))
 
 
 @pytest.mark.parametrize("gradient", ["svd", "pade", "newton_schulz"])

@@ -83,6 +83,13 @@ def test_correlations():
     assert torch.autograd.gradcheck(lambda x: covariance(standardise(x)), x.requires_grad_())
 
 
+def test_channels_that_hardly_change_have_their_correlations():
+    """Deviations of 1e-9 of the mean are known to 1e-7."""
+    deviations = noise(1, 4, 9)
+    expected = covariance(standardise(deviations))
+    assert relative_error(covariance(standardise(1 + 1e-9 * deviations)), expected) < rounding(9, 1e9)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1e20, 1e-20])
 def test_constant_channels_have_no_correlations_and_no_gradient(value):
     """Their deviations from a mean that is rounded are noise, however large the constant."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcp_repro.errors import OptionError, UnknownNameError
+from gcp_repro.errors import GCPError, OptionError, UnknownNameError
 from gcp_repro.linalg import covariance
 from gcp_repro.linalg.matrix_steps import MATRIX_STEPS, power_of_largest
 from tests.tolerances import relative_error, rounding
@@ -61,6 +61,13 @@ def test_log_cholesky_of_ill_conditioned_matrices_has_a_value():
     assert found.isfinite().all()
     smallest = 4 * 20 * torch.finfo(torch.float64).eps * p[0].trace()
     assert found[0].diagonal().min() >= smallest.log() - 1
+
+
+@pytest.mark.parametrize("diagonal", [[-1.0, 1.0], [1.0, -1.0]])
+def test_log_cholesky_refuses_what_is_not_positive_definite(diagonal):
+    p = torch.stack([torch.eye(2), torch.diag(torch.tensor(diagonal))])
+    with pytest.raises(GCPError, match=r"positive definite with epsilon=0.1 added; got one that is not, of trace 2: take"):
+        MATRIX_STEPS.resolve("log_cholesky", epsilon=0.1).apply(p)
 
 
 def test_log_cholesky_keeps_nan_to_its_matrix():

@@ -16,6 +16,7 @@ from gcp_repro.linalg import (
     SpectralFunction,
     gradient_rule,
     operator_for,
+    pooling,
     spectral_function,
 )
 from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
@@ -58,10 +59,12 @@ def test_numbers_of_numpy_make_the_same_spec():
 @pytest.mark.parametrize(
     ("rule", "options"),
     [
-        ("exact", {}), ("exact", {"route": "dense"}), ("pade", {"route": "dense"}),
+        ("exact", {}),
+        ("exact", {"route": "dense"}),
+        ("pade", {"route": "dense"}),
         ("pade", {"route": "dense", "float32_centering": True}),
     ],
-)  # fmt: skip
+)
 def test_the_host_does_what_the_device_does(rule, options):
     operators = operators_for(PoolingSpec(ROOT, gradient_rule(rule), **options), 4)
     assert not operators["device"].on_host
@@ -141,7 +144,9 @@ def test_a_share_is_of_the_channels():
     assert operator_for(PoolingSpec(ROOT, EXACT, top_n=3), 256).top_n == 3
 
 
-def test_the_choice_of_solver_follows_from_layer_and_device_alone():
+@pytest.mark.parametrize("takes_batches", [True, False])
+def test_the_choice_of_solver_follows_from_layer_device_and_torchs_version_alone(monkeypatch, takes_batches):
+    monkeypatch.setattr(pooling, "TAKES_BATCHES", takes_batches)
     pade = gradient_rule("pade")
     auto = (
         PoolingSpec(FIVE_STEPS, EXACT), PoolingSpec(ROOT, EXACT), PoolingSpec(ROOT, pade, route="dense"),
@@ -150,7 +155,7 @@ def test_the_choice_of_solver_follows_from_layer_and_device_alone():
     for device, solvers_chosen in (
         ("cpu", ("device",) * 4),
         ("meta", ("device",) * 4),
-        ("cuda", ("products", "device", "device", "host")),
+        ("cuda", ("products", "device", "device" if takes_batches else "host", "host")),
     ):
         for spec, solver in zip(auto, solvers_chosen, strict=True):
             assert operator_for(spec, 4, device) == operators_for(spec, 4)[solver]

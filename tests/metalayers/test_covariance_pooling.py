@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gcp_repro.errors import OptionError
 from gcp_repro.linalg import SpectralFunction, spectral_function
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 
@@ -32,6 +33,12 @@ def test_which_layers_stand_for_the_root():
     assert build_meta_layer("spectral", forward="power", exponent=0.5).approximates_root
     assert not build_meta_layer("spectral", signed_root=True).approximates_root
     assert not build_meta_layer("spectral", moment="second_moment").approximates_root
+
+
+@pytest.mark.parametrize("name", ["pow_tmlr", "scale_pow_emlr"])
+def test_steps_of_newton_schulz_are_for_the_root(name):
+    with pytest.raises(OptionError, match=r"steps need exponent=0.5; got exponent=0.3: leave num_iterations out"):
+        build_meta_layer(name, exponent=0.3, num_iterations=5)
 
 
 @pytest.mark.parametrize("seen", [1.0, 3.0])

@@ -101,12 +101,18 @@ def test_order_of_positions_does_not_matter(seed, channels, positions, name):
     assert relative_error(layer(features[..., order]), layer(features)) < tolerance
 
 
-@pytest.mark.parametrize("name", ["mpn_cov", "isqrt_cov", "svd_pade", "svd_taylor", "svd_newton", "svd_trunc", "svd_lyapunov"])
-def test_routes_agree_on_full_rank(name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[(name, {}) for name in ("mpn_cov", "isqrt_cov", "svd_pade", "svd_newton", "svd_trunc", "svd_lyapunov")],
+        ("svd_taylor", {"degree": 300}),
+        ("spectral", {"top_n": 2}),
+    ],
+)
+def test_routes_agree_on_full_rank(name, options):
     """Well separated spectrum, more positions than channels: nothing is at the floor, so the two routes are the same function."""
     features = torch.randn(2, 4, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     features = features * torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[:, None]
-    options = {"degree": 300} if name == "svd_taylor" else {}
     gram = gradient_of(build(name, route="gram", **options), features)
     dense = gradient_of(build(name, route="dense", **options), features)
     for found, expected in zip(gram, dense, strict=True):
@@ -243,6 +249,11 @@ def test_a_layer_of_ones_own():
         META_LAYERS.remove("maximum")
     with pytest.raises(OptionError, match="the factory of 'identity' returned Identity: derive it from MetaLayer"):
         register_meta_layer("identity", torch.nn.Identity, description="", source="")
+
+
+@pytest.mark.parametrize("name", [name for name, entry in META_LAYERS.items() if not entry.fixed])
+def test_a_class_that_is_a_layer_has_its_defaults(name):
+    assert META_LAYERS[name].factory().computes() == build_meta_layer(name).computes()
 
 
 @pytest.mark.parametrize(

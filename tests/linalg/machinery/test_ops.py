@@ -64,14 +64,13 @@ def test_without_data_they_say_shapes_dtypes_and_layouts_of_float32_features(nam
     saved = OPS.compute(x, RECIPES[name])[1:]
     fake = FakeTensorMode()
     for op, arguments in (
-        (OPS.compute, (x, RECIPES[name])),
-        (OPS.compute, (x, RECIPES[name], torch.float64)),
+        *[(op, (x, RECIPES[name], *dtype)) for op in (OPS.apply, OPS.compute) for dtype in ((), (torch.float64,))],
         (OPS.backward, (upstream, RECIPES[name], x, saved)),
         (OPS.tangent, (direction, RECIPES[name], x, saved)),
         *([(OPS.double_backward, (direction, RECIPES[name], upstream, x, saved))] if name in TWICE else []),
     ):
         real = op(*arguments)
-        with fake:
+        with fake, torch.inference_mode():  # where apply is not made of the others
             said = op(*torch.utils._pytree.tree_map_only(torch.Tensor, fake.from_tensor, arguments))
         for found, expected in zip(*([part] if isinstance(part, torch.Tensor) else part for part in (said, real)), strict=True):
             assert (found.shape, found.dtype, found.stride()) == (expected.shape, expected.dtype, expected.stride()), op
