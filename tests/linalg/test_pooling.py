@@ -16,7 +16,6 @@ from gcp_repro.linalg import (
     SpectralFunction,
     gradient_rule,
     operator_for,
-    pooling,
     spectral_function,
 )
 from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
@@ -144,9 +143,7 @@ def test_a_share_is_of_the_channels():
     assert operator_for(PoolingSpec(ROOT, EXACT, top_n=3), 256).top_n == 3
 
 
-@pytest.mark.parametrize("takes_batches", [True, False])
-def test_the_choice_of_solver_follows_from_layer_device_and_torchs_version_alone(monkeypatch, takes_batches):
-    monkeypatch.setattr(pooling, "TAKES_BATCHES", takes_batches)
+def test_the_choice_of_solver_follows_from_layer_and_device_alone():
     pade = gradient_rule("pade")
     auto = (
         PoolingSpec(FIVE_STEPS, EXACT), PoolingSpec(ROOT, EXACT), PoolingSpec(ROOT, pade, route="dense"),
@@ -155,7 +152,7 @@ def test_the_choice_of_solver_follows_from_layer_device_and_torchs_version_alone
     for device, solvers_chosen in (
         ("cpu", ("device",) * 4),
         ("meta", ("device",) * 4),
-        ("cuda", ("products", "device", "device" if takes_batches else "host", "host")),
+        ("cuda", ("products", "device", "device", "host")),
     ):
         for spec, solver in zip(auto, solvers_chosen, strict=True):
             assert operator_for(spec, 4, device) == operators_for(spec, 4)[solver]
