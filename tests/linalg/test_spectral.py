@@ -94,6 +94,17 @@ def test_topn_zeroes_the_smallest_and_scales_with_the_channels():
     assert operator_for(build_meta_layer("svd_topn", top_n=7).spec, 64).top_n == 7
 
 
+def test_entries_that_overflow_become_the_largest_of_their_image_with_their_sign():
+    operator = operator_for(build_meta_layer("mpn_cov", route="dense").spec, 4)
+    spectrum = torch.tensor([[1.0, 1.0 + 1e-12, 4.0, 9.0]], dtype=torch.float64).expand(2, -1)
+    h = torch.full((2, 4, 4), 1e300, dtype=torch.float64)
+    h[:, 2, 3] = h[:, 3, 2] = torch.tensor([1e303, 2e300], dtype=torch.float64)
+    rotated = operator._rotated(h, spectrum)
+    largest = 2 * h[:, 2, 3] * 3 / 5  # that of the pair (4, 9); the close pair's are 1e12 times as large
+    torch.testing.assert_close(rotated[:, 0, 1], largest, rtol=1e-14, atol=0)
+    torch.testing.assert_close(rotated[:, 1, 0], -largest, rtol=1e-14, atol=0)
+
+
 def test_float32_centering_leaves_the_spurious_eigenvalue():
     """The authors' newest code rounds the centring matrix to float32: a constant map keeps some of its mean's energy."""
     features = torch.full((1, 4, 36), 3.0, dtype=torch.float64)

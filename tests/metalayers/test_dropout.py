@@ -42,6 +42,14 @@ def test_batches_and_layers_differ_but_a_checkpoint_goes_on():
     assert all(torch.equal(second(features), masks) for masks in expected)
 
 
+def test_a_layer_that_is_made_on_the_meta_device_has_a_state():
+    with torch.device("meta"):
+        dropout = ChannelDropout(0.5)
+    features = torch.ones(4, 30, 2)
+    assert 0 < dropout(features).mean() < 2
+    assert dropout.state_dict()["_extra_state"].tolist() == [dropout.state[0].item(), 1]
+
+
 def test_global_random_state_is_left_alone_and_decides_the_seed():
     torch.manual_seed(3)
     layer = build_meta_layer("dropcov")
