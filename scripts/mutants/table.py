@@ -1,4 +1,4 @@
-"""Print the rows of `python -m scripts.mutants` by file and by kind, in Markdown: python -m scripts.mutants.table FILE.csv
+"""Print rows of `python -m scripts.mutants` by file, by kind and by reason, in Markdown: python -m scripts.mutants.table FILES
 
 A survivor that was looked at has a `why`: the test that sees it now, that the code is gone, or why there is no test.
 """
@@ -14,6 +14,7 @@ from scripts.mutants.changes import mutants_of
 
 ROOT = Path(__file__).parents[2]
 SETTLED = ("tests/", "gone: ")  # how a `why` begins where nothing is left to see
+SHOWN = 90  # letters of an expression
 
 
 def counts(rows: list[dict[str, str]], column: str) -> dict[str, list[int]]:
@@ -26,9 +27,21 @@ def counts(rows: list[dict[str, str]], column: str) -> dict[str, list[int]]:
     return dict(sorted(result.items()))
 
 
+def reasons(rows: list[dict[str, str]]) -> list[tuple[str, str, str]]:
+    """Place, change and reason of what nobody sees."""
+    unseen = [row for row in rows if row["result"] != "killed" and not row["why"].startswith(SETTLED)]
+    return [
+        (f"{row['file']}:{row['line']}", f"`{_short(row['before'])}` to `{_short(row['after'])}`".replace("|", "\\|"), row["why"])
+        for row in sorted(unseen, key=lambda row: (row["file"], int(row["line"])))
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
+
+
 def main() -> None:
-    with Path(sys.argv[1]).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = [row for path in sys.argv[1:] for row in csv.DictReader(Path(path).read_text().splitlines())]
     for column in ("file", "kind"):
         print(f"\n| {column} | changes | run | seen then | seen now | unseen |\n| --- | ---: | ---: | ---: | ---: | ---: |")
         by_column = counts(rows, column)
@@ -36,6 +49,9 @@ def main() -> None:
             path = ROOT / "gcp_repro" / key
             of_file = str(len(mutants_of(path.read_text()))) if path.is_file() else ""
             print(f"| {key} | {of_file} | {' | '.join(map(str, numbers))} |")
+    print("\n| place | change | why |\n| --- | --- | --- |")
+    for place, change, why in reasons(rows):
+        print(f"| {place} | {change} | {why} |")
 
 
 if __name__ == "__main__":
