@@ -97,6 +97,7 @@ def test_the_rate_is_a_probability_also_at_constant_features():
     assert not output.any()
     assert not gradient.any()
     assert adaptive_rate(torch.rand(2, 1, 4)).isfinite()
+    assert adaptive_rate(torch.tensor([[[10.0, 12.0], [1.0, -1.0], [1.0, -1.0]]])) == 1  # an important channel against the others
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
