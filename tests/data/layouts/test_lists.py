@@ -200,8 +200,11 @@ def test_of_two_folders_with_the_images_none_is_guessed(tmp_path):
 def test_a_column_by_its_number(tmp_path):
     write_lists(tmp_path, ".csv", row="images/{split}{number}.jpg,x,{label}")
     assert open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="2")).classes == ("a", "b")
-    with pytest.raises(DataError, match=r"train\.csv needs a column '7'; it has 0, 1, 2: name one by data\.label_column"):
-        open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="7"))
+    for column in ("7", "kind"):
+        with pytest.raises(
+            DataError, match=rf"train\.csv needs a column '{column}'; it has 0, 1, 2: name one by data\.label_col"
+        ):
+            open_image_set("image_folder", tmp_path, options=OpenOptions(label_column=column))
 
 
 def test_a_root_by_another_name(tmp_path):
