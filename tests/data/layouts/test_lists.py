@@ -207,6 +207,14 @@ def test_a_column_by_its_number(tmp_path):
             open_image_set("image_folder", tmp_path, options=OpenOptions(label_column=column))
 
 
+def test_images_that_are_still_packed(tmp_path):
+    write_lists(tmp_path, ".txt", row="images/{split}{number}.jpg {label}")
+    shutil.rmtree(tmp_path / "images")
+    (tmp_path / "images.zip").touch()
+    with pytest.raises(DataError, match=r"lacks 4 of its 4 images: .*: unpack images\.zip, or mend the list"):
+        open_image_set("image_folder", tmp_path)
+
+
 def test_a_root_by_another_name(tmp_path):
     write_lists(tmp_path / "real", ".txt", row="real/images/{split}{number}.jpg {label}")
     (tmp_path / "alias").symlink_to("real")
@@ -251,6 +259,11 @@ def test_images_of_the_same_name_elsewhere_are_others(tmp_path):
     [
         (".csv", {"first": ["path,label", "é"], "encoding": "latin-1"}, r"UTF-8 is needed at .*train\.csv; .*: save it as UTF-8"),
         (".jsonl", {"row": '{{"file_name": '}, r"train\.jsonl needs a JSON object in each line; line 1 is none \("),
+        (
+            ".csv",
+            {"first": ["path,label,label"], "row": "images/{split}{number}.jpg,{label},3"},
+            r"needs one column 'label'; it has 2",
+        ),
         (".jsonl", {"row": "3"}, r"train\.jsonl needs a JSON object in each line; line 1 is none"),
         (".jsonl", {"row": '[{{"image": "x.png", "label": 1}}]'}, r"needs a JSON object in each line; line 1 is none but \[\{"),
         (
