@@ -196,6 +196,11 @@ class ImageFilesDataModule(ImageDataModule):
             images = images.contiguous(memory_format=torch.channels_last)
         return images, labels
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Also by the names and labels of the images, by whose places a run goes on."""
+        lists = {f"list_of_{split}_images": source.digest for split, source in sorted(self._sources.items())}
+        return super().fingerprint() | lists
+
     def run_record(self) -> dict[str, Any]:
         """Images in use and files that could not be read, by split."""
         record: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from gcp_repro.data.image_set import (
     loosely,
     report_partial,
 )
+from gcp_repro.data.layouts.split_names import packed_archives
 from gcp_repro.data.open_options import OpenOptions, refuse_unread
 from gcp_repro.data.storage import FolderStorage, entries_of
 from gcp_repro.data.subset import class_names, select_subset
@@ -121,6 +122,9 @@ def _without_missing_files(title: str, image_set: ImageSet, advice: str, *, allo
     missing = image_set.storage.missing(names)
     if not missing:
         return image_set
+    packed = packed_archives(image_set.storage.root) if len(missing) == len(names) else []
+    if packed:
+        advice = f"unpack {listing(packed)}, or {advice}"
     shown = listing([_with_what_is_there(image_set.storage, name) for name in missing[:5]] + missing[5:])
     report_partial(
         f"{title} lacks {len(missing):,} of its {len(names):,} images: {shown}",

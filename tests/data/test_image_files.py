@@ -15,6 +15,7 @@ from gcp_repro.data.image_files import ImageFilesDataModule
 from gcp_repro.data.reader import UnreadableImageError
 from gcp_repro.data.tiny import Tiny, tiny_root, write_tiny
 from gcp_repro.errors import DataError, OptionError, UnknownNameError
+from tests.fakes.image_forms import write_images
 from tests.tolerances import TIME_LIMIT
 
 
@@ -283,6 +284,19 @@ def test_subsets_set_the_number_of_classes(root):
     module = make(root, classes=2, fraction=0.5)
     assert module.num_classes == 2
     assert len(module.image_set.train) == 6
+
+
+def test_images_of_other_names_or_labels_are_other_data(tmp_path):
+    def fingerprint():
+        module = ImageFilesDataModule("image_folder", str(tmp_path))
+        module.setup("fit")
+        return module.fingerprint()
+
+    write_images(tmp_path, "train", "val")
+    begun = fingerprint()
+    assert fingerprint() == begun
+    (tmp_path / "train" / "a" / "0_0.jpg").rename(tmp_path / "train" / "a" / "zzz.jpg")
+    assert {name for name, value in fingerprint().items() if begun[name] != value} == {"list_of_train_images"}
 
 
 def test_a_tiny_module_needs_no_data(monkeypatch, tmp_path):

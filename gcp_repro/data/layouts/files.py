@@ -71,15 +71,16 @@ def choose_column(source: Path | str, columns: Sequence[str], kind: str, given: 
         usual: Names that are tried where there is none, the likeliest first.
 
     Raises:
-        DataError: There is no such column.
+        DataError: There is no such column, or more than one.
     """
-    if given is not None and given in columns:
-        return given
+    found = given if given in columns else None
     if given is None:
         lower = {column.lower(): column for column in reversed(columns)}
         found = next((lower[name] for name in usual if name in lower), None)
-        if found is not None:
-            return found
+    if found is not None and columns.count(found) > 1:
+        raise DataError(f"{source} needs one column {found!r}; it has {columns.count(found)}: rename or remove the others")
+    if found is not None:
+        return found
     raise DataError(
         f"{source} needs a column {given or ' or '.join(usual[:3])!r}; it has {', '.join(columns)}: name one by "
         f"data.{kind}_column, or is it another table?"

@@ -123,10 +123,10 @@ def _columns(path: Path, table: ListTable, options: OpenOptions) -> list[int]:
         names = list(map(str, range(max(len(first), 2))))
         image = next((place for place, cell in enumerate(first) if is_image_path(cell)), 0)
         label = image + 1 if image + 1 < len(first) or image == 0 else image - 1
-        places = {"path": (options.path_column, image), "label": (options.label_column, label)}
+        ambiguous = len(first) > 2  # columns without names, of which a name may be any
         chosen = [
-            choose_column(path, names, kind, given, ()) if given is not None and given.isdecimal() else str(place)
-            for kind, (given, place) in places.items()
+            choose_column(path, names, kind, given, ()) if given is not None and (given.isdecimal() or ambiguous) else str(place)
+            for kind, given, place in (("path", options.path_column, image), ("label", options.label_column, label))
         ]
     else:
         names = table.header

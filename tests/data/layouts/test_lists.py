@@ -200,8 +200,19 @@ def test_of_two_folders_with_the_images_none_is_guessed(tmp_path):
 def test_a_column_by_its_number(tmp_path):
     write_lists(tmp_path, ".csv", row="images/{split}{number}.jpg,x,{label}")
     assert open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="2")).classes == ("a", "b")
-    with pytest.raises(DataError, match=r"train\.csv needs a column '7'; it has 0, 1, 2: name one by data\.label_column"):
-        open_image_set("image_folder", tmp_path, options=OpenOptions(label_column="7"))
+    for column in ("7", "kind"):
+        with pytest.raises(
+            DataError, match=rf"train\.csv needs a column '{column}'; it has 0, 1, 2: name one by data\.label_col"
+        ):
+            open_image_set("image_folder", tmp_path, options=OpenOptions(label_column=column))
+
+
+def test_images_that_are_still_packed(tmp_path):
+    write_lists(tmp_path, ".txt", row="images/{split}{number}.jpg {label}")
+    shutil.rmtree(tmp_path / "images")
+    (tmp_path / "images.zip").touch()
+    with pytest.raises(DataError, match=r"lacks 4 of its 4 images: .*: unpack images\.zip, or mend the list"):
+        open_image_set("image_folder", tmp_path)
 
 
 def test_a_root_by_another_name(tmp_path):
@@ -248,6 +259,11 @@ def test_images_of_the_same_name_elsewhere_are_others(tmp_path):
     [
         (".csv", {"first": ["path,label", "é"], "encoding": "latin-1"}, r"UTF-8 is needed at .*train\.csv; .*: save it as UTF-8"),
         (".jsonl", {"row": '{{"file_name": '}, r"train\.jsonl needs a JSON object in each line; line 1 is none \("),
+        (
+            ".csv",
+            {"first": ["path,label,label"], "row": "images/{split}{number}.jpg,{label},3"},
+            r"needs one column 'label'; it has 2",
+        ),
         (".jsonl", {"row": "3"}, r"train\.jsonl needs a JSON object in each line; line 1 is none"),
         (".jsonl", {"row": '[{{"image": "x.png", "label": 1}}]'}, r"needs a JSON object in each line; line 1 is none but \[\{"),
         (
