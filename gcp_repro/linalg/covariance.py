@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.machinery.caches import keep_tensors
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.modes import in_own_precision, is_traced
 from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = [
@@ -83,7 +83,7 @@ def covariance(features: Tensor) -> Tensor:
 
     In the dtype of the features, under autocast too: a covariance rounded to bfloat16 has lost its small eigenvalues.
     """
-    with without_autocast(features):
+    with in_own_precision(features):
         centered = center(features)
         return centered @ centered.mT
 
@@ -141,8 +141,7 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 
     On the CPU and without gradients `gather` takes two thirds of the time of `index_select`.
     """
-    traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
-    if values.device.type != "cpu" or values.ndim != 2 or traced:
+    if values.device.type != "cpu" or values.ndim != 2 or torch.is_grad_enabled() or is_traced(values):
         return values.index_select(-1, index)
     return values.gather(-1, index.expand(len(values), -1))
 

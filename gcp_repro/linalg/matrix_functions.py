@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.decomposition import Kept
+from gcp_repro.linalg.feature_layout import require_dense
 from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
 from gcp_repro.linalg.machinery.autograd import apply_operator
 from gcp_repro.linalg.machinery.parts import part_text
@@ -127,6 +128,7 @@ def _apply(
     """The named function of matrices, with the gradient of a rule, each with its options."""
     if not isinstance(cov, Tensor):
         raise ShapeError(f"{name} needs a torch.Tensor; got {type(cov).__name__}: convert it with torch.as_tensor")
+    require_dense(cov, f"the matrix of {name}")
     if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
         raise ShapeError(
             f"{name} needs (..., C, C), floating point; got {cov.dtype} {tuple(cov.shape)}: "

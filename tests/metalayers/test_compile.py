@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, ShapeError
 from gcp_repro.linalg import SpectralFunction, gradient_rule, matrix_log, matrix_sqrt
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.metalayers import build_meta_layer
@@ -76,6 +76,18 @@ def test_exported_saved_and_loaded(name, options, strict):
     torch.export.save(program, file)
     file.seek(0)
     torch.testing.assert_close(torch.export.load(file).module()(features), layer(features), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["svd_pade", "bcnn"])
+def test_exported_for_maps_of_any_size(name):
+    """The example settles where the channels are: no size is refused later, nor asked of the exporter."""
+    layer, sizes = build(name), {axis: torch.export.Dim(f"size{axis}", min=3, max=64) for axis in (0, 2, 3)}
+    program = torch.export.export(layer, (features_of(4, 4, 4, 5),), dynamic_shapes=(sizes,)).module()
+    for shape in ((3, 4, 3, 7), (5, 4, 8, 8), (3, 4, 4, 16)):
+        features = features_of(*shape)
+        torch.testing.assert_close(program(features), build(name, layout="nchw")(features), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ShapeError, match="must say where their channels are"):
+        torch.export.export(layer, (features_of(4, 4, 4, 96),), dynamic_shapes=(sizes,))
 
 
 def test_functions_of_matrices():

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from gcp_repro.errors import OptionError
 from gcp_repro.linalg.machinery.mapped import call_mapped
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.modes import in_own_precision
 from gcp_repro.linalg.machinery.onnx_export import refuse_operators
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.parallel import for_each_chunk
@@ -30,14 +32,20 @@ OPS = torch.ops.gcp_repro
 
 def _operator(recipe: str, x: Tensor) -> Operator:
     refuse_operators()
-    return read_recipe(recipe).operator_for(x)
+    operator = read_recipe(recipe).operator_for(x)
+    if x.is_cuda and operator.looks_at_values and torch.cuda.is_current_stream_capturing():
+        raise OptionError(
+            f"a CUDA graph records operators that look at no values; got {recipe}, which does: leave the layer out of the graph, "
+            "as torch.compile(mode='reduce-overhead') does, or take bcnn, cbp or cross_covariance"
+        )
+    return operator
 
 
 def _each_chunk(operator: Operator, x: Tensor, work: Callable[..., None], tensors: Sequence[Tensor]) -> None:
-    """Call `work` on chunks of the tensors, with neither autograd nor autocast."""
+    """Call `work` on chunks of the tensors, without autograd, in reverse or forward, and autocast: settings of each thread."""
 
     def plain(*chunk: Tensor) -> None:
-        with torch.no_grad(), without_autocast(x):
+        with torch.no_grad(), forward_ad._set_fwd_grad_enabled(False), in_own_precision(x):
             work(*chunk)
 
     largest = max(x.shape[-1], x.shape[-2])
@@ -131,6 +139,13 @@ def _mapped_rule(op: Callable[..., Any]) -> Callable[..., Any]:
     return lambda info, in_dims, *arguments: call_mapped(op, info.batch_size, in_dims, arguments)
 
 
+def _refuse_older_map(*_: Any) -> None:
+    raise OptionError(
+        "operators of gcp_repro are mapped over gradients by torch.func; got is_grads_batched=True or vectorize=True, torch's "
+        "older way: use torch.func.vmap, jacrev, jacfwd or hessian"
+    )
+
+
 def define_autograd(function: Callable[..., Tensor]) -> None:
     """Set what `apply` does where autograd is on."""
     _library.impl("apply", function, "Autograd")  # type: ignore[no-untyped-call]
@@ -142,5 +157,6 @@ _TAGS = tuple(getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasa
 for _name, (_schema, _kernel, _fake) in _KERNELS.items():
     _library.define(_name + _schema, tags=_TAGS)  # type: ignore[no-untyped-call]
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl(_name, _refuse_older_map, "Batched")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"gcp_repro::{_name}", _fake, lib=_library)
     torch.library.register_vmap(f"gcp_repro::{_name}", _mapped_rule(getattr(OPS, _name)), lib=_library)

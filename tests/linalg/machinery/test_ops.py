@@ -9,7 +9,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.linalg.machinery.ops import OPS
 from gcp_repro.metalayers import build_meta_layer
 
@@ -101,6 +101,18 @@ def test_they_map_over_a_dimension_of_torch_func(name):
 def test_errors_of_the_computation_are_those_of_this_package():
     with pytest.raises(NonFiniteError, match="NaN or infinite"):
         OPS.apply(torch.full((1, 2, 3), torch.nan), RECIPES["gram"])
+
+
+def test_what_a_cuda_graph_cannot_record_is_refused_before_the_graph_is_lost(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with FakeTensorMode():
+        features = torch.empty(2, 4, 9, device="cuda")
+        with pytest.raises(OptionError, match=r"got PoolingSpec\(.*\), which does: leave the layer out of the graph"):
+            build_meta_layer("svd_pade")(features)
+        with pytest.raises(OptionError, match="which does"):
+            build_meta_layer("log_cholesky")(features)
+        for name in ("epn", "bcnn"):
+            assert build_meta_layer(name)(features).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", RECIPES)
