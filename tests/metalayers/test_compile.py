@@ -81,7 +81,7 @@ def test_exported_saved_and_loaded(name, options, strict):
 @pytest.mark.parametrize("name", ["svd_pade", "bcnn"])
 def test_exported_for_maps_of_any_size(name):
     """The example settles where the channels are: no size is refused later, nor asked of the exporter."""
-    layer, sizes = build(name), {axis: torch.export.Dim(f"size{axis}", min=3, max=64) for axis in (0, 2, 3)}
+    layer, sizes = build(name), {axis: torch.export.Dim(f"size{axis}", min=3, max=128) for axis in (0, 2, 3)}
     program = torch.export.export(layer, (features_of(4, 4, 4, 5),), dynamic_shapes=(sizes,)).module()
     for shape in ((3, 4, 3, 7), (5, 4, 8, 8), (3, 4, 4, 16)):
         features = features_of(*shape)

@@ -33,7 +33,7 @@ OPS = torch.ops.gcp_repro
 def _operator(recipe: str, x: Tensor) -> Operator:
     refuse_operators()
     operator = read_recipe(recipe).operator_for(x)
-    if x.is_cuda and operator.looks_at_values and torch.cuda.is_current_stream_capturing():
+    if x.is_cuda and operator.looks_at_values and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         raise OptionError(
             f"a CUDA graph records operators that look at no values; got {recipe}, which does: leave the layer out of the graph, "
             "as torch.compile(mode='reduce-overhead') does, or take bcnn, cbp or cross_covariance"

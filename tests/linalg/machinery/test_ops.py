@@ -104,7 +104,8 @@ def test_errors_of_the_computation_are_those_of_this_package():
 
 
 def test_what_a_cuda_graph_cannot_record_is_refused_before_the_graph_is_lost(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    for question in ("is_initialized", "is_current_stream_capturing"):
+        monkeypatch.setattr(torch.cuda, question, lambda: True)
     with FakeTensorMode():
         features = torch.empty(2, 4, 9, device="cuda")
         with pytest.raises(OptionError, match=r"got PoolingSpec\(.*\), which does: leave the layer out of the graph"):
@@ -113,6 +114,7 @@ def test_what_a_cuda_graph_cannot_record_is_refused_before_the_graph_is_lost(mon
             build_meta_layer("log_cholesky")(features)
         for name in ("epn", "bcnn"):
             assert build_meta_layer(name)(features).shape == (2, 10)
+    assert build_meta_layer("svd_pade")(_random(2, 4, 9)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", RECIPES)
