@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["apart", "in_backward", "in_own_precision", "is_traced", "outside_transforms", "recording"]
+__all__ = ["apart", "in_backward", "in_own_precision", "is_recorded", "is_traced", "outside_transforms", "recording"]
 
 
 _WITH_AUTOCAST = frozenset(
@@ -47,6 +47,11 @@ def _without_tf32(further: AbstractContextManager[Any]) -> Iterator[None]:
 def is_traced(x: Tensor) -> bool:
     """Whether operators of torch on `x` go into a graph, where autograd functions have no place."""
     return torch.compiler.is_compiling() or torch._is_functional_tensor(x) or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+
+
+def is_recorded() -> bool:
+    """Whether a CUDA graph records what this thread does; without a driver nothing does, and the question itself would fail."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.machinery.mapped import call_mapped
-from gcp_repro.linalg.machinery.modes import in_own_precision
+from gcp_repro.linalg.machinery.modes import in_own_precision, is_recorded
 from gcp_repro.linalg.machinery.onnx_export import refuse_operators
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.parallel import for_each_chunk
@@ -33,7 +33,7 @@ OPS = torch.ops.gcp_repro
 def _operator(recipe: str, x: Tensor) -> Operator:
     refuse_operators()
     operator = read_recipe(recipe).operator_for(x)
-    if x.is_cuda and operator.looks_at_values and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+    if x.is_cuda and operator.looks_at_values and is_recorded():
         raise OptionError(
             f"a CUDA graph records operators that look at no values; got {recipe}, which does: leave the layer out of the graph, "
             "as torch.compile(mode='reduce-overhead') does, or take bcnn, cbp or cross_covariance"
