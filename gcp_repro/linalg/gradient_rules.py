@@ -65,6 +65,8 @@ def check_parts(function: SpectralFunction, rule: GradientRule) -> None:
     if function.kind in SPECTRAL_FUNCTIONS.built_in and rule.kind in GRADIENT_RULES.built_in:
         return
     spectrum = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64, device="cpu")
+    if type(spectrum) is not Tensor:  # under a mode without data there is nothing to look at
+        return
     images = function.value(spectrum)
     _check_form(f"the value of function {function}", images, "a tensor of their shape", (1, 3))
     _check_form(f"the gradient of function {function}", function.gradient(spectrum), "a GradientTable of all pairs", (1, 3, 3))

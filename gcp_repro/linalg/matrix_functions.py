@@ -15,7 +15,7 @@ from torch import Tensor
 from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.decomposition import Kept
 from gcp_repro.linalg.feature_layout import require_dense
-from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
+from gcp_repro.linalg.gradient_rules import GradientRule, check_parts, gradient_rule
 from gcp_repro.linalg.machinery.autograd import apply_operator
 from gcp_repro.linalg.machinery.parts import part_text
 from gcp_repro.linalg.spectral import MatrixFunction
@@ -138,5 +138,7 @@ def _apply(
     if torch.compiler.is_compiling():  # a tracing compiler can write the recipe; torch reads it when it runs the operator
         written = f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype={DTYPE_NAMES[dtype]}"
         return apply_operator(f"MatrixFunction({written}, top_n={top_n!r})", cov)
-    recipe = MatrixFunction(spectral_function(function, **of_function), gradient_rule(rule, **of_rule), dtype, top_n)
+    parts = spectral_function(function, **of_function), gradient_rule(rule, **of_rule)
+    check_parts(*parts)
+    recipe = MatrixFunction(*parts, dtype, top_n)
     return apply_operator(recipe.text, cov)

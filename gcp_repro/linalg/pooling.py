@@ -13,7 +13,7 @@ from torch import Tensor
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.authors import AuthorsNewtonSchulz, AuthorsPooling
 from gcp_repro.linalg.decomposition import Kept, number_kept
-from gcp_repro.linalg.gradient_rules import GradientRule, check_parts
+from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.options import check_options
 from gcp_repro.linalg.machinery.recipe import Recipe
@@ -71,7 +71,6 @@ class PoolingSpec(Recipe):
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in check_options(str(self), type(self), given).items():
             object.__setattr__(self, name, value)  # in the type that the annotation names
-        check_parts(self.function, self.rule)
         if self.route == "dense" and self.moment != "covariance":
             raise OptionError(
                 f"route='dense' computes covariances only; got moment={self.moment!r}: use route='gram' or route='auto'"

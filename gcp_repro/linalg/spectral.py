@@ -33,7 +33,7 @@ from gcp_repro.linalg.decomposition import (
     singular_values,
 )
 from gcp_repro.linalg.functions import sqrt
-from gcp_repro.linalg.gradient_rules import GradientRule, check_parts
+from gcp_repro.linalg.gradient_rules import GradientRule
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.options import check_option
 from gcp_repro.linalg.machinery.scratch import scratch
@@ -91,7 +91,6 @@ class MatrixFunction(Operator):
     top_n: Kept = None
 
     def __post_init__(self) -> None:
-        check_parts(self.function, self.rule)
         top_n = check_option("matrix_sqrt", "top_n", self.top_n, Kept, "leave it out to keep all eigenvalues")
         object.__setattr__(self, "top_n", top_n)  # in the type that the annotation names
 

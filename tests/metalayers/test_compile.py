@@ -109,6 +109,16 @@ def test_functions_of_matrices():
         torch.testing.assert_close(*(torch.autograd.grad(o.sum(), x)[0] for o, x in zip(outputs, inputs, strict=True)))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own look
+@pytest.mark.parametrize("name", ["svd_pade", "epn"])
+def test_a_backward_that_is_compiled(name):
+    layer, inputs = build(name), [features_of(2, 4, 9).requires_grad_() for _ in range(2)]
+    layer(inputs[0]).square().sum().backward()
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="aot_eager")):
+        layer(inputs[1]).square().sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+
+
 def test_functions_that_have_no_name():
     own = SpectralFunction("twice", lambda eigenvalues: 2 * eigenvalues.sqrt(), lambda eigenvalues: sqrt().gradient(eigenvalues))
     layer, features = build_meta_layer("spectral", forward=own, gradient="svd"), features_of(2, 4, 3, 3)

@@ -73,6 +73,9 @@ class _Apply(_Mapped):
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None, None]:
         if upstream[0] is None:
             return None, None, None
+        if torch.compiler.is_compiling():  # compiled autograd, which follows no function within the backward of another
+            x, *saved = ctx.saved_tensors
+            return OPS.backward(upstream[0], ctx.recipe, x, saved), None, None
         return _Backward.apply(upstream[0], ctx.recipe, *ctx.saved_tensors), None, None
 
     @staticmethod

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from gcp_repro.linalg.machinery.modes import in_own_precision
+from gcp_repro.linalg.machinery.modes import in_own_precision, is_recorded
 
 
 @pytest.fixture
@@ -26,3 +26,11 @@ def test_tf32_is_off_on_a_gpu_and_back_afterwards():
     assert (matmul.fp32_precision, torch.get_float32_matmul_precision()) == ("tf32", "high")
     with in_own_precision(torch.empty(1)):
         assert matmul.fp32_precision == "tf32"  # a setting of the whole process is left alone where it does not matter
+
+
+def test_nothing_is_recorded_without_a_gpu(monkeypatch):
+    """The question itself fails without a driver."""
+    assert not is_recorded()
+    for question in ("is_initialized", "is_current_stream_capturing"):
+        monkeypatch.setattr(torch.cuda, question, lambda: True)
+    assert is_recorded()
