@@ -16,14 +16,12 @@ from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.decomposition import Kept
 from gcp_repro.linalg.feature_layout import require_dense
 from gcp_repro.linalg.gradient_rules import GradientRule, check_parts, gradient_rule
-from gcp_repro.linalg.machinery.autograd import apply_operator
+from gcp_repro.linalg.machinery.autograd import DTYPE_NAMES, apply_operator
 from gcp_repro.linalg.machinery.parts import part_text
 from gcp_repro.linalg.spectral import MatrixFunction
 from gcp_repro.linalg.spectral_function import spectral_function
 
 __all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]
-
-DTYPE_NAMES = {torch.float64: "torch.float64", torch.float32: "torch.float32"}
 
 
 def matrix_sqrt(
@@ -136,7 +134,9 @@ def _apply(
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
     if torch.compiler.is_compiling():  # a tracing compiler can write the recipe; torch reads it when it runs the operator
-        written = f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype={DTYPE_NAMES[dtype]}"
+        written = (
+            f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype=torch.{DTYPE_NAMES[dtype]}"
+        )
         return apply_operator(f"MatrixFunction({written}, top_n={top_n!r})", cov)
     parts = spectral_function(function, **of_function), gradient_rule(rule, **of_rule)
     check_parts(*parts)

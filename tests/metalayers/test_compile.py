@@ -166,3 +166,13 @@ def test_code_that_is_generated_gives_the_same():
     layer, features = build_meta_layer("svd_pade"), features_of(3, 4, 9)
     expected = gradient_of(layer, features)
     torch.testing.assert_close(gradient_of(torch.compile(layer, fullgraph=True), features), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["svd_pade", "rank1_update"])
+def test_a_package_of_generated_code_gives_the_same(name, tmp_path):
+    """float32 features, and an operator whose result is float64 on its way."""
+    layer, features = build(name), features_of(4, 4, 9, dtype=torch.float32)
+    program = torch.export.export(layer, (features,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "layer.pt2"))
+    torch.testing.assert_close(torch._inductor.aoti_load_package(path)(features[:3]), layer(features[:3]))

@@ -52,15 +52,15 @@ def _each_chunk(operator: Operator, x: Tensor, work: Callable[..., None], tensor
     for_each_chunk(plain, tensors, largest * largest * operator.dtype.itemsize * operator.temporaries)
 
 
-def _fake_compute(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+def _fake_compute(x: Tensor, recipe: str, dtype: str | None = None) -> list[Tensor]:
     operator = _operator(recipe, x)
     batch, rows, columns = x.shape
     shapes = operator.saved_shapes(rows, columns)
     saved = [x.new_empty(batch, *shape, dtype=operator.saved_dtype(i)) for i, shape in enumerate(shapes)]
-    return [x.new_empty(batch, *operator.output_shape(rows, columns), dtype=dtype or x.dtype), *saved]
+    return [x.new_empty(batch, *operator.output_shape(rows, columns), dtype=getattr(torch, dtype) if dtype else x.dtype), *saved]
 
 
-def _compute(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+def _compute(x: Tensor, recipe: str, dtype: str | None = None) -> list[Tensor]:
     operator, results = _operator(recipe, x), _fake_compute(x, recipe, dtype)
     _each_chunk(operator, x, operator.forward, [x, *results])
     return results
@@ -111,17 +111,17 @@ def _double_backward(
     return targets
 
 
-def _apply(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+def _apply(x: Tensor, recipe: str, dtype: str | None = None) -> Tensor:
     output: Tensor = OPS.compute(x, recipe, dtype)[0]
     return output
 
 
-def _fake_apply(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+def _fake_apply(x: Tensor, recipe: str, dtype: str | None = None) -> Tensor:
     return _fake_compute(x, recipe, dtype)[0]
 
 
 _KERNELS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
-    "compute": ("(Tensor x, str recipe, ScalarType? dtype=None) -> Tensor[]", _compute, _fake_compute),
+    "compute": ("(Tensor x, str recipe, str? dtype=None) -> Tensor[]", _compute, _fake_compute),
     "backward": ("(Tensor upstream, str recipe, Tensor x, Tensor[] saved) -> Tensor", _backward, _fake_backward),
     "tangent": ("(Tensor direction, str recipe, Tensor x, Tensor[] saved) -> Tensor", _tangent, _fake_tangent),
     "double_backward": (
@@ -129,9 +129,12 @@ _KERNELS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
         _double_backward,
         _fake_double_backward,
     ),
-    "apply": ("(Tensor x, str recipe, ScalarType? dtype=None) -> Tensor", _apply, _fake_apply),
+    "apply": ("(Tensor x, str recipe, str? dtype=None) -> Tensor", _apply, _fake_apply),
 }
-"""Schema, computation and shapes of each operator; see `Operator` for what the arguments are."""
+"""Schema, computation and shapes of each operator; see `Operator` for what the arguments are.
+
+A dtype is a name, as "float64": AOTInductor of torch 2.11 gives an operator another ScalarType than the graph says.
+"""
 
 
 def _mapped_rule(op: Callable[..., Any]) -> Callable[..., Any]:
