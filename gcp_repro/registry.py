@@ -15,6 +15,7 @@ Imports: `errors`, `locks`; of others nothing.
 
 from __future__ import annotations
 
+import keyword
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -96,12 +97,12 @@ class Registry(Mapping[str, T], Generic[T]):
             built_in: Whether it comes with this package.
 
         Raises:
-            OptionError: The name is not one word of letters, digits and underscores, or is taken.
+            OptionError: The name is not one word of letters, digits and underscores, a keyword of Python, or taken.
         """
-        if not name.isidentifier():
+        if not name.isidentifier() or keyword.iskeyword(name):
             raise OptionError(
-                f"a {self.kind} needs a name of letters, digits and underscores; got {name!r}: configurations and run "
-                "directories hold it, so choose another one"
+                f"a {self.kind} needs a name of letters, digits and underscores that is no keyword of Python; got {name!r}: "
+                "configurations, graphs and run directories hold it, so choose another one"
             )
         if name in self._entries and (not replace or name in self._built_in):
             hint = "choose another one" if name in self._built_in else "choose another one, or pass replace=True"

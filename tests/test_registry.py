@@ -34,7 +34,7 @@ def test_what_comes_with_the_package_stays(colours):
             colours.remove(name)
 
 
-@pytest.mark.parametrize("name", ["dark red", "", "a/b", "a=b"])
+@pytest.mark.parametrize("name", ["dark red", "", "a/b", "a=b", "lambda"])
 def test_names_that_configurations_cannot_hold(colours, name):
     with pytest.raises(OptionError, match="a colour needs a name of letters, digits and underscores"):
         colours.add(name, 1)

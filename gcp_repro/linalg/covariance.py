@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.machinery.caches import keep_tensors
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.modes import in_own_precision, is_traced
 from gcp_repro.linalg.machinery.scratch import scratch
 
 __all__ = [
@@ -28,6 +29,10 @@ __all__ = [
     "write_features",
     "write_upper_triangle_of_product",
 ]
+
+
+def _in_words(x: object) -> str:
+    return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
 
 
 def center(features: Tensor) -> Tensor:
@@ -82,8 +87,16 @@ def covariance(features: Tensor) -> Tensor:
     """Sample covariance `(..., C, C)` of features `(..., C, N)`, divided by `N` as in eq. 1; differentiable.
 
     In the dtype of the features, under autocast too: a covariance rounded to bfloat16 has lost its small eigenvalues.
+
+    Raises:
+        ShapeError: No floating-point features of at least one position.
     """
-    with without_autocast(features):
+    if not isinstance(features, Tensor) or features.ndim < 2 or not features.shape[-1] or not features.is_floating_point():
+        raise ShapeError(
+            f"covariance needs floating-point features (..., C, N), N at least 1; got {_in_words(features)}: pass x.flatten(2) "
+            "of maps (B, C, H, W)"
+        )
+    with in_own_precision(features):
         centered = center(features)
         return centered @ centered.mT
 
@@ -141,8 +154,7 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 
     On the CPU and without gradients `gather` takes two thirds of the time of `index_select`.
     """
-    traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
-    if values.device.type != "cpu" or values.ndim != 2 or traced:
+    if values.device.type != "cpu" or values.ndim != 2 or torch.is_grad_enabled() or is_traced(values):
         return values.index_select(-1, index)
     return values.gather(-1, index.expand(len(values), -1))
 
@@ -150,10 +162,15 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 def upper_triangle(matrix: Tensor) -> Tensor:
     """Upper triangle of `(..., C, C)`, row by row, `(..., C (C + 1) / 2)`: the order of `torch.triu_indices`.
 
+    Raises:
+        ShapeError: The last two sizes differ.
+
     Example:
         >>> upper_triangle(torch.tensor([[1, 2], [2, 3]])).tolist()
         [1, 2, 3]
     """
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ShapeError(f"upper_triangle needs (..., C, C); got {_in_words(matrix)}: pass square matrices")
     return _take(matrix.flatten(-2), _triangle(matrix.shape[-1], matrix.device).to_vector)
 
 
@@ -180,7 +197,16 @@ def write_upper_triangle_of_product(left: Tensor, right: Tensor, diagonal: Tenso
 
 
 def from_upper_triangle(vector: Tensor, size: int) -> Tensor:
-    """The symmetric matrix `(..., size, size)` whose upper triangle is `vector`."""
+    """The symmetric matrix `(..., size, size)` whose upper triangle is `vector`.
+
+    Raises:
+        ShapeError: The vector has another length than `size (size + 1) / 2`.
+    """
+    if vector.shape[-1] != size * (size + 1) // 2:
+        raise ShapeError(
+            f"from_upper_triangle needs (..., {size * (size + 1) // 2}) for size={size}; got {_in_words(vector)}: pass the rows "
+            "of the matrix as size"
+        )
     entries = _take(vector, _triangle(size, vector.device).to_matrix)
     return entries.reshape(*vector.shape[:-1], size, size)
 

@@ -6,11 +6,12 @@ functions here take whatever is known and never settle on an axis that the shape
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gcp_repro.errors import OptionError, ShapeError
 
-__all__ = ["LAYOUTS", "as_maps", "as_positions", "check_layout", "find_layout"]
+__all__ = ["LAYOUTS", "as_maps", "as_positions", "check_layout", "find_layout", "require_dense"]
 
 LAYOUTS = ("auto", "nchw", "nhwc", "tokens")
 """`nchw` is `(B, C, H, W)` or `(B, C, N)`, `nhwc` is `(B, H, W, C)`, `tokens` is `(B, N, C)`."""
@@ -51,8 +52,10 @@ def as_positions(features: Tensor, layout: str = "auto") -> Tensor:
         torch.Size([2, 192, 196])
     """
     _check_features(features, layout)
-    if layout == "auto" and _could_be_channels_last(tuple(features.shape)):
-        raise ShapeError(_two_readings(tuple(features.shape)))
+    if layout == "auto":
+        shape = tuple(map(_as_now, features.shape))
+        if _could_be_channels_last(shape):
+            raise ShapeError(_two_readings(shape))
     positions: Tensor = (features.movedim(-1, 1) if layout in ("nhwc", "tokens") else features).flatten(2)
     return positions
 
@@ -102,6 +105,7 @@ def find_layout(shape: tuple[int, ...], channels: int, maker: str = "the backbon
 def _check_features(features: object, layout: str) -> None:
     if not isinstance(features, Tensor):
         raise ShapeError(f"features must be a torch.Tensor; got {type(features).__name__}: convert them with torch.as_tensor")
+    require_dense(features, "features")
     if features.ndim not in DIMENSIONS[check_layout(layout)] or 0 in features.shape[1:] or not features.is_floating_point():
         forms = {3: "(B, C, N)", 4: "(B, C, H, W)"} if layout in ("auto", "nchw") else {3: "(B, N, C)", 4: "(B, H, W, C)"}
         needed = " or ".join(forms[count] for count in reversed(DIMENSIONS[layout]))
@@ -109,6 +113,26 @@ def _check_features(features: object, layout: str) -> None:
             f"features must be floating point, {needed} with C and N at least 1; "
             f"got {features.dtype} {tuple(features.shape)}: keep the spatial dimensions and drop the backbone's own pooling"
         )
+
+
+def require_dense(x: Tensor, what: str) -> None:
+    """Refuse tensors that are not one block of numbers of at least 16 bits.
+
+    Raises:
+        ShapeError: A sparse, nested or quantised tensor, or one of another library's layout, or of 8-bit numbers.
+    """
+    if x.layout != torch.strided or x.is_nested or x.is_quantized or (x.is_floating_point() and x.dtype.itemsize < 2):
+        kind = "nested" if x.is_nested else f"{x.dtype}, {x.layout}"
+        raise ShapeError(
+            f"{what} must be a dense tensor of float64, float32, bfloat16 or float16; got a {kind} one: make it dense (to_dense, "
+            "dequantize, to(torch.float32)), and pool images of different sizes one by one"
+        )
+
+
+def _as_now(size: int) -> int:
+    """A size that an exported graph leaves open as the example has it, which settles the layout for all others."""
+    now: int = size.node.hint if type(size) is torch.SymInt else size  # type: ignore[comparison-overlap]
+    return now
 
 
 def _could_be_channels_last(shape: tuple[int, ...]) -> bool:

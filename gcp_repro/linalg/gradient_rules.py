@@ -24,7 +24,7 @@ from gcp_repro.linalg.machinery.finite import all_finite
 from gcp_repro.linalg.machinery.options import AtLeast, options_of
 from gcp_repro.linalg.machinery.parts import Part, Parts
 from gcp_repro.linalg.quotients import DIFFERENCE_QUOTIENTS, geometric_sum
-from gcp_repro.linalg.spectral_function import GradientTable, SpectralFunction
+from gcp_repro.linalg.spectral_function import SPECTRAL_FUNCTIONS, GradientTable, SpectralFunction
 
 __all__ = [
     "GRADIENT_RULES",
@@ -54,6 +54,31 @@ class GradientRule(Part):
     def is_exact_for(self, function: SpectralFunction) -> bool:
         """Whether the table is the derivative of `function`."""
         return self.kind == "exact" or self.of == function
+
+
+def check_parts(function: SpectralFunction, rule: GradientRule) -> None:
+    """Try a function and a rule on a spectrum, unless both come with this package.
+
+    Raises:
+        OptionError: What they make of it has another form than it must have.
+    """
+    if function.kind in SPECTRAL_FUNCTIONS.built_in and rule.kind in GRADIENT_RULES.built_in:
+        return
+    spectrum = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64, device="cpu")
+    if type(spectrum) is not Tensor:  # under a mode without data there is nothing to look at
+        return
+    images = function.value(spectrum)
+    _check_form(f"the value of function {function}", images, "a tensor of their shape", (1, 3))
+    _check_form(f"the gradient of function {function}", function.gradient(spectrum), "a GradientTable of all pairs", (1, 3, 3))
+    _check_form(f"the table of rule {rule}", rule.table(spectrum, images, function), "a GradientTable of all pairs", (1, 3, 3))
+
+
+def _check_form(what: str, made: Any, needed: str, shape: tuple[int, ...]) -> None:
+    right_kind = isinstance(made, GradientTable if len(shape) == 3 else Tensor)
+    found = getattr(made.table if right_kind and len(shape) == 3 else made, "shape", None)
+    if not right_kind or found != shape:
+        came = type(made).__name__ if found is None else f"{type(made).__name__} of {tuple(found)}"
+        raise OptionError(f"for eigenvalues (1, 3) {what} must be {needed}, {shape}; got {came}: see docs/adding_a_layer.md")
 
 
 GRADIENT_RULES: Parts[GradientRule] = Parts("gradient rule")

@@ -14,15 +14,14 @@ from torch import Tensor
 
 from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.decomposition import Kept
-from gcp_repro.linalg.gradient_rules import GradientRule, gradient_rule
-from gcp_repro.linalg.machinery.autograd import apply_operator
+from gcp_repro.linalg.feature_layout import require_dense
+from gcp_repro.linalg.gradient_rules import GradientRule, check_parts, gradient_rule
+from gcp_repro.linalg.machinery.autograd import DTYPE_NAMES, apply_operator
 from gcp_repro.linalg.machinery.parts import part_text
 from gcp_repro.linalg.spectral import MatrixFunction
 from gcp_repro.linalg.spectral_function import spectral_function
 
 __all__ = ["matrix_inv_sqrt", "matrix_log", "matrix_power", "matrix_sqrt"]
-
-DTYPE_NAMES = {torch.float64: "torch.float64", torch.float32: "torch.float32"}
 
 
 def matrix_sqrt(
@@ -127,6 +126,7 @@ def _apply(
     """The named function of matrices, with the gradient of a rule, each with its options."""
     if not isinstance(cov, Tensor):
         raise ShapeError(f"{name} needs a torch.Tensor; got {type(cov).__name__}: convert it with torch.as_tensor")
+    require_dense(cov, f"the matrix of {name}")
     if cov.ndim < 2 or cov.shape[-1] != cov.shape[-2] or cov.shape[-1] == 0 or not cov.is_floating_point():
         raise ShapeError(
             f"{name} needs (..., C, C), floating point; got {cov.dtype} {tuple(cov.shape)}: "
@@ -134,7 +134,11 @@ def _apply(
         )
     dtype = cov.dtype if cov.dtype in (torch.float32, torch.float64) else torch.float32
     if torch.compiler.is_compiling():  # a tracing compiler can write the recipe; torch reads it when it runs the operator
-        written = f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype={DTYPE_NAMES[dtype]}"
+        written = (
+            f"function={part_text(function, of_function)}, rule={part_text(rule, of_rule)}, dtype=torch.{DTYPE_NAMES[dtype]}"
+        )
         return apply_operator(f"MatrixFunction({written}, top_n={top_n!r})", cov)
-    recipe = MatrixFunction(spectral_function(function, **of_function), gradient_rule(rule, **of_rule), dtype, top_n)
+    parts = spectral_function(function, **of_function), gradient_rule(rule, **of_rule)
+    check_parts(*parts)
+    recipe = MatrixFunction(*parts, dtype, top_n)
     return apply_operator(recipe.text, cov)

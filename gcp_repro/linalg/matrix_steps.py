@@ -13,18 +13,14 @@ from typing import Annotated
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from gcp_repro.errors import GCPError
-from gcp_repro.linalg.machinery.caches import constant_while_tracing
+from gcp_repro.linalg.machinery.caches import constant_while_tracing, keep_tensors
 from gcp_repro.linalg.machinery.options import Above, AtLeast, Finite
 from gcp_repro.linalg.machinery.parts import Part, Parts
 from gcp_repro.linalg.matrices import divisor, identity_like, newton_schulz_iteration, trace
 
 __all__ = ["MATRIX_STEPS", "MatrixStep", "power_of_largest"]
-
-TINY = 1e-30  # of float32, whose square is still a number
-NORM = 1e-12  # a share below which a vector counts as zero, so that it has no direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +47,12 @@ def identity() -> MatrixStep:
     return MatrixStep("identity", lambda matrix: matrix)
 
 
+def _unit(vector: Tensor) -> Tensor:
+    """`(b, n, 1)` of any scale over its length; 0 for 0, where all derivatives are numbers too."""
+    shares = vector / divisor(vector.detach().abs().amax(1, keepdim=True))
+    return shares / shares.square().sum(1, keepdim=True).clamp(min=0.25).sqrt()  # the largest share is 1, unless all are 0
+
+
 def power_of_largest(matrix: Tensor, exponent: float, num_values: int, num_iterations: int) -> Tensor:
     """Singular-value power normalisation of `(b, m, n)`: the largest singular values to a power, the rest scaled alike.
 
@@ -60,14 +62,14 @@ def power_of_largest(matrix: Tensor, exponent: float, num_values: int, num_itera
     Source:
         Xie et al., So-ViT (arXiv:2104.10935).
     """
-    tiny = matrix.new_tensor(TINY)  # a zero matrix has no slope at 0
+    tiny = torch.finfo(matrix.dtype).tiny  # a zero matrix has no slope at 0
     powered, rest = matrix.new_zeros(()), matrix
     for _ in range(num_values):
         right = matrix.new_ones(matrix.shape[0], matrix.shape[-1], 1)
         for _ in range(num_iterations):
-            left = normalize(rest @ right, dim=1, eps=TINY)
-            right = normalize(rest.mT @ left, dim=1, eps=TINY)
-        value = (left.mT @ rest @ right).maximum(tiny)
+            left = _unit(rest @ right)
+            right = _unit(rest.mT @ left)
+        value = (left.mT @ rest @ right).clamp(min=tiny)
         plane = left @ right.mT
         powered, rest = powered + value**exponent * plane, rest - value * plane
     return powered + rest / (value ** (1 - exponent) + 1e-5)
@@ -84,9 +86,10 @@ def svpn(
 
 
 @constant_while_tracing
-def _random_vector(seed: int, size: int) -> Tensor:
+@keep_tensors(maxsize=64)
+def _random_vector(seed: int, size: int, device: torch.device) -> Tensor:
     """`(size, 1)`, float64, standard normal; the same on every machine and in every process."""
-    return torch.tensor(np.random.default_rng((seed, size)).standard_normal((size, 1)), device="cpu")
+    return torch.tensor(np.random.default_rng((seed, size)).standard_normal((size, 1)), device=device)
 
 
 @MATRIX_STEPS.factory("rank1_update", built_in=True)
@@ -105,11 +108,10 @@ def rank1_update(
     """
 
     def apply(matrix: Tensor) -> Tensor:
-        vector = _random_vector(seed, matrix.shape[-1]).to(matrix).expand(matrix.shape[0], -1, -1)
+        vector = _random_vector(seed, matrix.shape[-1], matrix.device).to(matrix.dtype).expand(matrix.shape[0], -1, -1)
+        vector = _unit(vector)
         for _ in range(num_iterations):
-            vector = matrix @ vector
-            vector = vector / divisor(vector.detach().abs().amax(1, keepdim=True))
-        vector = normalize(vector, dim=1, eps=NORM)
+            vector = _unit(matrix @ vector)
         image = matrix @ vector
         inner = vector.mT @ image
         crossed = vector @ image.mT

@@ -64,6 +64,10 @@ class StepPooling(Recomputed):
     dtype: torch.dtype = torch.float64
     temporaries = 4
 
+    @property
+    def looks_at_values(self) -> bool:  # type: ignore[override]
+        return not self.step.is_products
+
     def __post_init__(self) -> None:
         _ = self.text  # written now: a compiler that traces a layer reads it
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from gcp_repro.errors import DataError
+from gcp_repro.errors import DataError, OptionError
 from gcp_repro.linalg.feature_layout import as_positions
 from gcp_repro.linalg.machinery.onnx_export import refuse_legacy_exporter
 from gcp_repro.metalayers.distributed import pool_spread
 from gcp_repro.metalayers.extra_state import EXTRA_STATE, WithExtraState
 
 __all__ = ["MetaLayer"]
+
+BYTES = 512
+"""Of a layer's extra state: filled up with spaces to a multiple, as readers of distributed checkpoints want one size for all."""
 
 
 class MetaLayer(WithExtraState, ABC):
@@ -60,9 +63,24 @@ class MetaLayer(WithExtraState, ABC):
                 channels last.
             NonFiniteError: NaN or infinity in the features, if the layer decomposes a matrix and `on_nonfinite="raise"`.
         """
+        if isinstance(features, torch.fx.Proxy):  # a graph of Python (torch.fx) calls the layer as a whole
+            tracer = features.tracer
+            node: Any = tracer.create_proxy("call_module", tracer.path_of_module(self), (features,), {})  # type: ignore[attr-defined]
+            return node
         refuse_legacy_exporter()
         spread = pool_spread(self, features)
         return self.pool(as_positions(features, self.layout)) if spread is None else spread
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse `torch.jit.script`, which asks this of every module.
+
+        Raises:
+            OptionError: Always.
+        """
+        raise OptionError(
+            f"torch.jit.script compiles the source of modules, and that of a meta-layer is more than it knows; got {self.name}: "
+            "use torch.jit.trace, whose graph has the layer as one operator, or torch.export"
+        )
 
     def in_plain_torch(self, features: Tensor) -> nn.Module:
         """The same function of such features, any number of them, by torch's own operators: for programs that know no others.
@@ -92,7 +110,8 @@ class MetaLayer(WithExtraState, ABC):
 
     def get_extra_state(self) -> Tensor:
         """Name and options; see the class."""
-        return torch.tensor(list(json.dumps(self._identity()).encode()), dtype=torch.uint8, device="cpu")
+        text = json.dumps(self._identity()).encode()
+        return torch.tensor(list(text.ljust(-(-len(text) // BYTES) * BYTES)), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Check that the weights were trained with this layer.

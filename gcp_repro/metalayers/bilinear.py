@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.covariance import upper_triangle
-from gcp_repro.linalg.machinery.caches import constant_while_tracing
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.caches import constant_while_tracing, keep_tensors
+from gcp_repro.linalg.machinery.modes import in_own_precision
 from gcp_repro.linalg.machinery.options import AtLeast, checked
 from gcp_repro.linalg.signed_root import second_moment, signed_root_and_normalise
 from gcp_repro.metalayers.base import MetaLayer
@@ -27,7 +27,7 @@ class BilinearPooling(MetaLayer):
         return channels * (channels + 1) // 2
 
     def pool(self, features: Tensor) -> Tensor:
-        with without_autocast(features):
+        with in_own_precision(features):
             return signed_root_and_normalise(upper_triangle(second_moment(features)), features.dtype)
 
 
@@ -64,11 +64,10 @@ class CompactBilinearPooling(MetaLayer):
 
     def hashes(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Places `(2, C)` in `[0, projection_dim)` and signs `(2, C)` of the two sketches."""
-        places, signs = _hashes(self.seed, operator.index(channels), self.projection_dim)
-        return places.to(device), signs.to(device)
+        return _hashes(self.seed, operator.index(channels), self.projection_dim, device)
 
     def pool(self, features: Tensor) -> Tensor:
-        with without_autocast(features):
+        with in_own_precision(features):
             places, signs = self.hashes(features.shape[1], features.device)
             moment = second_moment(features) * (signs[0][:, None] * signs[1])
             target = (places[0][:, None] + places[1]) % self.projection_dim
@@ -78,8 +77,9 @@ class CompactBilinearPooling(MetaLayer):
 
 
 @constant_while_tracing
-def _hashes(seed: int, channels: int, projection_dim: int) -> tuple[Tensor, Tensor]:
+@keep_tensors(maxsize=64)
+def _hashes(seed: int, channels: int, projection_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     generator = np.random.default_rng((seed, channels))
     places = generator.integers(projection_dim, size=(2, channels))
     signs = generator.choice((-1, 1), size=(2, channels))
-    return torch.tensor(places, device="cpu"), torch.tensor(signs, device="cpu")
+    return torch.tensor(places, device=device), torch.tensor(signs, device=device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
-from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule
+from gcp_repro.linalg.gradient_rules import GRADIENT_RULES, GradientRule, check_parts
 from gcp_repro.linalg.machinery.autograd import apply_operator
 from gcp_repro.linalg.machinery.options import AtLeast, Finite, Not, checked
 from gcp_repro.linalg.pooling import DTYPES, PoolingSpec
@@ -69,6 +69,7 @@ class CovariancePooling(MetaLayer):
         self.spec = PoolingSpec(
             SPECTRAL_FUNCTIONS.resolve(forward, **of_function), GRADIENT_RULES.resolve(gradient, **of_rule), **of_spec
         )
+        check_parts(self.spec.function, self.spec.rule)
         self.on_nonfinite = on_nonfinite
         if scaling != "none" and self.spec.function.exponent is None:
             raise OptionError(

@@ -24,7 +24,7 @@ def pool_spread(forward: Callable[[Tensor], Tensor], features: Tensor) -> Tensor
     Raises:
         ShapeError: They are spread along something else than the batch, so that no process has an image whole.
     """
-    module = None if torch.compiler.is_compiling() else sys.modules.get("torch.distributed.tensor")
+    module = sys.modules.get("torch.distributed.tensor")
     if module is None or not isinstance(features, module.DTensor):
         return None
     spread: Any = features

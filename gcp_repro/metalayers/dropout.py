@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gcp_repro.linalg.machinery.modes import in_backward
+from gcp_repro.linalg.machinery.modes import in_backward, outside_transforms
 from gcp_repro.linalg.machinery.random_numbers import uniform
 from gcp_repro.metalayers.extra_state import WithExtraState
 
@@ -38,8 +38,7 @@ class ChannelDropout(WithExtraState):
         super().__init__()
         self.rate = rate
         seed = int(torch.randint(2**31, (1,), device="cpu"))
-        self.register_buffer("state", torch.tensor([seed, 0], device="cpu"), persistent=False)
-        self.state: Tensor
+        self.state = torch.tensor([seed, 0], device="cpu")  # no buffer: it stays on the CPU, and is never made empty
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
@@ -49,13 +48,17 @@ class ChannelDropout(WithExtraState):
         if not self.training:
             return features
         rate = adaptive_rate(features) if self.rate == "adaptive" else features.new_tensor(self.rate)
-        numbers = uniform(self._next_state(), features.shape[0], features.shape[1], features.device)
+        numbers = uniform(self._next_state(), features)
         kept = (numbers >= rate) / torch.where(rate < 1, 1 - rate, 1.0)
         return features * kept.to(features.dtype).unsqueeze(-1)
 
     @torch.no_grad()
     def _next_state(self) -> Tensor:
         """The state of this batch, or of the last one where the backward computes that again."""
+        with outside_transforms():
+            return self._advance()
+
+    def _advance(self) -> Tensor:
         batch = torch.tensor([0, 1], device=self.state.device)
         if in_backward():
             return (self.state - batch).clamp(min=0)

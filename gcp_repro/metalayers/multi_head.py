@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.covariance import center
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.modes import in_own_precision
 from gcp_repro.linalg.machinery.options import Above, AtLeast, checked
 from gcp_repro.linalg.matrix_steps import power_of_largest
 from gcp_repro.linalg.signed_root import signed_root_and_normalise
@@ -128,7 +128,7 @@ class CrossCovariancePooling(MetaLayer):
         return {name: getattr(self, name) for name in names}
 
     def pool(self, features: Tensor) -> Tensor:
-        with without_autocast(features):
+        with in_own_precision(features):
             half = features.shape[1] // 2
             centered = center(features.double())
             moment = centered[:, : max(half, 1)] @ centered[:, half:].mT

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gcp_repro.errors import OptionError
 from gcp_repro.linalg.estimators import SHRINKAGES, shrink, standardise
 from gcp_repro.linalg.feature_layout import as_positions
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.modes import in_own_precision
 from gcp_repro.linalg.machinery.options import Above, Below, checked
 from gcp_repro.metalayers.base import MetaLayer
 from gcp_repro.metalayers.dropout import ChannelDropout
@@ -83,7 +83,7 @@ class PreparedPooling(MetaLayer):
 
     def prepare(self, features: Tensor) -> Tensor:
         """Features `(B, C, N)` as the layer pools them."""
-        with without_autocast(features):
+        with in_own_precision(features):
             prepared: Tensor = self.dropout(features.double())
             if self.correlation:
                 prepared = standardise(prepared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gcp_repro.errors import ShapeError
 from gcp_repro.linalg.covariance import (
     contrasts,
     covariance,
@@ -84,3 +85,27 @@ def test_autocast_leaves_the_covariance_in_the_dtype_of_the_features():
         inside = covariance(features)
     assert inside.dtype == torch.float32
     assert torch.equal(inside, outside)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: covariance(torch.ones(3, 4, dtype=torch.complex64)),
+            r"features \(\.\.\., C, N\), N .* got torch.complex64 \(3, 4\)",
+        ),
+        (lambda: covariance(torch.ones(3, 4, dtype=torch.int64)), r"got torch.int64 \(3, 4\): pass x.flatten\(2\) of maps"),
+        (lambda: covariance(torch.ones(2, 3, 0)), r"got torch.float32 \(2, 3, 0\)"),
+        (lambda: covariance([[1.0]]), "got list"),
+        (lambda: upper_triangle(torch.ones(5, 4)), r"upper_triangle needs \(\.\.\., C, C\); got torch.float32 \(5, 4\)"),
+        (lambda: upper_triangle(torch.ones(4)), r"got torch.float32 \(4,\): pass square matrices"),
+        (
+            lambda: from_upper_triangle(torch.ones(2, 10), 3),
+            r"needs \(\.\.\., 6\) for size=3; got torch.float32 \(2, 10\): pass the",
+        ),
+    ],
+)
+def test_other_shapes_are_refused(call, words):
+    """Some of them would have had a value."""
+    with pytest.raises(ShapeError, match=words):
+        call()

@@ -56,6 +56,17 @@ def test_auto_refuses_what_could_have_its_channels_last(shape, sizes):
         (torch.zeros(2, 0, 4), "nchw", r"got torch.float32 \(2, 0, 4\)"),
         (torch.zeros(2, 3, 4, dtype=torch.int64), "auto", r"got torch.int64"),
         ([1.0], "auto", "must be a torch.Tensor; got list"),
+        (torch.ones(2, 3, 4).to_sparse(), "auto", "must be a dense tensor of .*; got a torch.float32, torch.sparse_coo one"),
+        (
+            torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(2, 4)], layout=torch.jagged),
+            "auto",
+            "got a nested one: .* pool images .* one by one",
+        ),
+        (
+            torch.ones(2, 3, 4).to(torch.float8_e4m3fn),
+            "auto",
+            r"got a torch.float8_e4m3fn, torch.strided one: .* to\(torch.float32\)",
+        ),
     ],
 )
 def test_other_features_are_refused(features, layout, needed):

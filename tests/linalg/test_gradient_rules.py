@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from gcp_repro.linalg import GRADIENT_RULES, gradient_rule, spectral_function
+from gcp_repro.errors import OptionError
+from gcp_repro.linalg import GRADIENT_RULES, GradientRule, SpectralFunction, gradient_rule, matrix_sqrt, spectral_function
 from gcp_repro.linalg.gradient_rules import replace_overflow, skew_quotients
+from gcp_repro.linalg.spectral_function import GradientTable
+from gcp_repro.metalayers import build_meta_layer
 
 EPS = np.finfo(float).eps
 
@@ -53,3 +56,42 @@ def test_power_iteration_with_a_single_eigenvalue_left():
 
 def test_lyapunov_iteration_of_zero_is_zero():
     assert table(gradient_rule("lyapunov_iteration"), spectrum(0.0, 0.0)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def _pairs(eigenvalues):
+    return GradientTable(torch.ones(*eigenvalues.shape, eigenvalues.shape[-1], dtype=eigenvalues.dtype))
+
+
+@pytest.mark.parametrize(
+    ("value", "gradient", "words"),
+    [
+        (
+            lambda values: None,
+            _pairs,
+            r"the value of function mine must be a tensor of their shape, \(1, 3\); got NoneType: see docs",
+        ),
+        (lambda values: values.sum(-1), _pairs, r"the value of function mine .* got Tensor of \(1,\)"),
+        (
+            lambda values: values,
+            lambda values: values,
+            r"the gradient of function mine must be a GradientTable of all pairs, .* got Tensor of \(1, 3\)",
+        ),
+        (
+            lambda values: values,
+            lambda values: GradientTable(values),
+            r"the gradient of function mine .* got GradientTable of \(1, 3\)",
+        ),
+    ],
+)
+def test_functions_of_ones_own_are_tried_where_they_are_given(value, gradient, words):
+    for rule in ("exact", "taylor"):
+        with pytest.raises(OptionError, match=words):
+            build_meta_layer("spectral", forward=SpectralFunction("mine", value, gradient), gradient=rule)
+
+
+def test_rules_of_ones_own_are_tried_too():
+    rule = GradientRule("mine", lambda eigenvalues, images, function: function.gradient(eigenvalues).table)
+    with pytest.raises(
+        OptionError, match=r"the table of rule mine must be a GradientTable of all pairs, .* got Tensor of \(1, 3, 3\)"
+    ):
+        matrix_sqrt(torch.eye(3), rule)

@@ -279,3 +279,11 @@ def test_numbers_of_eigenvalues_out_of_range_are_refused(compiled, top_n):
 def test_covariance_is_that_of_numpy():
     x = torch.randn(2, 5, 9, dtype=F64, generator=torch.Generator().manual_seed(0))
     assert relative_error(covariance(x)[1], torch.tensor(np.cov(x[1].numpy(), bias=True))) < rounding(9)
+
+
+@pytest.mark.parametrize("function", [matrix_sqrt, matrix_log])
+def test_sparse_matrices_are_refused(function):
+    with pytest.raises(
+        ShapeError, match=r"the matrix of matrix_\w+ must be a dense tensor .* got a torch.float32, torch.sparse_coo"
+    ):
+        function(torch.eye(3).to_sparse())

@@ -96,3 +96,20 @@ def test_steps_know_their_names_and_options():
         MATRIX_STEPS.resolve("isice", num_iterations=1)
     with pytest.raises(OptionError, match=r"epsilon must be a number > 0 .*; got 0"):
         MATRIX_STEPS.resolve("log_cholesky", epsilon=0)
+
+
+@pytest.mark.parametrize("scale", [1e-120, 1e-60, 1e-30, 1e60])
+def test_singular_values_of_any_scale(scale):
+    """Of `c M` they are `c` times those of `M`; with `a = 1` nothing else of the formula depends on `c`."""
+    matrix = noise(2, 4, 5)
+    found, expected = (power_of_largest(m, 1.0, 2, 3) for m in (scale * matrix, matrix))
+    assert relative_error(found / scale, expected) < rounding(5)
+
+
+@pytest.mark.parametrize("name", ["svpn", "rank1_update"])
+def test_all_derivatives_at_the_zero_matrix_are_numbers(name):
+    matrix = torch.zeros(1, 4, 4, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(MATRIX_STEPS.resolve(name).apply(matrix), matrix, noise(1, 4, 4), create_graph=True)
+    (second,) = torch.autograd.grad(gradient, matrix, noise(1, 4, 4, seed=1))
+    assert gradient.isfinite().all()
+    assert second.isfinite().all()

@@ -45,3 +45,10 @@ def test_hashes_leave_the_global_generators_alone(generator_states):
     before = generator_states()
     build_meta_layer("cbp", projection_dim=37, seed=11)(torch.ones(1, 13, 2))
     assert generator_states() == before
+
+
+def test_hashes_are_made_once():
+    """They are not copied to a device in every pass, which waits for it and which a CUDA graph does not record."""
+    layer = build_meta_layer("cbp", projection_dim=37, seed=11)
+    for first, second in zip(layer.hashes(13, torch.device("cpu")), layer.hashes(13, torch.device("cpu")), strict=True):
+        assert first is second

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, ShapeError
 from gcp_repro.linalg import SpectralFunction, gradient_rule, matrix_log, matrix_sqrt
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.metalayers import build_meta_layer
@@ -78,6 +78,18 @@ def test_exported_saved_and_loaded(name, options, strict):
     torch.testing.assert_close(torch.export.load(file).module()(features), layer(features), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["svd_pade", "bcnn"])
+def test_exported_for_maps_of_any_size(name):
+    """The example settles where the channels are: no size is refused later, nor asked of the exporter."""
+    layer, sizes = build(name), {axis: torch.export.Dim(f"size{axis}", min=3, max=128) for axis in (0, 2, 3)}
+    program = torch.export.export(layer, (features_of(4, 4, 4, 5),), dynamic_shapes=(sizes,)).module()
+    for shape in ((3, 4, 3, 7), (5, 4, 8, 8), (3, 4, 4, 16)):
+        features = features_of(*shape)
+        torch.testing.assert_close(program(features), build(name, layout="nchw")(features), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ShapeError, match="must say where their channels are"):
+        torch.export.export(layer, (features_of(4, 4, 4, 96),), dynamic_shapes=(sizes,))
+
+
 def test_functions_of_matrices():
     matrices = features_of(3, 4, 9) @ features_of(3, 4, 9).mT
 
@@ -95,6 +107,16 @@ def test_functions_of_matrices():
         outputs = function(inputs[0], rule), _compile(function)(inputs[1], rule)
         torch.testing.assert_close(*outputs)
         torch.testing.assert_close(*(torch.autograd.grad(o.sum(), x)[0] for o, x in zip(outputs, inputs, strict=True)))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own look
+@pytest.mark.parametrize("name", ["svd_pade", "epn"])
+def test_a_backward_that_is_compiled(name):
+    layer, inputs = build(name), [features_of(2, 4, 9).requires_grad_() for _ in range(2)]
+    layer(inputs[0]).square().sum().backward()
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="aot_eager")):
+        layer(inputs[1]).square().sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
 
 
 def test_functions_that_have_no_name():
@@ -144,3 +166,13 @@ def test_code_that_is_generated_gives_the_same():
     layer, features = build_meta_layer("svd_pade"), features_of(3, 4, 9)
     expected = gradient_of(layer, features)
     torch.testing.assert_close(gradient_of(torch.compile(layer, fullgraph=True), features), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["svd_pade", "rank1_update"])
+def test_a_package_of_generated_code_gives_the_same(name, tmp_path):
+    """float32 features, and an operator whose result is float64 on its way."""
+    layer, features = build(name), features_of(4, 4, 9, dtype=torch.float32)
+    program = torch.export.export(layer, (features,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "layer.pt2"))
+    torch.testing.assert_close(torch._inductor.aoti_load_package(path)(features[:3]), layer(features[:3]))

@@ -75,3 +75,18 @@ def test_a_root_of_some_eigenvalues_has_no_second_derivative():
         (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
         with pytest.raises(OptionError, match="has no second derivative for its gradient rule"):
             gradient.sum().backward()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_gradient_for_each_image_of_one_position(options):
+    """Nothing is kept for its backward: those tensors have no entries."""
+    layer, x = build_meta_layer("svd_lyapunov", **options), _random(3, 4, 1)
+    each = torch.func.vmap(torch.func.grad(lambda image: layer(image[None]).sum()))(x)
+    assert torch.equal(each, torch.func.grad(lambda images: layer(images).sum())(x))
+
+
+def test_the_older_way_to_map_over_gradients_is_refused():
+    x = _random(2, 3, 5).requires_grad_()
+    output = build_meta_layer("svd_lyapunov")(x)
+    with pytest.raises(OptionError, match=r"got is_grads_batched=True .*: use torch.func.vmap, jacrev"):
+        torch.autograd.grad(output, x, torch.ones(3, *output.shape, dtype=x.dtype), is_grads_batched=True)

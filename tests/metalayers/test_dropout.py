@@ -129,6 +129,26 @@ def test_in_training_it_is_the_covariance_of_what_is_kept():
     torch.testing.assert_close(found, wanted)
 
 
+def test_a_network_that_is_made_without_data_draws_as_any_other():
+    """`to_empty` leaves what it makes as it finds the memory; the random state is no part of that."""
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(3, 4, 1), build_meta_layer("dropcov", dropout=0.5))
+    state = net[1].dropout.state.clone()
+    net.to_empty(device="cpu")
+    assert torch.equal(net[1].dropout.state, state)
+    assert not list(net[1].buffers())
+
+
+def test_under_transforms():
+    layer, features = build_meta_layer("dropcov", dropout=0.5), features_of(3, 8, 9)
+    twin, leaf = copy.deepcopy(layer), features.clone().requires_grad_()
+    expected = torch.autograd.grad(twin(leaf).square().sum(), leaf)[0]
+    assert torch.equal(torch.func.grad(lambda x: layer(x).square().sum())(features), expected)
+    assert torch.equal(layer.dropout.state, twin.dropout.state)
+    each = torch.func.vmap(lambda x: layer(x[None])[0], randomness="different")(features[:1].expand(2, 8, 9))
+    assert not torch.equal(*each)
+
+
 def test_training_in_one_graph():
     torch._dynamo.reset()
     layer, features = build_meta_layer("dropcov", dropout=0.5), features_of(3, 8, 9)

@@ -84,6 +84,16 @@ def test_without_torch_func_and_in_the_features_dtype():
     assert torch.autograd.gradcheck(layer, x.double().requires_grad_(), check_forward_ad=True)
 
 
+@pytest.mark.parametrize("name", ["svd_lyapunov", "log_cholesky"])
+def test_without_torch_func_on_several_threads(name):
+    """Each of them has its own setting of forward mode."""
+    torch.set_num_threads(2)
+    layer, x, direction = build_meta_layer(name), _random(4, 4, 9), _random(4, 4, 9, seed=1)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, direction))).tangent
+    torch.testing.assert_close(tangent, torch.func.jvp(layer, (x,), (direction,))[1], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(("name", "options"), TWICE)
 def test_hessians_agree_whichever_way_they_are_taken(name, options):
     def loss(x):

@@ -78,6 +78,14 @@ for name in META_LAYERS:
         torch.testing.assert_close(output.full_tensor(), layer(features))
         output.sum().backward()
         torch.testing.assert_close(spread.grad.full_tensor(), expected.grad)
+layer = build_meta_layer("svd_pade")
+compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+spread = distribute_tensor(features, mesh, [Shard(0)]).requires_grad_()
+output = compiled(spread)
+assert output.placements == (Shard(0),)
+torch.testing.assert_close(output.full_tensor(), layer(features))
+output.sum().backward()
+assert spread.grad.placements == (Shard(0),)
 try:
     layer(distribute_tensor(features, mesh, [Shard(1)]))
 except ShapeError as error:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import grad, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.linalg import matrix_inv_sqrt, matrix_log, matrix_sqrt
 from gcp_repro.linalg.solvers import active_solvers
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
@@ -231,3 +231,33 @@ def test_an_exported_layer_and_the_choice_of_a_solver():
     torch.testing.assert_close(program.module()(more), layer(more), rtol=1e-12, atol=1e-12)
     build("isqrt_cov").to(DEVICE)(features)
     assert "products" in active_solvers().taken
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="needs torch 2.9")
+def test_products_in_float32_are_not_rounded_to_tf32():
+    """As Lightning proposes to allow; it has three digits."""
+    features, before = features_of(8, 64, 9, 9), torch.get_float32_matmul_precision()
+    expected = gradient_of(build("svd_lyapunov"), features)
+    torch.set_float32_matmul_precision("high")
+    try:
+        for options in ({"dtype": "mixed"}, {"dtype": "float32"}):
+            for found, reference in zip(on_gpu(build("svd_lyapunov", **options), features), expected, strict=True):
+                assert relative_error(found, reference) < tolerance_of(features, options)
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("name", META_LAYERS)
+def test_a_cuda_graph_records_a_layer_or_the_layer_says_why_not(name):
+    layer, features = build(name).to(DEVICE), features_of(4, 8, 4, 4, dtype=torch.float32).to(DEVICE)
+    expected, graph = layer(features), torch.cuda.CUDAGraph()
+    if META_LAYERS[name].family in ("svd", "iterative") or name in ("spectral", "log_cholesky"):
+        with pytest.raises(OptionError, match="leave the layer out of the graph"), torch.cuda.graph(graph):
+            layer(features)
+    else:
+        with torch.cuda.graph(graph):
+            output = layer(features)
+        graph.replay()
+        torch.testing.assert_close(output, expected, rtol=0, atol=0)
+    assert torch.equal(layer(features), expected)

@@ -7,6 +7,7 @@ import io
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.checkpoint
 from torch import nn
 
 from gcp_repro.errors import DataError
@@ -123,3 +124,18 @@ def test_on_the_meta_device_too():
         layer = build_meta_layer("svd_pade")
         assert layer.state_dict()["_extra_state"].device.type == "cpu"
     layer.load_state_dict(build_meta_layer("svd_pade").state_dict())
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled, unavailable or uninitialized")
+def test_distributed_checkpoints_too(tmp_path):
+    """They are read into tensors of the reader's size, before a layer sees them."""
+    checkpoint = torch.distributed.checkpoint
+    state = build_meta_layer("svd_pade").state_dict()
+    checkpoint.save(state, checkpoint_id=tmp_path)
+    for name in ("svd_pade", "cross_covariance"):
+        layer = build_meta_layer(name)
+        own = layer.state_dict()
+        checkpoint.load(own, checkpoint_id=tmp_path)
+        assert torch.equal(own["_extra_state"], state["_extra_state"])
+    with pytest.raises(DataError, match="trained with, svd_pade"):
+        layer.load_state_dict(own)

@@ -17,7 +17,10 @@ from gcp_repro.linalg.machinery.mapped import call_mapped
 from gcp_repro.linalg.machinery.modes import is_traced
 from gcp_repro.linalg.machinery.ops import OPS, define_autograd
 
-__all__ = ["apply_operator"]
+__all__ = ["DTYPE_NAMES", "apply_operator"]
+
+DTYPE_NAMES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
+"""As operators of torch and recipes have them; compilers that trace a layer can look them up."""
 
 
 def apply_operator(recipe: str, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -28,13 +31,13 @@ def apply_operator(recipe: str, x: Tensor, dtype: torch.dtype | None = None) -> 
         x: `(..., rows, columns)`, of any floating dtype.
         dtype: Of the result; that of `x` if none is given.
     """
-    leading, matrices = x.shape[:-2], x.reshape(-1, *x.shape[-2:])
-    output = OPS.apply(matrices, recipe, dtype) if is_traced(matrices) else _Apply.apply(matrices, recipe, dtype)[0]
+    leading, matrices, name = x.shape[:-2], x.reshape(-1, *x.shape[-2:]), None if dtype is None else DTYPE_NAMES[dtype]
+    output = OPS.apply(matrices, recipe, name) if is_traced(matrices) else _Apply.apply(matrices, recipe, name)[0]
     result: Tensor = output.reshape(*leading, *output.shape[1:])
     return result
 
 
-def _apply_in_graph(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+def _apply_in_graph(x: Tensor, recipe: str, dtype: str | None = None) -> Tensor:
     try:
         output: Tensor = _Apply.apply(x, recipe, dtype)[0]
     except NotImplementedError as error:  # torch's own, of an autograd function below a transform
@@ -57,11 +60,11 @@ class _Apply(_Mapped):
     """Forward: `(B, rows, columns)` to the output and, as further outputs, what the derivatives need."""
 
     @staticmethod
-    def forward(x: Tensor, recipe: str, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+    def forward(x: Tensor, recipe: str, dtype: str | None) -> tuple[Tensor, ...]:
         return tuple(OPS.compute(x, recipe, dtype))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str, torch.dtype | None], output: tuple[Tensor, ...]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str, str | None], output: tuple[Tensor, ...]) -> None:
         x, ctx.recipe, _ = inputs
         ctx.dtype = output[0].dtype
         ctx.mark_non_differentiable(*output[1:])
@@ -73,6 +76,9 @@ class _Apply(_Mapped):
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None, None]:
         if upstream[0] is None:
             return None, None, None
+        if torch.compiler.is_compiling():  # compiled autograd, which follows no function within the backward of another
+            x, *saved = ctx.saved_tensors
+            return OPS.backward(upstream[0], ctx.recipe, x, saved), None, None
         return _Backward.apply(upstream[0], ctx.recipe, *ctx.saved_tensors), None, None
 
     @staticmethod

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from gcp_repro.linalg.machinery.modes import apart
+
 __all__ = ["constant_while_tracing", "keep_tensors"]
 
 P = ParamSpec("P")
@@ -29,7 +31,8 @@ def keep_tensors(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     Under a mode that replaces what torch makes (fake tensors, functional tensors) and under a compiler they are made anew:
     tensors of such a mode would be wrong later, and those from before it are wrong within it. What is kept can be used with
-    gradients, also if it was made in inference mode.
+    gradients, also if it was made in inference mode or below a transform of `torch.func`, and is a constant of a graph that
+    `torch.jit.trace` records, also if it is made meanwhile.
 
     Args:
         maxsize: How many results are kept.
@@ -38,7 +41,7 @@ def keep_tensors(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.lru_cache(maxsize=maxsize)
         def kept(*args: P.args, **kwargs: P.kwargs) -> R:
-            with torch.inference_mode(False):
+            with apart():
                 return function(*args, **kwargs)
 
         @functools.wraps(function)

@@ -31,7 +31,7 @@ def call_mapped(function: Callable[..., Any], size: int, in_dims: Sequence[Any],
         return (value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)).flatten(0, 1)
 
     def apart(part: Tensor) -> Tensor:
-        return part.reshape(size, -1, *part.shape[1:])
+        return part.reshape(size, part.shape[0] // size, *part.shape[1:])  # -1 is not known where a size is 0
 
     result = function(*(merged(value, dim) for value, dim in zip(arguments, in_dims, strict=True)))
     if isinstance(result, Tensor):

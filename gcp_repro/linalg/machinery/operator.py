@@ -25,6 +25,7 @@ class Operator(Recipe):
     """
 
     dtype: torch.dtype
+    looks_at_values = True  # while it computes, as decompositions do: nothing that a CUDA graph can record
     temporaries = 1  # matrices of the largest size that are in use at a time, relative to the rank-aware route
 
     def operator_for(self, x: Tensor) -> Operator:

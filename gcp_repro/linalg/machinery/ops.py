@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from gcp_repro.errors import OptionError
 from gcp_repro.linalg.machinery.mapped import call_mapped
-from gcp_repro.linalg.machinery.modes import without_autocast
+from gcp_repro.linalg.machinery.modes import in_own_precision, is_recorded
 from gcp_repro.linalg.machinery.onnx_export import refuse_operators
 from gcp_repro.linalg.machinery.operator import Operator
 from gcp_repro.linalg.machinery.parallel import for_each_chunk
@@ -30,29 +32,35 @@ OPS = torch.ops.gcp_repro
 
 def _operator(recipe: str, x: Tensor) -> Operator:
     refuse_operators()
-    return read_recipe(recipe).operator_for(x)
+    operator = read_recipe(recipe).operator_for(x)
+    if x.is_cuda and operator.looks_at_values and is_recorded():
+        raise OptionError(
+            f"a CUDA graph records operators that look at no values; got {recipe}, which does: leave the layer out of the graph, "
+            "as torch.compile(mode='reduce-overhead') does, or take bcnn, cbp or cross_covariance"
+        )
+    return operator
 
 
 def _each_chunk(operator: Operator, x: Tensor, work: Callable[..., None], tensors: Sequence[Tensor]) -> None:
-    """Call `work` on chunks of the tensors, with neither autograd nor autocast."""
+    """Call `work` on chunks of the tensors, without autograd, in reverse or forward, and autocast: settings of each thread."""
 
     def plain(*chunk: Tensor) -> None:
-        with torch.no_grad(), without_autocast(x):
+        with torch.no_grad(), forward_ad._set_fwd_grad_enabled(False), in_own_precision(x):
             work(*chunk)
 
     largest = max(x.shape[-1], x.shape[-2])
     for_each_chunk(plain, tensors, largest * largest * operator.dtype.itemsize * operator.temporaries)
 
 
-def _fake_compute(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+def _fake_compute(x: Tensor, recipe: str, dtype: str | None = None) -> list[Tensor]:
     operator = _operator(recipe, x)
     batch, rows, columns = x.shape
     shapes = operator.saved_shapes(rows, columns)
     saved = [x.new_empty(batch, *shape, dtype=operator.saved_dtype(i)) for i, shape in enumerate(shapes)]
-    return [x.new_empty(batch, *operator.output_shape(rows, columns), dtype=dtype or x.dtype), *saved]
+    return [x.new_empty(batch, *operator.output_shape(rows, columns), dtype=getattr(torch, dtype) if dtype else x.dtype), *saved]
 
 
-def _compute(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+def _compute(x: Tensor, recipe: str, dtype: str | None = None) -> list[Tensor]:
     operator, results = _operator(recipe, x), _fake_compute(x, recipe, dtype)
     _each_chunk(operator, x, operator.forward, [x, *results])
     return results
@@ -103,17 +111,17 @@ def _double_backward(
     return targets
 
 
-def _apply(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+def _apply(x: Tensor, recipe: str, dtype: str | None = None) -> Tensor:
     output: Tensor = OPS.compute(x, recipe, dtype)[0]
     return output
 
 
-def _fake_apply(x: Tensor, recipe: str, dtype: torch.dtype | None = None) -> Tensor:
+def _fake_apply(x: Tensor, recipe: str, dtype: str | None = None) -> Tensor:
     return _fake_compute(x, recipe, dtype)[0]
 
 
 _KERNELS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
-    "compute": ("(Tensor x, str recipe, ScalarType? dtype=None) -> Tensor[]", _compute, _fake_compute),
+    "compute": ("(Tensor x, str recipe, str? dtype=None) -> Tensor[]", _compute, _fake_compute),
     "backward": ("(Tensor upstream, str recipe, Tensor x, Tensor[] saved) -> Tensor", _backward, _fake_backward),
     "tangent": ("(Tensor direction, str recipe, Tensor x, Tensor[] saved) -> Tensor", _tangent, _fake_tangent),
     "double_backward": (
@@ -121,14 +129,24 @@ _KERNELS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
         _double_backward,
         _fake_double_backward,
     ),
-    "apply": ("(Tensor x, str recipe, ScalarType? dtype=None) -> Tensor", _apply, _fake_apply),
+    "apply": ("(Tensor x, str recipe, str? dtype=None) -> Tensor", _apply, _fake_apply),
 }
-"""Schema, computation and shapes of each operator; see `Operator` for what the arguments are."""
+"""Schema, computation and shapes of each operator; see `Operator` for what the arguments are.
+
+A dtype is a name, as "float64": AOTInductor of torch 2.11 gives an operator another ScalarType than the graph says.
+"""
 
 
 def _mapped_rule(op: Callable[..., Any]) -> Callable[..., Any]:
     """The rule of an operator for `torch.func.vmap`."""
     return lambda info, in_dims, *arguments: call_mapped(op, info.batch_size, in_dims, arguments)
+
+
+def _refuse_older_map(*_: Any) -> None:
+    raise OptionError(
+        "operators of gcp_repro are mapped over gradients by torch.func; got is_grads_batched=True or vectorize=True, torch's "
+        "older way: use torch.func.vmap, jacrev, jacfwd or hessian"
+    )
 
 
 def define_autograd(function: Callable[..., Tensor]) -> None:
@@ -142,5 +160,6 @@ _TAGS = tuple(getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasa
 for _name, (_schema, _kernel, _fake) in _KERNELS.items():
     _library.define(_name + _schema, tags=_TAGS)  # type: ignore[no-untyped-call]
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl(_name, _refuse_older_map, "Batched")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"gcp_repro::{_name}", _fake, lib=_library)
     torch.library.register_vmap(f"gcp_repro::{_name}", _mapped_rule(getattr(OPS, _name)), lib=_library)

@@ -88,9 +88,12 @@ def for_each_chunk(work: Callable[..., None], tensors: Sequence[Tensor], bytes_p
         with torch.inference_mode(inference):
             work(*parts)
 
-    with _lock:
-        pool = _pool(threads)
-        futures = [pool.submit(in_worker, *(tensor[rows] for tensor in tensors)) for rows in slices]
+    try:
+        with _lock:
+            pool = _pool(threads)
+            futures = [pool.submit(in_worker, *(tensor[rows] for tensor in tensors)) for rows in slices]
+    except RuntimeError:  # the main thread has ended, and with it the pools of the process: this one goes on alone
+        return work(*tensors)
     for future in futures:
         future.result()
     return None

@@ -138,6 +138,10 @@ class Parts(Registry[Callable[..., P]], Generic[P]):
         def make(**options: Any) -> P:
             complete = check_options(f"{self.kind} {name!r}", factory, options)
             part = factory(**complete)
+            if not isinstance(part, Part):
+                raise OptionError(
+                    f"the factory of {self.kind} {name!r} must return one; got {type(part).__name__}: let it return what it makes"
+                )
             origin = Origin(make, self.kind, name, tuple(sorted(complete.items())))
             return part if part.origin else changed(part, origin=origin)
 

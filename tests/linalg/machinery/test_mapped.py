@@ -28,3 +28,5 @@ def test_the_form_of_what_is_returned_stays_and_batches_may_be_empty():
     results, dims = call_mapped(lambda x: [x, x], 3, (1,), (torch.rand(0, 3, 2),))
     assert dims == [0, 0]
     assert [result.shape for result in results] == [(3, 0, 2)] * 2
+    results, _ = call_mapped(lambda x: (x, x[:, :0]), 3, (0,), (torch.rand(3, 2, 4),))
+    assert [result.shape for result in results] == [(3, 2, 4), (3, 2, 0)]

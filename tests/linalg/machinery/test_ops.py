@@ -9,7 +9,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from gcp_repro.errors import NonFiniteError
+from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.linalg.machinery.ops import OPS
 from gcp_repro.metalayers import build_meta_layer
 
@@ -48,9 +48,9 @@ def test_operators_pass_the_checks_of_torch(name):
     recipe = RECIPES[name]
     x, upstream, direction, saved = _arguments(name)
     torch.library.opcheck(OPS.apply.default, (x.clone().requires_grad_(), recipe))
-    torch.library.opcheck(OPS.apply.default, (x.float().requires_grad_(), recipe, torch.float64))
+    torch.library.opcheck(OPS.apply.default, (x.float().requires_grad_(), recipe, "float64"))
     torch.library.opcheck(OPS.compute.default, (x, recipe))
-    torch.library.opcheck(OPS.compute.default, (x.bfloat16(), recipe, torch.float32))
+    torch.library.opcheck(OPS.compute.default, (x.bfloat16(), recipe, "float32"))
     torch.library.opcheck(OPS.backward.default, (upstream, recipe, x, saved))
     torch.library.opcheck(OPS.tangent.default, (direction, recipe, x, saved))
     if name in TWICE:
@@ -64,7 +64,7 @@ def test_without_data_they_say_shapes_dtypes_and_layouts_of_float32_features(nam
     saved = OPS.compute(x, RECIPES[name])[1:]
     fake = FakeTensorMode()
     for op, arguments in (
-        *[(op, (x, RECIPES[name], *dtype)) for op in (OPS.apply, OPS.compute) for dtype in ((), (torch.float64,))],
+        *[(op, (x, RECIPES[name], *dtype)) for op in (OPS.apply, OPS.compute) for dtype in ((), ("float64",))],
         (OPS.backward, (upstream, RECIPES[name], x, saved)),
         (OPS.tangent, (direction, RECIPES[name], x, saved)),
         *([(OPS.double_backward, (direction, RECIPES[name], upstream, x, saved))] if name in TWICE else []),
@@ -103,6 +103,19 @@ def test_errors_of_the_computation_are_those_of_this_package():
         OPS.apply(torch.full((1, 2, 3), torch.nan), RECIPES["gram"])
 
 
+def test_what_a_cuda_graph_cannot_record_is_refused_before_the_graph_is_lost(monkeypatch):
+    monkeypatch.setattr("gcp_repro.linalg.machinery.ops.is_recorded", lambda: True)
+    with FakeTensorMode():
+        features = torch.empty(2, 4, 9, device="cuda")
+        with pytest.raises(OptionError, match=r"got PoolingSpec\(.*\), which does: leave the layer out of the graph"):
+            build_meta_layer("svd_pade")(features)
+        with pytest.raises(OptionError, match="which does"):
+            build_meta_layer("log_cholesky")(features)
+        for name in ("epn", "bcnn"):
+            assert build_meta_layer(name)(features).shape == (2, 10)
+    assert build_meta_layer("svd_pade")(_random(2, 4, 9)).shape == (2, 10)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_under_a_mode_that_watches_operators(name):
     """Such a mode calls the computations below autograd, which some of them use."""
@@ -121,3 +134,9 @@ def test_the_compiler_leaves_them_out_of_cuda_graphs():
     """They look at values on their way, which a graph of kernels that is being recorded cannot."""
     for name in ("compute", "backward", "tangent", "double_backward", "apply"):
         assert torch.Tag.cudagraph_unsafe in getattr(OPS, name).default.tags
+
+
+def test_they_take_no_arguments_that_a_compiler_gives_wrongly():
+    """AOTInductor of torch 2.11 counts dtypes from another number: float64 arrives as complex32."""
+    for name in ("compute", "backward", "tangent", "double_backward", "apply", "uniform"):
+        assert "ScalarType" not in str(getattr(OPS, name).default._schema)

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -122,3 +124,24 @@ def test_a_fork_while_another_thread_submits(two_threads):
     released.set()
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
+
+
+AFTER_THE_MAIN_THREAD = """
+import threading, torch
+from gcp_repro.linalg.machinery.parallel import CHUNK_BYTES, for_each_chunk
+
+def later():
+    threading.main_thread().join()
+    x = torch.zeros(6)
+    for_each_chunk(lambda part: part.add_(1), [x], CHUNK_BYTES)
+    print(x.tolist())
+
+torch.set_num_threads(2)
+for_each_chunk(lambda part: part.add_(1), [torch.zeros(6)], CHUNK_BYTES)
+threading.Thread(target=later).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_goes_on_alone():
+    done = subprocess.run([sys.executable, "-c", AFTER_THE_MAIN_THREAD], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]", done.stderr

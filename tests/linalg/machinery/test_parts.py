@@ -57,6 +57,12 @@ def test_rules_are_equal_by_name_and_options(name):
     assert rule not in [gradient_rule(other) for other in GRADIENT_RULES if other != name]
 
 
+def test_a_factory_that_makes_something_else(registered):
+    register_function(registered("wrong"), lambda: 3)
+    with pytest.raises(OptionError, match="the factory of spectral function 'wrong' must return one; got int: let it"):
+        spectral_function("wrong")
+
+
 @pytest.mark.parametrize("name", SPECTRAL_FUNCTIONS)
 def test_functions_can_be_pickled(name):
     options = {"exponent": 0.3} if name == "power" else {}
