@@ -1,6 +1,7 @@
 import ast
 
 from scripts.mutants.changes import mutants_of
+from scripts.mutants.table import counts, reasons
 
 SOURCE = '''"""What 1 + 1 is."""
 from typing import TYPE_CHECKING, Annotated
@@ -61,4 +62,20 @@ def test_numbers_of_mutants_follow_their_places():
         (3, "b = é(1) + 4.0 * 0.0"),
         (4, "b = é(1) + (2.0 / 0.0)"),
         (5, "b = é(1) + 2.0 * 1.0"),
+    ]
+
+
+def test_a_survivor_has_a_test_now_or_its_reason_is_listed():
+    seen, reason = "tests/linalg/test_pade.py", "equivalent: nothing is there"
+    rows = [
+        {"file": "a.py", "line": str(line), "before": before, "after": "None", "result": result, "why": why}
+        for line, before, result, why in (
+            (30, "1 | 2", "survived", reason), (4, "x" * 100, "stopped", reason), (5, "1", "survived", seen),
+            (6, "1", "not run", "gone: simpler now"), (7, "1", "killed", ""),
+        )
+    ]  # fmt: skip
+    assert counts(rows, "file") == {"a.py": [5, 1, 3, 2]}
+    assert reasons(rows) == [
+        ("a.py:4", f"`{'x' * 86} ...` to `None`", reason),
+        ("a.py:30", "`1 \\| 2` to `None`", reason),
     ]
