@@ -248,6 +248,7 @@ def test_products_in_float32_are_not_rounded_to_tf32():
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
 @pytest.mark.parametrize("name", META_LAYERS)
 def test_a_cuda_graph_records_a_layer_or_the_layer_says_why_not(name):
     layer, features = build(name).to(DEVICE), features_of(4, 8, 4, 4, dtype=torch.float32).to(DEVICE)
