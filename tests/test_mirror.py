@@ -36,7 +36,6 @@ ELSEWHERE = {
     "data/tiny/command.py": "tests/cli/test_data.py: as a command",
     "data/tiny/writers.py": "tests/data/test_tiny.py: what is written is read",
     "linalg/machinery/autograd.py": "tests/metalayers/test_derivatives.py: with the layers, by every transform",
-    "linalg/machinery/modes.py": "tests/metalayers/test_kinds_of_tensors.py: functional tensors; autocast with every layer",
     "linalg/newton_schulz.py": "tests/metalayers/test_values.py: isqrt_cov by products on route dense",
     "linalg/machinery/onnx_export.py": "tests/export/test_onnx.py: every exporter of torch",
     "linalg/machinery/operator.py": "tests/metalayers/test_forward_mode.py: tangents that follow from gradients",
