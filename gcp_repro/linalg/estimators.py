@@ -60,7 +60,8 @@ def oas(centered: Tensor) -> Tensor:
     channels, positions = centered.shape[-2:]
     total, square = _moments(centered)
     above = (1 - 2 / channels) * square + total.square()
-    return _share(above / (positions + 1 - 2 / channels), square - total.square() / channels)
+    degrees = max(positions + 1 - 2 / channels, 1)  # 0 for a single number
+    return _share(above / degrees, square - total.square() / channels)
 
 
 SHRINKAGES: dict[str, Callable[[Tensor], Tensor]] = {"ledoit_wolf": ledoit_wolf, "oas": oas}

@@ -115,7 +115,9 @@ def rank1_update(
         image = matrix @ vector
         inner = vector.mT @ image
         crossed = vector @ image.mT
-        return matrix - eta * (crossed + crossed.mT) + eta * eta * inner * (vector @ vector.mT)
+        updated = matrix - eta * (crossed + crossed.mT) + eta * eta * inner * (vector @ vector.mT)
+        noise = 4 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps * trace(matrix.detach())
+        return torch.where(updated.detach().abs() <= noise, 0.0, updated)  # of a matrix of rank 1 nothing else may be left
 
     return MatrixStep("rank1_update", apply)
 

@@ -110,3 +110,11 @@ def test_constant_features_stay_constant(weight):
     (gradient,) = torch.autograd.grad(covariance(shrunk).sum(), x)
     assert torch.equal(shrunk, torch.full((1, 3, 10), 2.5, dtype=torch.float64))
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("weight", [0.25, ledoit_wolf, oas])
+def test_a_single_number_has_a_gradient(weight):
+    """Nothing is known of its variance, which is 0 whatever the weight."""
+    x = torch.ones(1, 1, 1, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(shrink(x, weight).sum(), x)
+    assert gradient == 3

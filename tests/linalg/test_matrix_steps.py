@@ -6,6 +6,7 @@ import torch
 from gcp_repro.errors import GCPError, OptionError, UnknownNameError
 from gcp_repro.linalg import covariance
 from gcp_repro.linalg.matrix_steps import MATRIX_STEPS, power_of_largest
+from gcp_repro.metalayers import build_meta_layer
 from tests.tolerances import relative_error, rounding
 
 
@@ -113,3 +114,13 @@ def test_all_derivatives_at_the_zero_matrix_are_numbers(name):
     (second,) = torch.autograd.grad(gradient, matrix, noise(1, 4, 4, seed=1))
     assert gradient.isfinite().all()
     assert second.isfinite().all()
+
+
+@pytest.mark.parametrize("positions", [1, 49])
+def test_rank_1_update_leaves_nothing_of_a_matrix_of_rank_1(positions):
+    """As of a blank image, whose rounding errors the signed root and the l2 norm would bring to length 1."""
+    features = noise(3, 12, 1).expand(3, 12, positions).contiguous().requires_grad_()
+    output = build_meta_layer("rank1_update")(features)
+    (gradient,) = torch.autograd.grad(output.sum(), features)
+    assert not output.any()
+    assert not gradient.any()

@@ -49,7 +49,7 @@ def test_any_scale_that_float32_holds(name, scale):
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["bcnn", "cbp"])
+@pytest.mark.parametrize("name", ["bcnn", "cbp", "rank1_update", "epn"])
 def test_layers_without_a_decomposition_pass_non_finite_features_on(name):
     features = features_of(3, 5, 3, 3)
     features[0, 1, 0, 0], features[1, 2, 0, 0] = float("nan"), float("inf")
