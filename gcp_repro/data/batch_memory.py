@@ -41,6 +41,7 @@ def stack_channels_last(images: Iterator[Tensor], most: int) -> Any:
     memory = _of_this_worker[0] if _of_this_worker else None
     place = None if memory is None else memory.free_place(math.prod(shape))
     rows = first.new_empty(shape) if memory is None or place is None else _lying_in(memory.places[place], shape)
+    places = rows.movedim(-1, -3).unbind()
     count = 0
     for count, image in enumerate(itertools.chain([first], images), 1):
         if image.shape != first.shape or image.dtype != first.dtype:
@@ -48,7 +49,7 @@ def stack_channels_last(images: Iterator[Tensor], most: int) -> Any:
                 f"the images of a batch need one size and type; got {tuple(first.shape)}, {first.dtype}, and "
                 f"{tuple(image.shape)}, {image.dtype}: end data.transform in a crop or a resize to a fixed size"
             )
-        rows[count - 1].copy_(image.movedim(-3, -1))
+        places[count - 1].copy_(image)
     if memory is None or place is None:
         return rows[:count].movedim(-1, -3)
     memory.taken[place] = 1
