@@ -15,6 +15,7 @@ from gcp_repro.linalg import SpectralFunction, gradient_rule, matrix_log, matrix
 from gcp_repro.linalg.functions import sqrt
 from gcp_repro.metalayers import build_meta_layer
 from tests.metalayers.inputs import PRECISE, VARIANTS, build, features_of, gradient_of
+from tests.torch_versions import needs_torch_2_11
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,7 @@ def _compile(function, **options):
     return torch.compile(function, backend="aot_eager", fullgraph=True, **options)
 
 
+@needs_torch_2_11
 @pytest.mark.parametrize(("name", "options"), [*VARIANTS, *PRECISE])
 def test_one_graph_for_batches_of_any_size(name, options):
     layer = build(name, **options)
@@ -64,6 +66,7 @@ def test_a_network_in_training():
         torch.testing.assert_close(first, second)
 
 
+@needs_torch_2_11
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -78,6 +81,7 @@ def test_exported_saved_and_loaded(name, options, strict):
     torch.testing.assert_close(torch.export.load(file).module()(features), layer(features), rtol=1e-12, atol=1e-12)
 
 
+@needs_torch_2_11
 @pytest.mark.parametrize("name", ["svd_pade", "bcnn"])
 def test_exported_for_maps_of_any_size(name):
     """The example settles where the channels are: no size is refused later, nor asked of the exporter."""
@@ -90,6 +94,7 @@ def test_exported_for_maps_of_any_size(name):
         torch.export.export(layer, (features_of(4, 4, 4, 96),), dynamic_shapes=(sizes,))
 
 
+@needs_torch_2_11
 def test_functions_of_matrices():
     matrices = features_of(3, 4, 9) @ features_of(3, 4, 9).mT
 
@@ -130,6 +135,7 @@ def test_errors_in_a_graph_are_those_of_this_package():
         _compile(build_meta_layer("svd_pade"))(torch.full((2, 4, 9), torch.nan))
 
 
+@needs_torch_2_11
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own forward mode uses it
 @pytest.mark.parametrize("name", ["svd_pade", "svd_lyapunov"])
 def test_transforms_inside_a_graph_are_refused_or_right_but_never_silently_zero(name):

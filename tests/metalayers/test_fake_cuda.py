@@ -15,6 +15,9 @@ from gcp_repro.linalg.machinery.recipe import read_recipe
 from gcp_repro.linalg.recomputed import Recomputed
 from gcp_repro.metalayers import build_meta_layer
 from tests.metalayers.inputs import PRECISE, VARIANTS
+from tests.torch_versions import needs_torch_2_11
+
+pytestmark = needs_torch_2_11
 
 SOLVERS = [
     pytest.param("svd_pade", {"solver": "host"}, id="svd_pade-host"),

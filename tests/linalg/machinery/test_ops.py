@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gcp_repro.errors import NonFiniteError, OptionError
 from gcp_repro.linalg.machinery.ops import OPS
 from gcp_repro.metalayers import build_meta_layer
+from tests.torch_versions import needs_torch_2_11
 
 RECIPES = {
     "gram": build_meta_layer("svd_lyapunov").spec.text,
@@ -103,6 +104,7 @@ def test_errors_of_the_computation_are_those_of_this_package():
         OPS.apply(torch.full((1, 2, 3), torch.nan), RECIPES["gram"])
 
 
+@needs_torch_2_11
 def test_what_a_cuda_graph_cannot_record_is_refused_before_the_graph_is_lost(monkeypatch):
     monkeypatch.setattr("gcp_repro.linalg.machinery.ops.is_recorded", lambda: True)
     with FakeTensorMode():

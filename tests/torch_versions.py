@@ -1,0 +1,11 @@
+"""What is tested from a version of torch on: layers compute with every one that pyproject.toml allows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+needs_torch_2_11 = pytest.mark.skipif(
+    torch.__version__ < "2.11", reason="compilers, exporters and fake GPUs of torch are tested with the layers from 2.11 on"
+)
+"""With torch 2.6 `cbp` and `g2denet` are not exported for batches of any size, and fake tensors of a GPU ask for a driver."""
