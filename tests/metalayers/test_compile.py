@@ -94,7 +94,6 @@ def test_exported_for_maps_of_any_size(name):
         torch.export.export(layer, (features_of(4, 4, 4, 96),), dynamic_shapes=(sizes,))
 
 
-@needs_torch_2_11
 def test_functions_of_matrices():
     matrices = features_of(3, 4, 9) @ features_of(3, 4, 9).mT
 

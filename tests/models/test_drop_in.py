@@ -10,6 +10,7 @@ from gcp_repro.errors import OptionError
 from gcp_repro.metalayers import build_meta_layer
 from gcp_repro.models import GCPClassifier, cut, replace_pooling
 from tests.models.networks import SMALL_TIMM, images_for, small_timm, untrained
+from tests.torch_versions import needs_torch_2_11
 
 
 @pytest.mark.parametrize(("name", "options"), [case[:2] for case in SMALL_TIMM])
@@ -51,6 +52,7 @@ FAMILIES = {
 }
 
 
+@needs_torch_2_11
 @pytest.mark.parametrize(("name", "layout"), FAMILIES.items())
 def test_whole_timm_models(name, layout):
     with torch.device("meta"):

@@ -7,6 +7,7 @@ import yaml
 
 from gcp_repro.models import HEADS
 from gcp_repro.training.build import build, build_network
+from tests.torch_versions import needs_torch_2_11
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 SHAPES = {  # image, channels and positions of the features
@@ -26,6 +27,7 @@ def network_of(compose_train, *overrides):
     return build_network(config.model, SimpleNamespace(in_channels=3, num_classes=10), build(config.meta_layer))
 
 
+@needs_torch_2_11
 @pytest.mark.parametrize(("name", "shape"), SHAPES.items())
 def test_configurations_build_what_they_say(compose_train, name, shape):
     side, channels, positions = shape
@@ -37,6 +39,7 @@ def test_configurations_build_what_they_say(compose_train, name, shape):
         assert network(images).shape == (2, 10)
 
 
+@needs_torch_2_11
 def test_so_vits_head(compose_train):
     """Six heads of 24 x 24 beside 384 numbers of the class token."""
     with torch.device("meta"):
