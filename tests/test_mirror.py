@@ -25,7 +25,6 @@ ELSEWHERE = {
     "data/encoded_images.py": "tests/data/test_image_files.py: the part that its data modules share",
     "data/layouts/extras.py": "tests/data/layouts/test_imagenet.py: what is said of an absent library",
     "data/layouts/files.py": "tests/data/layouts/test_cub.py: lists, with the layouts that read them",
-    "data/layouts/list_tables.py": "tests/data/layouts/test_lists.py: as lists are read",
     "data/layouts/numbering.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
     "data/layouts/parquet.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",
     "data/layouts/shards.py": "tests/data/layouts/test_forms.py: every form of a data set on disk",

@@ -5,7 +5,7 @@ python -m scripts.gpu.decoding [--output reports/gpu/decoding.csv] [--images 512
 
 from __future__ import annotations
 
-import csv
+import itertools
 import sys
 import tempfile
 import time
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import torch
 
 from gcp_repro.data.image_files import ImageFilesDataModule
-from scripts.gpu.arguments import checked_options, device_name, gpu_parser
+from scripts.gpu.arguments import checked_options, device_name, gpu_parser, rows_file
 from scripts.gpu.images import write_images
 
 BATCH = 64
@@ -49,19 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 4, 8])
     options = checked_options(parser, arguments)
     name = device_name(options.device)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, options.output.open("w", newline="", encoding="utf-8") as file:
+    columns = ["decode_on", "workers", "images_per_second", "images", "batch_size", "device", "torch"]
+    with tempfile.TemporaryDirectory() as folder, rows_file(options.output, columns) as write:
         root = Path(folder) / "images"
         write_images(root, options.images, classes=2)
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["decode_on", "workers", "images_per_second", "images", "batch_size", "device", "torch"])
-        for decode_on in ("workers", "device"):
-            for workers in options.workers:
-                speed = images_a_second(root, decode_on, workers, options.device)
-                writer.writerow([decode_on, workers, f"{speed:.0f}", options.images, BATCH, name, torch.__version__])
-                file.flush()
-                print(f"decoded by the {decode_on}, {workers} workers: {speed:.0f} images/s", flush=True)
-    print(f"written: {options.output}")
+        for decode_on, workers in itertools.product(("workers", "device"), options.workers):
+            speed = images_a_second(root, decode_on, workers, options.device)
+            write([decode_on, workers, f"{speed:.0f}", options.images, BATCH, name, torch.__version__])
+            print(f"decoded by the {decode_on}, {workers} workers: {speed:.0f} images/s", flush=True)
     return 0
 
 

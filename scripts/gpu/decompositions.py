@@ -8,7 +8,6 @@ called by itself, so that it can be measured with any torch.
 
 from __future__ import annotations
 
-import csv
 import ctypes
 import itertools
 import sys
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.decomposition import decompose
-from scripts.gpu.arguments import checked_options, device_name, gpu_parser
+from scripts.gpu.arguments import checked_options, device_name, gpu_parser, rows_file
 
 CHANNELS = 256
 VECTORS, LOWER, REAL = 1, 0, {torch.float32: 0, torch.float64: 1}  # cuSOLVER's numbers
@@ -104,20 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = checked_options(parser, arguments)
     ways = ways_on(options.device)
     name = device_name(options.device)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["way", "dtype", "batch", "size", "milliseconds", "device", "threads", "torch"])
+    columns = ["way", "dtype", "batch", "size", "milliseconds", "device", "threads", "torch"]
+    with rows_file(options.output, columns) as write:
         for size, batch, dtype in itertools.product(options.sizes, options.batches, (torch.float64, torch.float32)):
             z = torch.randn(batch, CHANNELS, size, dtype=torch.float64, device=options.device).to(dtype)
             gram = z.mT @ z / CHANNELS
             for way, work in ways.items():
                 taken = milliseconds(lambda: work(z, gram), options.device, options.rounds)  # noqa: B023  called at once
                 row = [way, str(dtype).removeprefix("torch."), batch, size, f"{taken:.3f}", name, torch.get_num_threads()]
-                writer.writerow([*row, torch.__version__])
-                file.flush()
+                write([*row, torch.__version__])
                 print(f"{way:13} {row[1]} {batch:4} x {size:3}  {taken:9.3f} ms", flush=True)
-    print(f"written: {options.output}")
     return 0
 
 
