@@ -22,7 +22,7 @@ from gcp_repro.linalg.pooling import operators_for
 from gcp_repro.linalg.solvers import has_choice, work_of
 from gcp_repro.metalayers import META_LAYERS, build_meta_layer
 from gcp_repro.metalayers.covariance_pooling import CovariancePooling
-from gcp_repro.runs.files import write_csv
+from gcp_repro.runs.files import refuse_unwritable, write_csv
 from gcp_repro.runs.machine import SOLVERS_VARIABLE, solver_file
 from gcp_repro.training.loop.solvers import device_name, measured_times
 
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         DataError: The file is there, and none of this command.
     """
     shapes, device = parse_shapes(options.shapes, options.batch), _check(options)
+    refuse_unwritable("--output", options.output)
     measured_times(options.output, device)  # refuse to write over something else
     candidates = _candidates(options.dtypes, device)
     console = make_console()

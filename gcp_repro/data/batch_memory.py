@@ -70,7 +70,7 @@ class BatchMemory:
 
     Made where the batches are read, for one set of workers, which stays: two sets would take each other's places. A batch that
     finds no free place takes new memory. The reader keeps what a place consists of: to hand it over takes a connection of two
-    processes and a third of a millisecond on either side, each time.
+    processes, and the reader a third of a millisecond, each time.
 
     Args:
         workers: Their number.

@@ -1,11 +1,9 @@
-"""What the scripts on a GPU are asked, on which device, and the file that their rows go to."""
+"""What the scripts on a GPU are asked: on which device, and where results go."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,19 +30,3 @@ def checked_options(parser: argparse.ArgumentParser, arguments: Sequence[str] | 
 def device_name(device: str) -> str:
     """Of the GPU, or "cpu"."""
     return torch.cuda.get_device_name() if device == "cuda" else device
-
-
-@contextmanager
-def rows_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[object]], None]]:
-    """A csv file, and what writes a row to it: at once, so that a script out of its time leaves what it has measured."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-
-        def write(row: Sequence[object]) -> None:
-            writer.writerow(row)
-            file.flush()
-
-        write(columns)
-        yield write
-    print(f"written: {path}")

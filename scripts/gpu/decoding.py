@@ -16,8 +16,9 @@ from types import SimpleNamespace
 import torch
 
 from gcp_repro.data.image_files import ImageFilesDataModule
-from scripts.gpu.arguments import checked_options, device_name, gpu_parser, rows_file
+from scripts.gpu.arguments import checked_options, device_name, gpu_parser
 from scripts.gpu.images import write_images
+from scripts.gpu.rows import rows_file
 
 BATCH = 64
 

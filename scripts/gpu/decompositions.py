@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from gcp_repro.linalg.decomposition import decompose
-from scripts.gpu.arguments import checked_options, device_name, gpu_parser, rows_file
+from scripts.gpu.arguments import checked_options, device_name, gpu_parser
+from scripts.gpu.rows import rows_file
 
 CHANNELS = 256
 VECTORS, LOWER, REAL = 1, 0, {torch.float32: 0, torch.float64: 1}  # cuSOLVER's numbers

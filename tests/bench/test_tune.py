@@ -63,3 +63,9 @@ def test_another_file_is_not_overwritten(tmp_path, capsys):
         tune(path)
     assert re.search("gcp-bench tune wrote", capsys.readouterr().err)
     assert path.read_text() == "a,b\n1,2\n"
+
+
+def test_a_place_where_no_file_can_be_is_refused_before_any_work(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tune(tmp_path)
+    assert re.search(r"--output needs a file to write to; .* is a folder: name a file in it", capsys.readouterr().err)
